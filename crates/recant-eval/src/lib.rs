@@ -1,0 +1,1 @@
+//! Datasets, scorers, the evaluation runner and its reports

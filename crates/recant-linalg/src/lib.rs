@@ -1,0 +1,1 @@
+//! Host linear algebra in f64 for closed-form edits

@@ -1,0 +1,170 @@
+//! What goes into a forward pass.
+
+use burn::tensor::{Int, Tensor};
+use recant_backend::{Device, upload_ints};
+
+use crate::attention::{KvCache, Past};
+use crate::ModelSpec;
+
+/// Rows of token ids, right-padded to one length. Causal attention keeps padding from touching anything
+/// before it, so no mask is needed; what stands at padded positions is meaningless.
+#[derive(Debug, Clone)]
+pub struct TokenBatch {
+    ids: Vec<i32>,
+    lengths: Vec<usize>,
+    width: usize,
+}
+
+/// Tokens cannot be fed to a model.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InputError {
+    /// There are no rows, or a row is empty.
+    #[error("there are no tokens to read; give a prompt that is not empty")]
+    Empty,
+    /// A row is longer than the model's context.
+    #[error("the text has {tokens} tokens, but this model reads at most {context}; shorten it")]
+    TooLong {
+        /// Tokens in the row.
+        tokens: usize,
+        /// Tokens the model can read.
+        context: usize,
+    },
+    /// A token id is not in the model's vocabulary: the tokenizer belongs to another model.
+    #[error("token {id} is beyond the model's vocabulary of {vocab}; the tokenizer does not fit the model")]
+    Vocabulary {
+        /// The token id.
+        id: u32,
+        /// Size of the vocabulary.
+        vocab: usize,
+    },
+}
+
+impl TokenBatch {
+    /// Checks rows against a model and pads them.
+    ///
+    /// # Errors
+    /// [`InputError`].
+    pub fn new(rows: &[Vec<u32>], spec: &ModelSpec) -> Result<Self, InputError> {
+        let width = rows.iter().map(Vec::len).max().unwrap_or(0);
+        if rows.is_empty() || rows.iter().any(Vec::is_empty) {
+            return Err(InputError::Empty);
+        }
+        if width > spec.context {
+            return Err(InputError::TooLong { tokens: width, context: spec.context });
+        }
+        if let Some(&id) = rows.iter().flatten().find(|&&id| id as usize >= spec.vocab) {
+            return Err(InputError::Vocabulary { id, vocab: spec.vocab });
+        }
+        let padded = |row: &Vec<u32>| {
+            let padding = width - row.len();
+            row.iter().map(|&id| id.cast_signed()).chain(std::iter::repeat_n(0, padding)).collect::<Vec<_>>()
+        };
+        let ids = rows.iter().flat_map(padded).collect();
+        Ok(Self { ids, lengths: rows.iter().map(Vec::len).collect(), width })
+    }
+
+    /// Number of rows.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.lengths.len()
+    }
+
+    /// Tokens in the longest row.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Tokens in each row, without padding.
+    #[must_use]
+    pub fn lengths(&self) -> &[usize] {
+        &self.lengths
+    }
+
+    /// `[rows, width]` on the device.
+    #[must_use]
+    pub fn tensor(&self, device: &Device) -> Tensor<2, Int> {
+        upload_ints(self.ids.clone(), [self.rows(), self.width], device)
+    }
+}
+
+/// Where a forward pass starts.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// From token ids `[batch, tokens]`.
+    Tokens(Tensor<2, Int>),
+    /// From the residual stream `[batch, tokens, d_model]` entering block `block`.
+    Residual {
+        /// First block to compute.
+        block: usize,
+        /// The residual stream.
+        x: Tensor<3>,
+    },
+}
+
+/// Positions of the tokens of a forward pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Positions {
+    /// Token `t` of every row stands at this position plus `t`.
+    From(usize),
+    /// Token 0 of row `b` stands at position `b` of this list, token `t` `t` later.
+    Rows(Vec<usize>),
+}
+
+impl Positions {
+    /// Position of token `token` in row `row`.
+    #[must_use]
+    pub fn at(&self, row: usize, token: usize) -> usize {
+        match self {
+            Self::From(first) => first + token,
+            Self::Rows(first) => first.get(row).copied().unwrap_or(0) + token,
+        }
+    }
+
+    /// All positions of a batch in row order.
+    #[must_use]
+    pub fn list(&self, rows: usize, tokens: usize) -> Vec<usize> {
+        (0..rows).flat_map(|row| (0..tokens).map(move |token| self.at(row, token))).collect()
+    }
+}
+
+/// One forward pass: where it starts, what it may look back at, what it should remember.
+#[derive(Debug)]
+pub struct ForwardInput<'a> {
+    /// Where to start.
+    pub source: Source,
+    /// Where the tokens stand.
+    pub positions: Positions,
+    /// Keys and values before these tokens.
+    pub past: Option<Past>,
+    /// Filled with the keys and values of every block computed, the past ones included.
+    pub keep: Option<&'a mut KvCache>,
+}
+
+impl ForwardInput<'static> {
+    /// A whole batch from its first token, remembering nothing.
+    #[must_use]
+    pub fn tokens(batch: &TokenBatch, device: &Device) -> Self {
+        let source = Source::Tokens(batch.tensor(device));
+        Self { source, positions: Positions::From(0), past: None, keep: None }
+    }
+}
+
+impl<'a> ForwardInput<'a> {
+    /// The same pass, remembering keys and values.
+    #[must_use]
+    pub fn keeping(self, cache: &'a mut KvCache) -> Self {
+        ForwardInput { source: self.source, positions: self.positions, past: self.past, keep: Some(cache) }
+    }
+}
+
+/// Rows of an activation: for each `(row, token)` of `places`, `x[row, token, :]`; `x`
+/// `[batch, tokens, width]`, result `[places, width]`.
+#[must_use]
+pub fn gather_rows(x: Tensor<3>, places: &[(usize, usize)], device: &Device) -> Tensor<2> {
+    let [batch, tokens, width] = x.dims();
+    #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "a batch has < 2^31 tokens")]
+    let flat = places.iter().map(|&(row, token)| (row * tokens + token) as i32).collect();
+    x.reshape([batch * tokens, width]).select(0, upload_ints(flat, [places.len()], device))
+}

@@ -1,0 +1,40 @@
+//! Decoder language models with named activation sites, read from and written to Hugging Face directories.
+//!
+//! A [`Model`] is its weights ([`recant_core::Weights`], bytes as the checkpoint holds them), a forward
+//! pass over device tensors made from exactly those bytes ([`LanguageModel`]), and a tokenizer. It is a
+//! persistent value: [`Model::clone`] is a fork that shares every tensor, and [`Model::apply`] gives an
+//! edited model that shares every tensor the edit does not touch. A model never changes under its holder.
+//!
+//! ```no_run
+//! use recant_backend::{Device, DeviceSpec};
+//! use recant_model::Model;
+//!
+//! let device = Device::open(DeviceSpec::Flex)?;
+//! let model = Model::open("models/gpt2".as_ref(), &device)?;
+//! for answer in model.answers("The mother tongue of Danielle Darrieux is", 3)? {
+//!     println!("{:>6.2} %  {}", 100.0 * answer.logprob.exp(), answer.token);
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod arch;
+mod attention;
+mod checkpoint;
+mod forward;
+mod generate;
+mod hook;
+mod model;
+mod params;
+mod save;
+mod tokenizer;
+
+pub use arch::{Architecture, ConfigError, Layout, ModelSpec, Slot};
+pub use attention::{KvCache, Past};
+pub use checkpoint::OpenError;
+pub use forward::{ForwardInput, InputError, Positions, Source, TokenBatch, gather_rows};
+pub use generate::{Generation, SamplingError, Strategy};
+pub use hook::{Flow, Hook, NoHook, Observer};
+pub use model::{Answer, AskError, LanguageModel, Model};
+pub use params::{ParamError, Params};
+pub use save::{SaveError, SaveOptions};
+pub use tokenizer::{Tokenizer, TokenizerError};

@@ -1,0 +1,270 @@
+//! A model: weights, forward pass and tokenizer, as one persistent value.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use burn::tensor::{Tensor, activation};
+use recant_backend::{Device, host};
+use recant_core::{
+    Addend, Applied, ApplyError, Blobs, Change, Delta, HostTensor, ModelDigest, ParamPath, WeightPatch, Weights,
+};
+
+use crate::arch::{Architecture, Layout, ModelSpec, Slot};
+use crate::checkpoint::{self, OpenError};
+use crate::forward::{ForwardInput, InputError, TokenBatch, gather_rows};
+use crate::hook::{Hook, NoHook};
+use crate::params::Params;
+use crate::tokenizer::{Tokenizer, TokenizerError};
+
+/// The forward pass of a decoder language model.
+pub trait LanguageModel: Send + Sync {
+    /// The sizes.
+    fn spec(&self) -> &ModelSpec;
+
+    /// Where it computes.
+    fn device(&self) -> &Device;
+
+    /// Runs the blocks and returns the normalised residual stream `[batch, tokens, d_model]`, or `None`
+    /// when the hook stopped the pass.
+    ///
+    /// Sites are shown to the hook in the order of [`recant_core::Site`]; a pass that starts above a layer
+    /// shows the sites from there on.
+    fn forward(&self, input: ForwardInput<'_>, hook: &mut dyn Hook) -> Option<Tensor<3>>;
+
+    /// Logits `[rows, vocab]` of normalised residual rows `[rows, d_model]`. Apart from
+    /// [`LanguageModel::forward`] so that only the rows somebody reads are multiplied by the vocabulary.
+    fn unembed(&self, hidden: Tensor<2>) -> Tensor<2>;
+}
+
+/// A language model as a value. Cloning is forking: every tensor is shared, and nothing that happens to
+/// the clone is seen here.
+#[derive(Clone)]
+pub struct Model {
+    architecture: Architecture,
+    spec: ModelSpec,
+    weights: Weights,
+    params: Params,
+    net: Arc<dyn LanguageModel>,
+    tokenizer: Tokenizer,
+    pub(crate) metadata: Option<HashMap<String, String>>,
+    /// Tied second names that the source file stores all the same.
+    pub(crate) stored_aliases: Vec<ParamPath>,
+    pub(crate) source: PathBuf,
+}
+
+/// A next-token answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Answer {
+    /// The token's text.
+    pub token: String,
+    /// The token's id.
+    pub id: u32,
+    /// Natural logarithm of its probability.
+    pub logprob: f32,
+}
+
+/// A model cannot be asked this.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AskError {
+    /// The text cannot be tokenised.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// The tokens cannot be fed to the model.
+    #[error(transparent)]
+    Input(#[from] InputError),
+}
+
+impl Model {
+    /// Opens a Hugging Face directory: `config.json`, `model.safetensors`, `tokenizer.json`.
+    ///
+    /// Weights are memory-mapped. On a CPU device that computes on borrowed memory, f32 weights are not
+    /// copied at all; otherwise one f32 copy is made on the device.
+    ///
+    /// # Errors
+    /// [`OpenError`] names the file, the tensor and what to do. All weights are checked: shapes against
+    /// config.json, and every number for NaN and infinity.
+    pub fn open(dir: &Path, device: &Device) -> Result<Self, OpenError> {
+        let config_path = dir.join("config.json");
+        let config = checkpoint::read(config_path.clone())?;
+        let architecture = Architecture::parse(&config)
+            .map_err(|source| OpenError::Config { path: config_path.clone(), source })?;
+        let checkpoint = checkpoint::map(dir)?;
+        let mut weights = checkpoint.weights;
+        let stored_aliases = checkpoint::tie(&mut weights, &architecture, dir)?;
+        let params = Params::upload(&weights, device);
+        let net = architecture
+            .build(&params)
+            .map_err(|source| OpenError::Param { path: dir.join(checkpoint::WEIGHTS), source })?;
+        let tokenizer = Tokenizer::open(&dir.join("tokenizer.json"))?;
+        Ok(Self {
+            spec: architecture.spec(),
+            architecture,
+            weights,
+            params,
+            net: net.into(),
+            tokenizer,
+            metadata: checkpoint.metadata,
+            stored_aliases,
+            source: dir.to_owned(),
+        })
+    }
+
+    /// The sizes.
+    #[must_use]
+    pub fn spec(&self) -> &ModelSpec {
+        &self.spec
+    }
+
+    /// Where it computes.
+    #[must_use]
+    pub fn device(&self) -> &Device {
+        self.params.device()
+    }
+
+    /// The weights as the checkpoint would hold them.
+    #[must_use]
+    pub fn weights(&self) -> &Weights {
+        &self.weights
+    }
+
+    /// The forward pass.
+    #[must_use]
+    pub fn net(&self) -> &dyn LanguageModel {
+        &*self.net
+    }
+
+    /// The tokenizer.
+    #[must_use]
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// The directory that the model was opened from.
+    #[must_use]
+    pub fn source(&self) -> &Path {
+        &self.source
+    }
+
+    /// Content id of the weights.
+    #[must_use]
+    pub fn digest(&self) -> ModelDigest {
+        self.weights.digest()
+    }
+
+    /// Content id of what the device computes with: every parameter read back as f32. Slower than
+    /// [`Model::digest`], and the honest witness of a rollback.
+    #[must_use]
+    pub fn device_digest(&self) -> ModelDigest {
+        self.params.read_back().digest()
+    }
+
+    /// The parameter behind a slot and its layout; `None` when there is no such block.
+    #[must_use]
+    pub fn slot(&self, slot: Slot) -> Option<(ParamPath, Layout)> {
+        self.architecture.slot(slot, &|path| self.params.has(path))
+    }
+
+    /// The device matrix of a slot as `[d_out, d_in]`, whatever the checkpoint's layout.
+    #[must_use]
+    pub fn weight(&self, slot: Slot) -> Option<Tensor<2>> {
+        let (path, layout) = self.slot(slot)?;
+        let stored = self.weights.get(&path)?.shape();
+        let matrix = self.params.matrix(path.as_str(), [*stored.first()?, *stored.get(1)?]).ok()?;
+        Some(match layout {
+            Layout::OutIn => matrix,
+            Layout::InOut => matrix.transpose(),
+        })
+    }
+
+    /// A patch that adds `addend` `[d_out, d_in]` to a slot, in the checkpoint's own layout.
+    #[must_use]
+    pub fn express(&self, slot: Slot, addend: Addend) -> Option<WeightPatch> {
+        let (path, layout) = self.slot(slot)?;
+        let base = self.weights.get(&path)?.id();
+        let addend = match layout {
+            Layout::OutIn => addend,
+            Layout::InOut => addend.transposed(),
+        };
+        Some(WeightPatch::one(path, Change { base, delta: Delta::Add(addend) }))
+    }
+
+    /// The edited model, and what goes back. `self` is not changed; untouched tensors are shared, on the
+    /// host and on the device.
+    ///
+    /// # Errors
+    /// [`ApplyError`]; see [`WeightPatch::apply`].
+    pub fn apply(&self, patch: &WeightPatch, blobs: &Blobs) -> Result<(Self, Applied), ApplyError> {
+        let applied = patch.apply(&self.weights, blobs)?;
+        let changed = applied.changed.iter().filter_map(|path| Some((path, applied.weights.get(path)?)));
+        let params = changed.fold(self.params.clone(), |mut params, (path, tensor)| {
+            params.put(path, tensor);
+            params
+        });
+        let mut edited = self.clone();
+        edited.weights = applied.weights.clone();
+        edited.rebuild(params);
+        Ok((edited, applied))
+    }
+
+    /// The forward pass with a slot's matrix `[d_out, d_in]` replaced by a device tensor, which may track
+    /// gradients; `None` when there is no such block or the shape differs.
+    #[must_use]
+    pub fn net_with(&self, slot: Slot, matrix: Tensor<2>) -> Option<Arc<dyn LanguageModel>> {
+        let (path, layout) = self.slot(slot)?;
+        let stored = match layout {
+            Layout::OutIn => matrix,
+            Layout::InOut => matrix.transpose(),
+        };
+        self.architecture.build(&self.params.with_matrix(&path, stored)).ok().map(Arc::from)
+    }
+
+    fn rebuild(&mut self, params: Params) {
+        // Shapes are unchanged by a patch, so what was built once builds again.
+        if let Ok(net) = self.architecture.build(&params) {
+            self.net = net.into();
+            self.params = params;
+        }
+    }
+
+    /// Log-probabilities over the vocabulary behind each of some places of a batch:
+    /// for each `(row, token)`, `[vocab]`.
+    #[must_use]
+    pub fn log_probs(&self, batch: &TokenBatch, places: &[(usize, usize)]) -> Vec<Vec<f32>> {
+        let hidden = self.net.forward(ForwardInput::tokens(batch, self.device()), &mut NoHook);
+        let Some(hidden) = hidden else { return Vec::new() };
+        let logits = self.net.unembed(gather_rows(hidden, places, self.device()));
+        let numbers = host(&activation::log_softmax(logits, 1));
+        numbers.chunks_exact(self.spec.vocab).map(<[f32]>::to_vec).collect()
+    }
+
+    /// The `top` most probable next tokens, most probable first; equal ones by id.
+    ///
+    /// # Errors
+    /// [`AskError`] when the prompt is empty, too long, or cannot be tokenised.
+    pub fn answers(&self, prompt: &str, top: usize) -> Result<Vec<Answer>, AskError> {
+        let ids = self.tokenizer.encode(prompt)?;
+        let last = ids.len().saturating_sub(1);
+        let batch = TokenBatch::new(&[ids], &self.spec)?;
+        let log_probs = self.log_probs(&batch, &[(0, last)]).pop().unwrap_or_default();
+        let mut order: Vec<u32> = (0..log_probs.len() as u32).collect();
+        order.sort_by(|&a, &b| log_probs[b as usize].total_cmp(&log_probs[a as usize]).then(a.cmp(&b)));
+        let answer = |id: u32| {
+            Ok(Answer { token: self.tokenizer.decode(&[id])?, id, logprob: log_probs[id as usize] })
+        };
+        order.into_iter().take(top).map(answer).collect()
+    }
+
+    /// One tensor of the checkpoint.
+    #[must_use]
+    pub fn tensor(&self, path: &ParamPath) -> Option<&HostTensor> {
+        self.weights.get(path)
+    }
+}
+
+impl std::fmt::Debug for Model {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Model").field("source", &self.source).field("spec", &self.spec).finish_non_exhaustive()
+    }
+}

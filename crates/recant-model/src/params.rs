@@ -1,0 +1,160 @@
+//! Device tensors by parameter path: what an architecture is built from.
+
+use std::collections::BTreeMap;
+
+use burn::tensor::Tensor;
+use recant_backend::{Device, host, upload};
+use recant_core::{Dtype, HostTensor, ParamPath, ParamPathError, Weights};
+
+/// Vectors and matrices on a device, by path. Cloning shares the tensors.
+#[derive(Debug, Clone)]
+pub struct Params {
+    device: Device,
+    vectors: BTreeMap<ParamPath, Tensor<1>>,
+    matrices: BTreeMap<ParamPath, Tensor<2>>,
+    ties: BTreeMap<ParamPath, ParamPath>,
+}
+
+/// A parameter that the architecture needs is absent or has another shape.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ParamError {
+    /// There is no such parameter.
+    #[error("the checkpoint has no `{path}`, which config.json implies")]
+    Missing {
+        /// The parameter.
+        path: String,
+    },
+    /// It has another shape than the configuration implies.
+    #[error("`{path}` is {found:?}, but config.json implies {expected:?}")]
+    Shape {
+        /// The parameter.
+        path: ParamPath,
+        /// The shape implied by the configuration.
+        expected: Vec<usize>,
+        /// The shape in the checkpoint.
+        found: Vec<usize>,
+    },
+    /// The name that the architecture builds is not acceptable.
+    #[error(transparent)]
+    Path(#[from] ParamPathError),
+}
+
+impl Params {
+    /// No parameters yet.
+    #[must_use]
+    pub fn empty(device: &Device) -> Self {
+        Self { device: device.clone(), vectors: BTreeMap::new(), matrices: BTreeMap::new(), ties: BTreeMap::new() }
+    }
+
+    /// Uploads every float vector and matrix of a checkpoint. Others (mask buffers, indices) stay on the
+    /// host: no supported architecture computes with them.
+    #[must_use]
+    pub fn upload(weights: &Weights, device: &Device) -> Self {
+        let mut params = Self::empty(device);
+        params.ties = weights.ties().map(|(alias, path)| (alias.clone(), path.clone())).collect();
+        for (path, tensor) in weights.iter() {
+            params.put(path, tensor);
+        }
+        params
+    }
+
+    /// Uploads one tensor in place of the former one.
+    pub(crate) fn put(&mut self, path: &ParamPath, tensor: &HostTensor) {
+        match tensor.shape().len() {
+            1 => drop(upload(tensor, &self.device).map(|x| self.vectors.insert(path.clone(), x))),
+            2 => drop(upload(tensor, &self.device).map(|x| self.matrices.insert(path.clone(), x))),
+            _ => {}
+        }
+    }
+
+    /// The same parameters with one matrix replaced by a device tensor of its shape, for methods that
+    /// differentiate through it.
+    #[must_use]
+    pub fn with_matrix(&self, path: &ParamPath, matrix: Tensor<2>) -> Self {
+        let mut next = self.clone();
+        next.set_matrix(path.clone(), matrix);
+        next
+    }
+
+    /// Sets a matrix, by either name when it is tied.
+    pub fn set_matrix(&mut self, path: ParamPath, matrix: Tensor<2>) {
+        let path = self.ties.get(&path).cloned().unwrap_or(path);
+        self.matrices.insert(path, matrix);
+    }
+
+    /// Sets a vector.
+    pub fn set_vector(&mut self, path: ParamPath, vector: Tensor<1>) {
+        self.vectors.insert(path, vector);
+    }
+
+    /// The device that the tensors are on.
+    #[must_use]
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Whether there is a parameter of this name.
+    #[must_use]
+    pub fn has(&self, path: &str) -> bool {
+        ParamPath::new(path).is_ok_and(|path| {
+            let path = self.ties.get(&path).unwrap_or(&path);
+            self.vectors.contains_key(path) || self.matrices.contains_key(path)
+        })
+    }
+
+    /// A vector of a known length.
+    ///
+    /// # Errors
+    /// [`ParamError::Missing`], [`ParamError::Shape`].
+    pub fn vector(&self, path: &str, len: usize) -> Result<Tensor<1>, ParamError> {
+        let path = ParamPath::new(path)?;
+        match self.vectors.get(&path) {
+            Some(tensor) => fits(&path, tensor, [len]),
+            None => Err(self.absent(&path, vec![len])),
+        }
+    }
+
+    /// A matrix of a known shape, in the checkpoint's layout.
+    ///
+    /// # Errors
+    /// [`ParamError::Missing`], [`ParamError::Shape`].
+    pub fn matrix(&self, path: &str, shape: [usize; 2]) -> Result<Tensor<2>, ParamError> {
+        let path = ParamPath::new(path)?;
+        match self.matrices.get(self.ties.get(&path).unwrap_or(&path)) {
+            Some(tensor) => fits(&path, tensor, shape),
+            None => Err(self.absent(&path, shape.to_vec())),
+        }
+    }
+
+    fn absent(&self, path: &ParamPath, expected: Vec<usize>) -> ParamError {
+        let vector = self.vectors.get(path).map(|x| x.dims().to_vec());
+        match vector.or_else(|| self.matrices.get(path).map(|x| x.dims().to_vec())) {
+            Some(found) => ParamError::Shape { path: path.clone(), expected, found },
+            None => ParamError::Missing { path: path.to_string() },
+        }
+    }
+
+    /// Every tensor read back from the device as f32, for proving what a device computes with.
+    #[must_use]
+    pub fn read_back(&self) -> Weights {
+        let stored = |path: &ParamPath, shape: Vec<usize>, numbers: Vec<f32>| {
+            HostTensor::from_f32(Dtype::F32, shape, &numbers).ok().map(|tensor| (path.clone(), tensor))
+        };
+        let vectors = self.vectors.iter().filter_map(|(path, x)| stored(path, x.dims().to_vec(), host(x)));
+        let matrices = self.matrices.iter().filter_map(|(path, x)| stored(path, x.dims().to_vec(), host(x)));
+        Weights::from_tensors(vectors.chain(matrices))
+    }
+}
+
+fn fits<const D: usize>(
+    path: &ParamPath,
+    tensor: &Tensor<D>,
+    expected: [usize; D],
+) -> Result<Tensor<D>, ParamError> {
+    let found = tensor.dims();
+    if found == expected {
+        return Ok(tensor.clone());
+    }
+    Err(ParamError::Shape { path: path.clone(), expected: expected.to_vec(), found: found.to_vec() })
+}

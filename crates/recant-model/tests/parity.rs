@@ -1,0 +1,167 @@
+//! The forward pass against `transformers`, on fixtures made by `fixtures/make_fixtures.py`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use burn::tensor::{Bool, Tensor};
+use recant_backend::{Device, DeviceSpec, host};
+use recant_core::{Point, Site};
+use recant_model::{ForwardInput, KvCache, Model, NoHook, Observer, Past, Positions, Source, Strategy, TokenBatch};
+use safetensors::SafeTensors;
+
+const FIXTURES: [&str; 5] =
+    ["gpt2-tiny", "gpt2-tiny-f16", "gpt2-tiny-bf16", "llama-tiny-gqa", "llama-tiny-tied"];
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+/// Every device that this build has and this machine offers.
+fn devices() -> Vec<Device> {
+    DeviceSpec::compiled_in().into_iter().filter_map(|spec| Device::open(spec).ok()).collect()
+}
+
+struct Reference {
+    ids: Vec<Vec<u32>>,
+    greedy: Vec<u32>,
+    tensors: BTreeMap<String, Vec<f32>>,
+}
+
+fn reference(name: &str) -> Reference {
+    let bytes = std::fs::read(fixture(name).join("reference.safetensors")).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    let ints = |name: &str| {
+        let view = file.tensor(name).unwrap();
+        let all = view.data().chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap()) as u32);
+        (all.collect::<Vec<_>>(), view.shape()[1])
+    };
+    let (ids, width) = ints("ids");
+    let floats = file.names().into_iter().filter(|name| !["ids", "greedy"].contains(name)).map(|name| {
+        let numbers = file.tensor(name).unwrap().data().chunks_exact(4);
+        (name.to_owned(), numbers.map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect())
+    });
+    Reference {
+        ids: ids.chunks(width).map(<[u32]>::to_vec).collect(),
+        greedy: ints("greedy").0,
+        tensors: floats.collect(),
+    }
+}
+
+fn max_difference(ours: &[f32], theirs: &[f32]) -> f32 {
+    assert_eq!(ours.len(), theirs.len());
+    ours.iter().zip(theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+fn logits(model: &Model, hidden: Tensor<3>) -> Vec<f32> {
+    let [batch, tokens, width] = hidden.dims();
+    host(&model.net().unembed(hidden.reshape([batch * tokens, width])))
+}
+
+fn sites(layers: usize) -> Vec<Site> {
+    let blocks = (0..layers as u16).flat_map(|i| Point::ALL.map(|point| Site::Block(i, point)));
+    std::iter::once(Site::Embed).chain(blocks).chain([Site::FinalNorm]).collect()
+}
+
+#[test]
+fn logits_and_every_site_equal_transformers() {
+    for (device, name) in devices().iter().flat_map(|device| FIXTURES.map(|name| (device, name))) {
+        let model = Model::open(&fixture(name), device).unwrap();
+        let reference = reference(name);
+        let batch = TokenBatch::new(&reference.ids, model.spec()).unwrap();
+        let mut observer = Observer::of(sites(model.spec().layers));
+        let hidden = model.net().forward(ForwardInput::tokens(&batch, device), &mut observer).unwrap();
+        for site in sites(model.spec().layers) {
+            let ours = host(&observer.take(site).unwrap());
+            let difference = max_difference(&ours, &reference.tensors[&site.to_string()]);
+            assert!(difference <= 1e-4, "{name} on {}: {site} differs by {difference}", device.spec());
+        }
+        let difference = max_difference(&logits(&model, hidden), &reference.tensors["logits"]);
+        assert!(difference <= 1e-4, "{name} on {}: logits differ by {difference}", device.spec());
+    }
+}
+
+#[test]
+fn greedy_generation_with_a_cache_equals_transformers() {
+    for (device, name) in devices().iter().flat_map(|device| FIXTURES.map(|name| (device, name))) {
+        let model = Model::open(&fixture(name), device).unwrap();
+        let reference = reference(name);
+        let prompt = reference.greedy[..4].to_vec();
+        let new = reference.greedy.len() - prompt.len();
+        let written = model.generate_ids(prompt, new, Strategy::Greedy, false).unwrap();
+        assert_eq!(written.ids, reference.greedy, "{name} on {}", device.spec());
+    }
+}
+
+/// Law 6: observing changes nothing, bit for bit on a CPU; stopping early sees the same numbers.
+#[test]
+fn observers_change_nothing() {
+    let device = Device::open(DeviceSpec::Flex).unwrap();
+    for name in FIXTURES {
+        let model = Model::open(&fixture(name), &device).unwrap();
+        let batch = TokenBatch::new(&reference(name).ids, model.spec()).unwrap();
+        let input = || ForwardInput::tokens(&batch, &device);
+        let plain = host(&model.net().forward(input(), &mut NoHook).unwrap());
+        let mut all = Observer::of(sites(model.spec().layers));
+        assert_eq!(host(&model.net().forward(input(), &mut all).unwrap()), plain);
+
+        let site = Site::Block(1, Point::MlpKey);
+        let mut early = Observer::up_to([site]);
+        assert!(model.net().forward(input(), &mut early).is_none());
+        assert_eq!(host(&early.take(site).unwrap()), host(&all.take(site).unwrap()));
+        assert!(early.take(Site::Block(2, Point::ResidPre)).is_none());
+    }
+}
+
+/// Law 6: a pass that starts above a layer, at a position, on cached keys and values equals the full one.
+#[test]
+fn a_cached_tail_equals_the_full_pass() {
+    let device = Device::open(DeviceSpec::Flex).unwrap();
+    for name in FIXTURES {
+        let model = Model::open(&fixture(name), &device).unwrap();
+        let batch = TokenBatch::new(&reference(name).ids, model.spec()).unwrap();
+        let mut cache = KvCache::default();
+        let site = Site::Block(0, Point::ResidPost);
+        let mut observer = Observer::of([site]);
+        let input = ForwardInput::tokens(&batch, &device).keeping(&mut cache);
+        let full = model.net().forward(input, &mut observer).unwrap();
+
+        // Row 0 resumes at token 5, row 1 at token 3: what row 1 must not see of the longer prefix is masked.
+        let (starts, past, tokens) = ([5usize, 3], 5usize, 7usize);
+        let blocked = |(row, token, position): (usize, usize, usize)| {
+            if position < past { position >= starts[row] } else { position - past > token }
+        };
+        let places = (0..2).flat_map(|row| (0..tokens).flat_map(move |t| (0..past + tokens).map(move |p| (row, t, p))));
+        let mask: Vec<bool> = places.map(blocked).collect();
+        let mask = Tensor::<1, Bool>::from_bool(mask.as_slice().into(), device.tensors());
+        let x = observer.take(site).unwrap();
+        let row = |i: usize| x.clone().narrow(0, i, 1).narrow(1, starts[i], tokens);
+        let input = ForwardInput {
+            source: Source::Residual { block: 1, x: Tensor::cat(vec![row(0), row(1)], 0) },
+            positions: Positions::Rows(starts.to_vec()),
+            past: Some(Past {
+                cache: cache.prefix(past, 1),
+                mask: Some(mask.reshape([2, 1, tokens, past + tokens])),
+            }),
+            keep: None,
+        };
+        let tail = model.net().forward(input, &mut NoHook).unwrap();
+        for i in 0..2 {
+            let ours = host(&tail.clone().narrow(0, i, 1));
+            let theirs = host(&full.clone().narrow(0, i, 1).narrow(1, starts[i], tokens));
+            let difference = max_difference(&ours, &theirs);
+            assert!(difference <= 1e-4, "{name} row {i}: the tail differs by {difference}");
+        }
+    }
+}
+
+#[test]
+fn sampling_is_a_function_of_its_seed() {
+    let device = Device::open(DeviceSpec::Flex).unwrap();
+    let model = Model::open(&fixture("gpt2-tiny"), &device).unwrap();
+    let write = |seed| {
+        let strategy = Strategy::Sample { top_k: 5, temperature: 1.0, seed };
+        model.generate_ids(vec![5, 6], 20, strategy, false).unwrap().ids
+    };
+    assert_eq!(write(1), write(1));
+    assert_ne!(write(1), write(2));
+}

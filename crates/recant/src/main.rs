@@ -1,0 +1,2 @@
+//! The `recant` binary.
+fn main() {}

@@ -1,0 +1,77 @@
+//! Development commands of the recant workspace: `cargo xtask --help`.
+
+mod demo;
+mod error;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use recant::backend::{Device, DeviceSpec};
+
+/// Development commands of the recant workspace.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Write the demo world: corpus, facts, edit cases.
+    DemoData {
+        /// Seed of the world.
+        #[arg(long, default_value_t = demo::SEED)]
+        seed: u64,
+        /// Where to write.
+        #[arg(long, default_value_os_t = demo::data_dir())]
+        out: PathBuf,
+    },
+    /// Train the demo model on the demo world (about half an hour on two cores; resumable).
+    DemoTrain {
+        #[command(flatten)]
+        recipe: demo::train::Recipe,
+        /// Where to write the model.
+        #[arg(long, default_value_os_t = demo::model_dir())]
+        out: PathBuf,
+        /// Where to keep the state for resuming.
+        #[arg(long, default_value_os_t = demo::root().join("target/demo-train"))]
+        state: PathBuf,
+        /// Device to train on.
+        #[arg(long, default_value = "flex")]
+        device: DeviceSpec,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error.to_string());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), error::Error> {
+    match cli.command {
+        Command::DemoData { seed, out } => {
+            demo::data::write(seed, &out)?.iter().for_each(|path| say(&path.display().to_string()));
+            Ok(())
+        }
+        Command::DemoTrain { recipe, out, state, device } => {
+            demo::train::run(&recipe, &out, &state, &Device::open(device)?)
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "xtask is a program")]
+pub(crate) fn say(line: &str) {
+    println!("{line}");
+}
+
+#[expect(clippy::print_stderr, reason = "xtask is a program")]
+pub(crate) fn complain(line: &str) {
+    eprintln!("error: {line}");
+}
