@@ -13,4 +13,4 @@ pub mod ops;
 mod transfer;
 
 pub use device::{Adapter, Device, DeviceError, DeviceSpec, DeviceSpecError};
-pub use transfer::{host, host_ints, upload, upload_f32, upload_ints};
+pub use transfer::{host, host_ints, upload, upload_bools, upload_f32, upload_ints};

@@ -1,6 +1,6 @@
 //! Bytes up, numbers down.
 
-use burn::tensor::{AllocationProperty, Bytes, DType, Int, Tensor, TensorData};
+use burn::tensor::{AllocationProperty, Bool, Bytes, DType, Int, Tensor, TensorData};
 use recant_core::{Dtype, HostTensor, TensorError};
 
 use crate::Device;
@@ -51,6 +51,15 @@ pub fn upload_ints<const D: usize>(
     device: &Device,
 ) -> Tensor<D, Int> {
     Tensor::from_data(TensorData::new(numbers, shape), device.tensors())
+}
+
+/// Truth values as a device tensor.
+///
+/// # Panics
+/// As [`upload_f32`].
+#[must_use]
+pub fn upload_bools<const D: usize>(truths: Vec<bool>, shape: [usize; D], device: &Device) -> Tensor<D, Bool> {
+    Tensor::from_data(TensorData::new(truths, shape), device.tensors())
 }
 
 /// The numbers of a float tensor, copied now.

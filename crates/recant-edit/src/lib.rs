@@ -1,1 +1,21 @@
-//! An edit is a value: facts, editors, plans, and the three ways to hold an edited model
+//! An edit is a value: facts, editors, plans, and the ways to hold an edited model.
+//!
+//! An [`Editor`] plans an edit against a model without touching it. The [`Plan`] is a value; applying it
+//! is a separate, visible choice:
+//!
+//! * **scoped** ([`scoped`]): the model behind a `&mut` is the edited one for the length of a closure, and
+//!   the former one again afterwards, whatever happens inside. The edited model cannot leave the scope.
+//! * **forked** ([`recant_model::Model::apply`]): an independent edited model that shares every untouched
+//!   tensor with its parent.
+//!
+//! Neither handle can be "edited" while its weights are not: an edited model *is* its weights.
+
+mod contexts;
+mod editor;
+mod fact;
+mod scope;
+
+pub use contexts::{ContextError, Contexts};
+pub use editor::{EditError, Editor, LossStep, Plan, Trace};
+pub use fact::{Fact, FactError, Request};
+pub use scope::scoped;

@@ -1,1 +1,15 @@
-//! Datasets, scorers, the evaluation runner and its reports
+//! Datasets, scorers, the evaluation runner and its reports.
+//!
+//! This crate sees models and editors only through their traits, and scores only as numbers: it knows no
+//! method and no tensor. Definitions of the scores stand at [`Metrics`].
+
+mod dataset;
+mod memory;
+pub mod report;
+mod runner;
+mod score;
+
+pub use dataset::{Case, DatasetError, read_cases};
+pub use report::{Metrics, Report, Run};
+pub use runner::{Event, RunOptions, Unedited, evaluate, unedited};
+pub use score::{CaseScores, Probe, ProbeScore, ScoreError};

@@ -1,1 +1,19 @@
-//! Editing methods, one folder per paper
+//! Editing methods, one folder per paper.
+//!
+//! * [`rome`]: ROME and R-ROME, a rank-one rewrite of one MLP's down-projection.
+//! * [`ft`]: FT-L and FT-M, the fine-tuning baselines.
+//!
+//! What they share: where a fact is looked up ([`lookup`]), the search for the value that a layer should
+//! answer ([`search`]), and the second moments of keys ([`moments`]). [`method`] makes an editor from its
+//! name.
+
+pub mod ft;
+pub mod lookup;
+pub mod moments;
+mod registry;
+pub mod rome;
+pub mod search;
+mod settings;
+
+pub use registry::{METHODS, MethodInfo, MethodInputs, method};
+pub use settings::Setting;

@@ -82,6 +82,25 @@ impl View for Stored<'_> {
     }
 }
 
+impl SaveOptions {
+    /// Whether a model may be written to `dir`: it does not exist, is empty, or `force` is set. Long work can
+    /// ask before it starts.
+    ///
+    /// # Errors
+    /// [`SaveError::Occupied`], [`SaveError::Write`] when the directory cannot be looked into.
+    pub fn check(self, dir: &Path) -> Result<(), SaveError> {
+        let occupied = match std::fs::read_dir(dir) {
+            Ok(mut entries) => entries.next().is_some(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(source) => return Err(SaveError::Write { path: dir.to_owned(), source }),
+        };
+        if occupied && !self.force {
+            return Err(SaveError::Occupied { dir: dir.to_owned() });
+        }
+        Ok(())
+    }
+}
+
 impl Model {
     /// Writes the model as a Hugging Face directory: untouched tensors byte for byte, dtypes and metadata
     /// kept, and every configuration and tokenizer file of the source carried along.
@@ -96,14 +115,7 @@ impl Model {
         if same(dir, &self.source) {
             return Err(SaveError::Source { dir: dir.to_owned() });
         }
-        let occupied = match std::fs::read_dir(dir) {
-            Ok(mut entries) => entries.next().is_some(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-            Err(source) => return Err(SaveError::Write { path: dir.to_owned(), source }),
-        };
-        if occupied && !options.force {
-            return Err(SaveError::Occupied { dir: dir.to_owned() });
-        }
+        options.check(dir)?;
         let parent = dir.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let failed = |path: &Path| {
             let path = path.to_owned();

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use burn::tensor::{Bool, Tensor};
-use recant_backend::{Device, DeviceSpec, host};
+use burn::tensor::Tensor;
+use recant_backend::{Device, DeviceSpec, host, upload_bools};
 use recant_core::{Point, Site};
 use recant_model::{ForwardInput, KvCache, Model, NoHook, Observer, Past, Positions, Source, Strategy, TokenBatch};
 use safetensors::SafeTensors;
@@ -132,7 +132,7 @@ fn a_cached_tail_equals_the_full_pass() {
         };
         let places = (0..2).flat_map(|row| (0..tokens).flat_map(move |t| (0..past + tokens).map(move |p| (row, t, p))));
         let mask: Vec<bool> = places.map(blocked).collect();
-        let mask = Tensor::<1, Bool>::from_bool(mask.as_slice().into(), device.tensors());
+        let mask = upload_bools(mask, [2, 1, tokens, past + tokens], &device);
         let x = observer.take(site).unwrap();
         let row = |i: usize| x.clone().narrow(0, i, 1).narrow(1, starts[i], tokens);
         let input = ForwardInput {
@@ -140,7 +140,7 @@ fn a_cached_tail_equals_the_full_pass() {
             positions: Positions::Rows(starts.to_vec()),
             past: Some(Past {
                 cache: cache.prefix(past, 1),
-                mask: Some(mask.reshape([2, 1, tokens, past + tokens])),
+                mask: Some(mask),
             }),
             keep: None,
         };

@@ -1,2 +1,7 @@
-//! The `recant` binary.
-fn main() {}
+//! The `recant` binary; its commands stand in [`recant::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    recant::cli::main()
+}

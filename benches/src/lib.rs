@@ -1,0 +1,1 @@
+//! Benchmarks of the recant workspace; they stand in `benches/`.

@@ -1,0 +1,128 @@
+//! Texts put before a prompt, so that an edit holds in running text and not only at its beginning.
+
+use recant_model::{AskError, Model, Strategy};
+use serde::{Deserialize, Serialize};
+
+/// Context templates: texts with one `{}` where the prompt goes. An explicit value, stored with the edit:
+/// other tools sample them once per process, unseeded, and so cannot repeat their own results.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<String>", into = "Vec<String>")]
+pub struct Contexts {
+    templates: Vec<String>,
+}
+
+/// Templates cannot be used or made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ContextError {
+    /// There are none.
+    #[error("there are no context templates; give at least \"{{}}\"")]
+    Empty,
+    /// A template does not have exactly one slot.
+    #[error("context template {template:?} has {count} slots; it must hold {{}} exactly once")]
+    Slots {
+        /// The template.
+        template: String,
+        /// Slots it has.
+        count: usize,
+    },
+    /// The model cannot write them.
+    #[error("cannot sample context templates: {0}")]
+    Sample(#[from] AskError),
+}
+
+impl TryFrom<Vec<String>> for Contexts {
+    type Error = ContextError;
+
+    fn try_from(templates: Vec<String>) -> Result<Self, ContextError> {
+        Self::new(templates)
+    }
+}
+
+impl From<Contexts> for Vec<String> {
+    fn from(contexts: Contexts) -> Self {
+        contexts.templates
+    }
+}
+
+impl Contexts {
+    /// Words that sampled contexts begin with, as in MEMIT's code.
+    pub const OPENERS: [&'static str; 5] = ["The", "Therefore", "Because", "I", "You"];
+
+    /// Takes templates as given. The first is the bare one by convention.
+    ///
+    /// # Errors
+    /// [`ContextError`] when there are none or one has not exactly one slot.
+    pub fn new(templates: Vec<String>) -> Result<Self, ContextError> {
+        if templates.is_empty() {
+            return Err(ContextError::Empty);
+        }
+        for template in &templates {
+            let count = template.matches("{}").count();
+            if count != 1 {
+                return Err(ContextError::Slots { template: template.clone(), count });
+            }
+        }
+        Ok(Self { templates })
+    }
+
+    /// Only the bare prompt.
+    #[must_use]
+    pub fn bare() -> Self {
+        Self { templates: vec!["{}".to_owned()] }
+    }
+
+    /// The bare prompt, and for every `(tokens, count)` as many texts of that total length, sampled from
+    /// the model (top-k 5) and followed by ". ". The same seed gives the same texts.
+    ///
+    /// ROME's code uses `[(5, 10), (10, 10)]`: 21 templates.
+    ///
+    /// # Errors
+    /// [`ContextError::Sample`] when the model cannot write.
+    pub fn sample(model: &Model, lengths: &[(usize, usize)], seed: u64) -> Result<Self, ContextError> {
+        let mut templates = Self::bare().templates;
+        for (tokens, count) in lengths {
+            for i in 0..*count {
+                let opener = Self::OPENERS[i % Self::OPENERS.len()];
+                // One stream per text: asking for more texts does not change the earlier ones.
+                let strategy = Strategy::Sample {
+                    top_k: 5,
+                    temperature: 1.0,
+                    seed: seed.wrapping_mul(1_000_003).wrapping_add(templates.len() as u64),
+                };
+                let ids = model.tokenizer().encode(opener).map_err(AskError::from)?;
+                let new = tokens.saturating_sub(ids.len()).max(1);
+                let written = model.generate_ids(ids, new, strategy, true)?;
+                let text = format!("{opener}{}", written.text).replace(['{', '}', '\n'], " ");
+                let text = text.trim_end().trim_end_matches(['.', '!', '?']).to_owned();
+                templates.push(format!("{text}. {{}}"));
+            }
+        }
+        Self::new(templates)
+    }
+
+    /// The templates.
+    #[must_use]
+    pub fn templates(&self) -> &[String] {
+        &self.templates
+    }
+
+    /// A text put into each template.
+    pub fn fill(&self, text: &str) -> Vec<String> {
+        self.templates.iter().map(|template| template.replacen("{}", text, 1)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_template_has_one_slot() {
+        assert!(Contexts::new(vec![]).is_err());
+        assert!(Contexts::new(vec!["no slot".into()]).is_err());
+        assert!(Contexts::new(vec!["{} {}".into()]).is_err());
+        let contexts = Contexts::new(vec!["{}".into(), "So. {}".into()]).unwrap();
+        assert_eq!(contexts.fill("Ada {}"), ["Ada {}", "So. Ada {}"]);
+    }
+}

@@ -1,0 +1,142 @@
+//! Editors plan; they never touch a model.
+
+use std::collections::BTreeMap;
+
+use recant_core::{ApplyError, WeightPatch};
+use recant_model::{InputError, Model, ParamError, TokenizerError};
+
+use crate::contexts::ContextError;
+use crate::fact::{Fact, FactError};
+
+/// A method of editing.
+pub trait Editor: Send + Sync {
+    /// The name that users type, such as `r-rome`.
+    fn name(&self) -> &str;
+
+    /// Plans the edit that makes `model` state `facts`. The model is only read, and the same inputs give
+    /// the same plan.
+    ///
+    /// # Errors
+    /// [`EditError`] names the fact or setting that stands in the way.
+    fn plan(&self, model: &Model, facts: &[Fact]) -> Result<Plan, EditError>;
+
+    /// Every setting that decides the plan, by its name in the literature, for reports and records.
+    fn settings(&self) -> BTreeMap<String, String>;
+}
+
+/// What an editor found out: the edit, and how it got there.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Plan {
+    /// The change of weights.
+    pub patch: WeightPatch,
+    /// The quantities of the method's paper, one trace a fact.
+    pub traces: Vec<Trace>,
+    /// Things the user should know, such as a covariance that was replaced by the identity.
+    pub notes: Vec<String>,
+}
+
+impl Plan {
+    /// A plan that only says what changes.
+    #[must_use]
+    pub fn new(patch: WeightPatch) -> Self {
+        Self { patch, traces: Vec::new(), notes: Vec::new() }
+    }
+}
+
+/// Intermediate quantities by the paper's names.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Trace {
+    /// Vectors and matrices: name to (shape, numbers in row order).
+    pub tensors: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
+    /// Loss columns by step: each step's total and its parts.
+    pub losses: Vec<LossStep>,
+    /// Names of lookup tokens and the like, for a person.
+    pub texts: BTreeMap<String, String>,
+}
+
+/// The loss of a v* search at one step: `[total, nll, kl, weight_decay]`.
+pub type LossStep = [f32; 4];
+
+/// An edit cannot be planned. The model is as it was: planning never touches it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EditError {
+    /// A fact cannot be used.
+    #[error("{text:?}: {source}")]
+    Fact {
+        /// The fact's prompt.
+        text: String,
+        /// What is wrong.
+        source: FactError,
+    },
+    /// The method writes one fact at a time.
+    #[error("{method} writes one fact at a time, but {count} were given")]
+    FactCount {
+        /// The method.
+        method: String,
+        /// How many facts.
+        count: usize,
+    },
+    /// The model has no such layer.
+    #[error("there is no layer {layer}; this model has {layers}, counted from 0")]
+    Layer {
+        /// The layer asked for.
+        layer: usize,
+        /// How many there are.
+        layers: usize,
+    },
+    /// A setting is unknown or out of its range.
+    #[error("setting {key} = {value}: {reason}")]
+    Setting {
+        /// Its name.
+        key: String,
+        /// Its value.
+        value: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Second moments are needed and were not given, or belong to something else.
+    #[error("{reason}")]
+    Statistics {
+        /// What is wrong and what to do.
+        reason: String,
+    },
+    /// The search met NaN or infinity.
+    #[error("the search for v* met a loss of {loss} at step {step}; lower v_lr")]
+    NonFinite {
+        /// The step.
+        step: usize,
+        /// The loss.
+        loss: f32,
+    },
+    /// The update is not finite: the key is (nearly) orthogonal to itself under C⁻¹.
+    #[error("the update is not finite: the divisor k'ᵀu is {divisor:e}")]
+    Divisor {
+        /// The divisor.
+        divisor: f64,
+    },
+    /// Tokens cannot be fed to the model.
+    #[error(transparent)]
+    Input(#[from] InputError),
+    /// A text cannot be tokenised.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// Context templates cannot be used.
+    #[error(transparent)]
+    Contexts(#[from] ContextError),
+    /// The model cannot be rebuilt around a changed matrix.
+    #[error(transparent)]
+    Param(#[from] ParamError),
+    /// The plan cannot be applied.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+}
+
+impl EditError {
+    /// Says which fact an error is about.
+    pub fn about(fact: &Fact) -> impl FnOnce(FactError) -> Self {
+        let text = fact.prompt.clone();
+        move |source| Self::Fact { text, source }
+    }
+}

@@ -1,0 +1,275 @@
+//! What an evaluation found: one value, three forms (JSON for programs, a table and HTML for people).
+
+mod chart;
+mod html;
+mod table;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::score::{CaseScores, mean};
+
+/// Version of `report.json`'s layout; `docs/report.md` describes it.
+pub const SCHEMA: u32 = 1;
+
+/// A whole evaluation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// Version of recant.
+    pub version: String,
+    /// The model.
+    pub model: ModelInfo,
+    /// The data set.
+    pub data: DataInfo,
+    /// Device that computed.
+    pub device: String,
+    /// Seed of everything that was drawn.
+    pub seed: u64,
+    /// Context templates that the methods used.
+    pub contexts: Vec<String>,
+    /// Second moments that the methods used.
+    pub statistics: Option<StatisticsInfo>,
+    /// One run a method, in the order asked for; the unedited model first.
+    pub runs: Vec<Run>,
+}
+
+/// Which model was edited.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelInfo {
+    /// The directory as given.
+    pub path: String,
+    /// `model_type`.
+    pub architecture: String,
+    /// Number of blocks.
+    pub layers: usize,
+    /// Width of the residual stream.
+    pub d_model: usize,
+    /// Length of a key.
+    pub d_mlp: usize,
+    /// Content id of the weights.
+    pub digest: String,
+    /// Bytes of all weights.
+    pub bytes: usize,
+}
+
+/// Which cases were used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataInfo {
+    /// The file as given.
+    pub path: String,
+    /// Cases used.
+    pub cases: usize,
+    /// Cases in the file.
+    pub available: usize,
+}
+
+/// Which second moments were used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatisticsInfo {
+    /// Where they came from, in words.
+    pub source: String,
+    /// Tokens averaged over.
+    pub tokens: u64,
+    /// Digest of the corpus.
+    pub corpus: String,
+}
+
+/// One method over all cases.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// The method's name; `unedited` for the base model.
+    pub method: String,
+    /// `single`: each case is edited alone, scored and taken back.
+    pub scenario: String,
+    /// Device that computed.
+    pub device: String,
+    /// Number of cases scored.
+    pub cases: usize,
+    /// Hyper-parameters.
+    pub settings: BTreeMap<String, String>,
+    /// Things to know, such as a covariance that was left out.
+    pub notes: Vec<String>,
+    /// The scores.
+    pub metrics: Metrics,
+    /// Mean seconds to plan and apply one edit; `None` for the unedited model.
+    pub seconds_per_edit: Option<f64>,
+    /// Peak resident set during the run in bytes, where the system tells.
+    pub peak_rss_bytes: Option<u64>,
+    /// Whether the digest of all weights, on the host and on the device, was the former one after every
+    /// case; `None` for the unedited model.
+    pub rollback_exact: Option<bool>,
+    /// Cases that could not be edited.
+    pub failures: Vec<Failure>,
+    /// Every case.
+    pub results: Vec<CaseResult>,
+}
+
+/// Scores over the cases of a run: means of [`CaseScores`], and S.
+///
+/// ES, PS, NS are shares (P(new) > P(true) on the rewrite prompt and on paraphrases; P(true) > P(new) on
+/// neighbourhood prompts); EM, PM, NM are mean probability differences. S is the harmonic mean of ES, PS
+/// and NS, all from Meng et al. 2022. Probabilities of multi-token targets are per-token geometric means, as
+/// in the reference code. `*_acc` are EasyEdit's teacher-forced token accuracies; `locality_acc` is agreement
+/// with the unedited model, not correctness.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[allow(non_snake_case, reason = "the literature's names")]
+pub struct Metrics {
+    /// Efficacy score.
+    pub ES: f64,
+    /// Efficacy magnitude.
+    pub EM: f64,
+    /// Paraphrase score.
+    pub PS: Option<f64>,
+    /// Paraphrase magnitude.
+    pub PM: Option<f64>,
+    /// Neighbourhood score.
+    pub NS: Option<f64>,
+    /// Neighbourhood magnitude.
+    pub NM: Option<f64>,
+    /// Harmonic mean of ES, PS and NS.
+    pub S: Option<f64>,
+    /// Token accuracy on the rewrite prompt.
+    pub rewrite_acc: f64,
+    /// Token accuracy on paraphrases.
+    pub rephrase_acc: Option<f64>,
+    /// Token agreement with the unedited model on neighbourhood prompts.
+    pub locality_acc: Option<f64>,
+}
+
+impl Metrics {
+    /// Means over cases. Cases without a part (no paraphrases, say) do not count towards that part.
+    #[must_use]
+    pub fn of(scores: &[CaseScores]) -> Self {
+        let over = |of: fn(&CaseScores) -> Option<f64>| mean(scores.iter().filter_map(of));
+        let always = |of: fn(&CaseScores) -> f64| mean(scores.iter().map(of)).unwrap_or(0.0);
+        let (es, ps, ns) = (always(|s| s.ES), over(|s| s.PS), over(|s| s.NS));
+        let harmonic = |parts: [f64; 3]| {
+            if parts.contains(&0.0) { 0.0 } else { 3.0 / parts.iter().map(|x| 1.0 / x).sum::<f64>() }
+        };
+        Self {
+            ES: es,
+            EM: always(|s| s.EM),
+            PS: ps,
+            PM: over(|s| s.PM),
+            NS: ns,
+            NM: over(|s| s.NM),
+            S: ps.zip(ns).map(|(ps, ns)| harmonic([es, ps, ns])),
+            rewrite_acc: always(|s| s.rewrite_acc),
+            rephrase_acc: over(|s| s.rephrase_acc),
+            locality_acc: over(|s| s.locality_acc),
+        }
+    }
+}
+
+/// A case that could not be edited.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The data set's number.
+    pub case_id: u64,
+    /// Why.
+    pub error: String,
+}
+
+/// One case of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CaseResult {
+    /// The data set's number.
+    pub case_id: u64,
+    /// The subject.
+    pub subject: String,
+    /// What was written.
+    pub target_new: String,
+    /// What was true before.
+    pub target_true: String,
+    /// The scores.
+    pub scores: CaseScores,
+    /// Seconds to plan and apply; `None` for the unedited model.
+    pub seconds: Option<f64>,
+    /// Whether every byte was back after the case; `None` for the unedited model.
+    pub rollback_exact: Option<bool>,
+    /// Every prompt before and after: the rewrite prompt first, then paraphrases, then the neighbourhood.
+    pub prompts: Vec<PromptResult>,
+}
+
+/// Which part of a case a prompt belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum PromptKind {
+    /// The prompt that was rewritten.
+    Rewrite,
+    /// Another way to ask.
+    Paraphrase,
+    /// Another subject.
+    Neighbour,
+}
+
+/// One prompt before and after an edit.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PromptResult {
+    /// Which part of the case.
+    pub kind: PromptKind,
+    /// The prompt.
+    pub prompt: String,
+    /// On the unedited model.
+    pub before: Outcome,
+    /// On the edited model.
+    pub after: Outcome,
+}
+
+/// What a model answers to a prompt.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Probability of the new target.
+    pub p_new: f64,
+    /// Probability of the true target.
+    pub p_true: f64,
+    /// The most probable next tokens with their probabilities.
+    pub top: Vec<(String, f64)>,
+}
+
+/// A report cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReportError {
+    /// A file or directory cannot be written.
+    #[error("cannot write {path}: {source}")]
+    Write {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The page cannot be laid out.
+    #[error("cannot lay out the HTML report: {reason}")]
+    Html {
+        /// What is wrong.
+        reason: String,
+    },
+    /// The report cannot be serialised.
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+}
+
+impl Report {
+    /// Writes `report.json` and `report.html` into `dir` and returns their paths.
+    ///
+    /// # Errors
+    /// [`ReportError`].
+    pub fn write(&self, dir: &Path) -> Result<[PathBuf; 2], ReportError> {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| ReportError::Write { path, source }
+        };
+        std::fs::create_dir_all(dir).map_err(failed(dir))?;
+        let (json, html) = (dir.join("report.json"), dir.join("report.html"));
+        let text = serde_json::to_string_pretty(self)? + "\n";
+        std::fs::write(&json, text).map_err(failed(&json))?;
+        std::fs::write(&html, self.html()?).map_err(failed(&html))?;
+        Ok([json, html])
+    }
+}

@@ -1,0 +1,204 @@
+//! Editing, scoring and taking back, case by case.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use recant_core::{Blobs, ModelDigest};
+use recant_edit::{Editor, scoped};
+use recant_model::Model;
+
+use crate::dataset::Case;
+use crate::memory;
+use crate::report::{CaseResult, Failure, Metrics, Outcome, PromptKind, PromptResult, Run};
+use crate::score::{Probe, ProbeScore, ScoreError, case_scores, probes, score_probes};
+
+type Scores = BTreeMap<Probe, ProbeScore>;
+
+/// What happens during an evaluation, for whoever shows progress.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// A case was scored.
+    Case {
+        /// The method, `unedited` for the base model.
+        method: &'a str,
+        /// Cases done by this method.
+        done: usize,
+        /// Cases in all.
+        of: usize,
+    },
+}
+
+/// How to run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RunOptions {
+    /// Keep every prompt's outcome in the report.
+    pub keep_prompts: bool,
+}
+
+/// The unedited model's scores, kept for comparison.
+#[derive(Debug, Clone)]
+pub struct Unedited {
+    scores: Vec<Scores>,
+    host: ModelDigest,
+    device: ModelDigest,
+}
+
+/// Scores the unedited model on every case.
+///
+/// # Errors
+/// [`ScoreError`] names the prompt that cannot be asked.
+pub fn unedited(
+    model: &Model,
+    cases: &[Case],
+    options: RunOptions,
+    on_event: &mut dyn FnMut(Event<'_>),
+) -> Result<(Unedited, Run), ScoreError> {
+    memory::restart_peak();
+    let mut scores = Vec::with_capacity(cases.len());
+    let mut results = Vec::with_capacity(cases.len());
+    for (done, case) in cases.iter().enumerate() {
+        let of_case = score_probes(model, &probes(case))?;
+        results.push(result(case, &of_case, &of_case, None, None, options));
+        scores.push(of_case);
+        on_event(Event::Case { method: "unedited", done: done + 1, of: cases.len() });
+    }
+    let run = Run {
+        method: "unedited".to_owned(),
+        scenario: "single".to_owned(),
+        device: model.device().spec().to_string(),
+        cases: cases.len(),
+        settings: BTreeMap::new(),
+        notes: Vec::new(),
+        metrics: metrics(&results),
+        seconds_per_edit: None,
+        peak_rss_bytes: memory::peak_rss_bytes(),
+        rollback_exact: None,
+        failures: Vec::new(),
+        results,
+    };
+    Ok((Unedited { scores, host: model.digest(), device: model.device_digest() }, run))
+}
+
+/// Edits each case alone, scores it inside the edit's scope, and checks after the scope that every weight
+/// is back, on the host and on the device.
+///
+/// A case that cannot be edited is recorded as a failure and counts as a case in which nothing was written.
+///
+/// # Errors
+/// [`ScoreError`] names the prompt that cannot be asked.
+pub fn evaluate(
+    model: &mut Model,
+    editor: &dyn Editor,
+    cases: &[Case],
+    base: &Unedited,
+    options: RunOptions,
+    on_event: &mut dyn FnMut(Event<'_>),
+) -> Result<Run, ScoreError> {
+    memory::restart_peak();
+    let mut results = Vec::with_capacity(cases.len());
+    let mut failures = Vec::new();
+    let mut notes: Vec<String> = Vec::new();
+    for (done, (case, before)) in cases.iter().zip(&base.scores).enumerate() {
+        let started = Instant::now();
+        let planned = editor.plan(model, std::slice::from_ref(&case.fact));
+        let planned = planned.map_err(|error| error.to_string()).and_then(|plan| {
+            // Applying is part of an edit's time; the scope below applies it again for scoring.
+            match model.apply(&plan.patch, &Blobs::new()) {
+                Ok(_) => Ok(plan),
+                Err(error) => Err(error.to_string()),
+            }
+        });
+        let seconds = started.elapsed().as_secs_f64();
+        let after = match planned {
+            Ok(plan) => {
+                for note in plan.notes.iter().filter(|note| !notes.contains(note)).cloned().collect::<Vec<_>>() {
+                    notes.push(note);
+                }
+                let scored = scoped(model, &plan.patch, |edited| score_probes(edited, &probes(case)));
+                match scored {
+                    Ok(scores) => scores?,
+                    Err(error) => {
+                        failures.push(Failure { case_id: case.id, error: error.to_string() });
+                        before.clone()
+                    }
+                }
+            }
+            Err(error) => {
+                failures.push(Failure { case_id: case.id, error });
+                before.clone()
+            }
+        };
+        let exact = model.digest() == base.host && model.device_digest() == base.device;
+        results.push(result(case, before, &after, Some(seconds), Some(exact), options));
+        on_event(Event::Case { method: editor.name(), done: done + 1, of: cases.len() });
+    }
+    let seconds: f64 = results.iter().filter_map(|result: &CaseResult| result.seconds).sum();
+    Ok(Run {
+        method: editor.name().to_owned(),
+        scenario: "single".to_owned(),
+        device: model.device().spec().to_string(),
+        cases: cases.len(),
+        settings: editor.settings(),
+        notes,
+        metrics: metrics(&results),
+        seconds_per_edit: Some(seconds / results.len().max(1) as f64),
+        peak_rss_bytes: memory::peak_rss_bytes(),
+        rollback_exact: Some(results.iter().all(|result| result.rollback_exact == Some(true))),
+        failures,
+        results,
+    })
+}
+
+fn metrics(results: &[CaseResult]) -> Metrics {
+    Metrics::of(&results.iter().map(|result| result.scores).collect::<Vec<_>>())
+}
+
+fn result(
+    case: &Case,
+    before: &Scores,
+    after: &Scores,
+    seconds: Option<f64>,
+    rollback_exact: Option<bool>,
+    options: RunOptions,
+) -> CaseResult {
+    let own = |kind, prompt: &str| prompt_result(kind, prompt, &case.fact.target, &case.target_true, before, after);
+    let prompts = options.keep_prompts.then(|| {
+        let rewrite = std::iter::once(own(PromptKind::Rewrite, &case.fact.text()));
+        let paraphrases = case.paraphrases.iter().map(|prompt| own(PromptKind::Paraphrase, prompt));
+        let neighbours = case.neighbours.iter().map(|(prompt, truth)| {
+            prompt_result(PromptKind::Neighbour, prompt, &case.fact.target, truth, before, after)
+        });
+        rewrite.chain(paraphrases).chain(neighbours).collect()
+    });
+    CaseResult {
+        case_id: case.id,
+        subject: case.fact.subject.clone(),
+        target_new: case.fact.target.clone(),
+        target_true: case.target_true.clone(),
+        scores: case_scores(case, before, after),
+        seconds,
+        rollback_exact,
+        prompts: prompts.unwrap_or_default(),
+    }
+}
+
+fn prompt_result(
+    kind: PromptKind,
+    prompt: &str,
+    new: &str,
+    truth: &str,
+    before: &Scores,
+    after: &Scores,
+) -> PromptResult {
+    let outcome = |scores: &Scores| {
+        let score = |target: &str| &scores[&Probe { prompt: prompt.to_owned(), target: target.to_owned() }];
+        let answers = score(new).answers.iter();
+        Outcome {
+            p_new: score(new).probability(),
+            p_true: score(truth).probability(),
+            top: answers.map(|answer| (answer.token.clone(), f64::from(answer.logprob).exp())).collect(),
+        }
+    };
+    PromptResult { kind, prompt: prompt.to_owned(), before: outcome(before), after: outcome(after) }
+}

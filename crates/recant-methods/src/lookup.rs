@@ -1,0 +1,76 @@
+//! Rows of tokens for a fact, and where in them the subject ends.
+
+use recant_edit::{Contexts, Fact, FactError, Request};
+use recant_model::{Model, Tokenizer};
+
+/// A text in tokens, with the place where the fact is looked up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// Token ids.
+    pub ids: Vec<u32>,
+    /// Index of the token that holds the last character of the subject.
+    pub lookup: usize,
+}
+
+/// Tokenises `template` with the subject in its slot and finds the subject's last token.
+///
+/// The token is found by the text it covers, not by counting the tokens of a prefix: a tokenizer may merge
+/// characters across the slot's border, and then a count is off by one.
+///
+/// # Errors
+/// [`FactError::Lookup`] when no token covers the subject's end, [`FactError::Tokenizer`].
+pub fn row(tokenizer: &Tokenizer, template: &str, subject: &str) -> Result<Row, FactError> {
+    let text = template.replacen("{}", subject, 1);
+    let missing = || FactError::Lookup { text: text.clone() };
+    let start = template.find("{}").ok_or_else(missing)?;
+    let last_byte = (start + subject.trim_end().len()).checked_sub(1).ok_or_else(missing)?;
+    let spans = tokenizer.encode_with_spans(&text)?;
+    let lookup = spans.iter().rposition(|(_, span)| span.contains(&last_byte)).ok_or_else(missing)?;
+    Ok(Row { ids: spans.into_iter().map(|(id, _)| id).collect(), lookup })
+}
+
+/// The rows of a v* search.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FactRows {
+    /// One row per context: the prompt in that context, followed by the target without its last token.
+    pub rewriting: Vec<Row>,
+    /// Tokens of each rewriting row that belong to the prompt.
+    pub prompt_lengths: Vec<usize>,
+    /// `{subject} is a`: what the model thinks the subject is, which should not drift.
+    pub essence: Row,
+    /// Target tokens.
+    pub target: Vec<u32>,
+}
+
+/// Lays out the rows of a request.
+///
+/// # Errors
+/// [`FactError`]; [`FactError::TooLong`] when a row does not fit the model's context.
+pub fn fact_rows(model: &Model, request: &Request, contexts: &Contexts) -> Result<FactRows, FactError> {
+    let Request { fact, target } = request;
+    let tokenizer = model.tokenizer();
+    let mut rewriting = contexts
+        .fill(&fact.prompt)
+        .iter()
+        .map(|template| row(tokenizer, template, &fact.subject))
+        .collect::<Result<Vec<_>, _>>()?;
+    let prompt_lengths = rewriting.iter().map(|row| row.ids.len()).collect();
+    for row in &mut rewriting {
+        row.ids.extend(&target[..target.len() - 1]);
+    }
+    let essence = row(tokenizer, "{} is a", &fact.subject)?;
+    let tokens = rewriting.iter().chain([&essence]).map(|row| row.ids.len()).max().unwrap_or(0);
+    let context = model.spec().context;
+    if tokens > context {
+        return Err(FactError::TooLong { tokens, context });
+    }
+    Ok(FactRows { rewriting, prompt_lengths, essence, target: target.clone() })
+}
+
+/// Tokenises one fact and lays out its rows.
+///
+/// # Errors
+/// As [`fact_rows`].
+pub fn rows_of(model: &Model, fact: &Fact, contexts: &Contexts) -> Result<FactRows, FactError> {
+    fact_rows(model, &Request::new(model, fact)?, contexts)
+}

@@ -1,0 +1,238 @@
+//! Measuring: one pass over a corpus, all layers at once, in bounded memory.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufRead};
+use std::path::{Path, PathBuf};
+
+use recant_backend::host;
+use recant_core::{Point, Site};
+use recant_model::{ForwardInput, InputError, Model, Observer, TokenBatch, TokenizerError, gather_rows};
+
+use super::Moments;
+
+/// Moments cannot be measured.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CollectError {
+    /// The corpus cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A line of a JSONL corpus has no text.
+    #[error("{path}, line {line}: {reason}")]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// What is wrong.
+        reason: String,
+    },
+    /// No layer was asked for, or one that does not exist.
+    #[error("layer {layer} does not exist; this model has {layers}, counted from 0")]
+    Layer {
+        /// The layer asked for.
+        layer: usize,
+        /// How many there are.
+        layers: usize,
+    },
+    /// The corpus has no tokens.
+    #[error("the corpus has no tokens")]
+    Empty,
+    /// A key is NaN or infinite.
+    #[error("layer {layer} has a key that is not finite; the model is damaged")]
+    NonFinite {
+        /// The layer.
+        layer: usize,
+    },
+    /// A text cannot be tokenised.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// Tokens cannot be fed to the model.
+    #[error(transparent)]
+    Input(#[from] InputError),
+}
+
+/// How far a collection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Tokens read.
+    pub tokens: u64,
+    /// Tokens after which it ends.
+    pub budget: u64,
+}
+
+/// Sums outer products of keys, text by text.
+pub struct Collector<'m> {
+    model: &'m Model,
+    layers: Vec<usize>,
+    budget: u64,
+    /// Longest text in tokens; longer ones are cut into pieces of this length.
+    max_tokens: usize,
+    pending: Vec<Vec<u32>>,
+    sums: BTreeMap<usize, Vec<f64>>,
+    tokens: u64,
+    corpus: Vec<u8>,
+}
+
+/// Texts a forward pass reads together.
+const ROWS: usize = 32;
+
+impl<'m> Collector<'m> {
+    /// A collector of some layers that stops at `budget` tokens; `None` takes ten times the key's length,
+    /// which suffices for an estimate of full rank ("FastMEMIT", arXiv 2506.04226).
+    ///
+    /// # Errors
+    /// [`CollectError::Layer`].
+    pub fn new(model: &'m Model, layers: &[usize], budget: Option<u64>) -> Result<Self, CollectError> {
+        let spec = model.spec();
+        if let Some(&layer) = layers.iter().find(|&&layer| layer >= spec.layers) {
+            return Err(CollectError::Layer { layer, layers: spec.layers });
+        }
+        let zeros = || vec![0.0; spec.d_mlp * spec.d_mlp];
+        Ok(Self {
+            model,
+            layers: layers.to_vec(),
+            budget: budget.unwrap_or(10 * spec.d_mlp as u64),
+            max_tokens: spec.context,
+            pending: Vec::new(),
+            sums: layers.iter().map(|&layer| (layer, zeros())).collect(),
+            tokens: 0,
+            corpus: bytes_so_far(),
+        })
+    }
+
+    /// Cuts texts to at most this many tokens a piece.
+    #[must_use]
+    pub fn with_max_tokens(mut self, max_tokens: usize) -> Self {
+        self.max_tokens = max_tokens.clamp(1, self.model.spec().context);
+        self
+    }
+
+    /// Reads one text. Returns how far it is; the budget is met when `tokens >= budget`.
+    ///
+    /// # Errors
+    /// [`CollectError`].
+    pub fn text(&mut self, text: &str) -> Result<Progress, CollectError> {
+        self.corpus = chain(&self.corpus, text.as_bytes());
+        let ids = self.model.tokenizer().encode(text)?;
+        for piece in ids.chunks(self.max_tokens) {
+            self.pending.push(piece.to_vec());
+            if self.pending.len() == ROWS {
+                self.flush()?;
+            }
+        }
+        Ok(self.progress())
+    }
+
+    /// How far it is, texts that wait for a full batch included.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        let waiting: usize = self.pending.iter().map(Vec::len).sum();
+        Progress { tokens: self.tokens + waiting as u64, budget: self.budget }
+    }
+
+    fn flush(&mut self) -> Result<(), CollectError> {
+        let rows = std::mem::take(&mut self.pending);
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let device = self.model.device();
+        let batch = TokenBatch::new(&rows, self.model.spec())?;
+        let site = |layer: usize| Site::Block(layer as u16, Point::MlpKey);
+        let mut observer = Observer::up_to(self.layers.iter().map(|&layer| site(layer)));
+        let _stopped = self.model.net().forward(ForwardInput::tokens(&batch, device), &mut observer);
+        let places: Vec<(usize, usize)> =
+            rows.iter().enumerate().flat_map(|(row, ids)| (0..ids.len()).map(move |token| (row, token))).collect();
+        for &layer in &self.layers {
+            let Some(keys) = observer.take(site(layer)) else { continue };
+            let keys = gather_rows(keys, &places, device);
+            let products = host(&keys.clone().transpose().matmul(keys));
+            let Some(sum) = self.sums.get_mut(&layer) else { continue };
+            for (total, product) in sum.iter_mut().zip(products) {
+                *total += f64::from(product);
+            }
+            if sum.iter().any(|x| !x.is_finite()) {
+                return Err(CollectError::NonFinite { layer });
+            }
+        }
+        self.tokens += places.len() as u64;
+        Ok(())
+    }
+
+    /// The means. A pass that ended before its budget is a whole pass over a short corpus.
+    ///
+    /// # Errors
+    /// [`CollectError::Empty`] when nothing was read.
+    pub fn finish(mut self) -> Result<Moments, CollectError> {
+        self.flush()?;
+        if self.tokens == 0 {
+            return Err(CollectError::Empty);
+        }
+        let (dim, tokens) = (self.model.spec().d_mlp, self.tokens as f64);
+        let mean = |sum: Vec<f64>| {
+            let mut mean: Vec<f64> = sum.into_iter().map(|x| x / tokens).collect();
+            // The product is symmetric up to the order of f32 sums; make it exactly so.
+            for i in 0..dim {
+                for j in 0..i {
+                    let both = (mean[i * dim + j] + mean[j * dim + i]) / 2.0;
+                    (mean[i * dim + j], mean[j * dim + i]) = (both, both);
+                }
+            }
+            (dim, mean)
+        };
+        let layers = self.sums.into_iter().map(|(layer, sum)| (layer, mean(sum))).collect();
+        let mut corpus = [0; 32];
+        corpus.copy_from_slice(&self.corpus);
+        Ok(Moments::new(self.model.digest(), corpus, self.tokens, layers))
+    }
+}
+
+/// The corpus digest is a chain, so that it can be extended text by text and never needs the whole corpus:
+/// d₀ = H("recant corpus 1"), dᵢ = H(dᵢ₋₁ ‖ textᵢ).
+fn bytes_so_far() -> Vec<u8> {
+    recant_core::bytes_digest(b"recant corpus 1").to_vec()
+}
+
+fn chain(so_far: &[u8], text: &[u8]) -> Vec<u8> {
+    recant_core::bytes_digest(&[so_far, text].concat()).to_vec()
+}
+
+/// The texts of a corpus file, one a line, streamed: plain text, or JSONL with a `text` field when the name
+/// ends in `.jsonl`. Empty lines are passed over.
+///
+/// # Errors
+/// [`CollectError::Read`] when the file cannot be opened; the items carry errors of single lines.
+pub fn corpus_lines(
+    path: &Path,
+) -> Result<impl Iterator<Item = Result<String, CollectError>> + use<>, CollectError> {
+    #[derive(serde::Deserialize)]
+    struct Entry {
+        text: String,
+    }
+    let path = path.to_owned();
+    let read = |path: &Path, source| CollectError::Read { path: path.to_owned(), source };
+    let file = std::fs::File::open(&path).map_err(|source| read(&path, source))?;
+    let json = path.extension().is_some_and(|extension| extension == "jsonl");
+    let lines = io::BufReader::new(file).lines().enumerate();
+    Ok(lines.filter_map(move |(number, line)| {
+        let line = match line {
+            Ok(line) if line.trim().is_empty() => return None,
+            Ok(line) => line,
+            Err(source) => return Some(Err(read(&path, source))),
+        };
+        if !json {
+            return Some(Ok(line));
+        }
+        let entry = serde_json::from_str::<Entry>(&line).map(|entry| entry.text);
+        Some(entry.map_err(|error| CollectError::Line {
+            path: path.clone(),
+            line: number + 1,
+            reason: format!("a JSON object with a `text` field is expected: {error}"),
+        }))
+    }))
+}

@@ -1,0 +1,209 @@
+//! ROME and R-ROME: a rank-one rewrite of one MLP's down-projection.
+//!
+//! Meng et al., "Locating and Editing Factual Associations in GPT" (arXiv 2202.05262); Gupta, Baskaran and
+//! Anumanchipalli, "Rebuilding ROME" (arXiv 2403.07175). `PAPER.md` beside this file maps every symbol.
+//!
+//! $$ \hat W = W + \Lambda (C^{-1} k_*)^\top, \qquad
+//!    \Lambda = \frac{v_* - W k'}{k'^\top C^{-1} k_*} $$
+//!
+//! The two differ in k' alone: R-ROME takes k' = k_*, the mean key over all contexts; ROME's code takes the
+//! key of the bare prompt, which can be nearly orthogonal to C⁻¹k_* and then disables the model with one
+//! edit.
+
+mod settings;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use recant_core::{Addend, Matrix, WeightPatch};
+use recant_edit::{Contexts, EditError, Editor, Fact, Plan, Request, Trace};
+use recant_model::{Model, Slot};
+
+pub use settings::{KNOWN, KeyRule, RomeSettings};
+
+use crate::lookup::{FactRows, fact_rows};
+use crate::moments::{Moments, MomentsError};
+use crate::search::{self, Base, Found, tail::Tail};
+
+/// Where C⁻¹ comes from.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Covariance {
+    /// Second moments of the layer's keys over a corpus. Made by [`Covariance::measured`], which checks whose
+    /// they are; later edits of that model go on using them, as is usual.
+    Measured(BaseMoments),
+    /// C = I: the user said so, and every plan's notes say so too.
+    Identity,
+}
+
+/// Second moments that were checked against the model that is edited.
+#[derive(Debug, Clone)]
+pub struct BaseMoments(Arc<Moments>);
+
+impl Covariance {
+    /// The second moments of this very model.
+    ///
+    /// # Errors
+    /// [`MomentsError::Model`] names both digests when they were made for another one.
+    pub fn measured(moments: Arc<Moments>, base: &Model) -> Result<Self, MomentsError> {
+        moments.belongs_to(base)?;
+        Ok(Self::Measured(BaseMoments(moments)))
+    }
+}
+
+/// The ROME family of editors.
+#[derive(Debug, Clone)]
+pub struct Rome {
+    settings: RomeSettings,
+    contexts: Contexts,
+    covariance: Covariance,
+}
+
+/// The closed form's quantities for one fact.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RankOne {
+    /// k*: mean key over all contexts, `[d_mlp]`.
+    pub k_star: Vec<f32>,
+    /// u = C⁻¹k* / ‖C⁻¹k*‖, `[d_mlp]`.
+    pub u: Vec<f64>,
+    /// k', the key of the divisor, `[d_mlp]`.
+    pub k_prime: Vec<f32>,
+    /// W k' with the bias: what the MLP answers to k' now, `[d_model]`.
+    pub output: Vec<f32>,
+    /// Λ = (v* − W k') / (k'ᵀ u), `[d_model]`.
+    pub lambda: Vec<f64>,
+    /// k'ᵀ u.
+    pub divisor: f64,
+}
+
+impl Rome {
+    /// An editor. A measured covariance must hold the settings' layer.
+    #[must_use]
+    pub fn new(settings: RomeSettings, contexts: Contexts, covariance: Covariance) -> Self {
+        Self { settings, contexts, covariance }
+    }
+
+    /// u = C⁻¹k* / ‖C⁻¹k*‖ in f64.
+    fn direction(&self, k_star: &[f32]) -> Result<Vec<f64>, EditError> {
+        let k_star: Vec<f64> = k_star.iter().map(|&x| f64::from(x)).collect();
+        let u = match &self.covariance {
+            Covariance::Identity => k_star,
+            Covariance::Measured(BaseMoments(moments)) => moments
+                .solve(self.settings.layer, &k_star)
+                .map_err(|error| EditError::Statistics { reason: error.to_string() })?,
+        };
+        let length = u.iter().map(|x| x * x).sum::<f64>().sqrt();
+        Ok(u.into_iter().map(|x| x / length).collect())
+    }
+
+    /// The closed form, given v*.
+    fn rank_one(&self, base: &Base, v_star: &[f32]) -> Result<RankOne, EditError> {
+        let contexts = base.contexts();
+        let k_star = mean(&base.keys[..contexts]);
+        let u = self.direction(&k_star)?;
+        let (k_prime, output) = match self.settings.keys {
+            KeyRule::Mean => (k_star.clone(), mean(&base.outputs[..contexts])),
+            KeyRule::Bare => (base.keys[0].clone(), base.outputs[0].clone()),
+        };
+        let divisor: f64 = k_prime.iter().zip(&u).map(|(&k, u)| f64::from(k) * u).sum();
+        let residual = v_star.iter().zip(&output).map(|(&v, &wk)| f64::from(v) - f64::from(wk));
+        let lambda: Vec<f64> = residual.map(|r| r / divisor).collect();
+        if lambda.iter().any(|x| !x.is_finite()) {
+            return Err(EditError::Divisor { divisor });
+        }
+        Ok(RankOne { k_star, u, k_prime, output, lambda, divisor })
+    }
+
+    fn plan_one(&self, model: &Model, fact: &Fact) -> Result<Plan, EditError> {
+        let layer = self.settings.layer;
+        let request = Request::new(model, fact).map_err(EditError::about(fact))?;
+        let rows = fact_rows(model, &request, &self.contexts).map_err(EditError::about(fact))?;
+        let base = Base::observe(model, layer, &rows)?;
+        let evaluator = Tail::new(model, &base, &rows);
+        let found =
+            search::search(self.settings.search, &rows, &base.outputs[0], &evaluator, model.device())?;
+        let form = self.rank_one(&base, &found.v_star())?;
+        let mut plan = Plan::new(express(model, layer, &form)?);
+        plan.traces.push(trace(model, &rows, &base, &found, &form));
+        plan.notes.extend(self.notes());
+        Ok(plan)
+    }
+
+    fn notes(&self) -> Option<String> {
+        match self.covariance {
+            Covariance::Measured(_) => None,
+            Covariance::Identity => {
+                Some("C = I: the covariance of keys was left out on request (mom2_adjustment=false)".to_owned())
+            }
+        }
+    }
+}
+
+impl Editor for Rome {
+    fn name(&self) -> &str {
+        match self.settings.keys {
+            KeyRule::Mean => "r-rome",
+            KeyRule::Bare => "rome",
+        }
+    }
+
+    fn plan(&self, model: &Model, facts: &[Fact]) -> Result<Plan, EditError> {
+        match facts {
+            [fact] => self.plan_one(model, fact),
+            _ => Err(EditError::FactCount { method: self.name().to_owned(), count: facts.len() }),
+        }
+    }
+
+    fn settings(&self) -> BTreeMap<String, String> {
+        let mut settings = self.settings.named();
+        let adjusted = matches!(self.covariance, Covariance::Measured(_));
+        settings.insert("mom2_adjustment".to_owned(), adjusted.to_string());
+        settings.insert("contexts".to_owned(), self.contexts.templates().len().to_string());
+        settings
+    }
+}
+
+/// ΔW = Λ uᵀ as a patch.
+fn express(model: &Model, layer: usize, form: &RankOne) -> Result<WeightPatch, EditError> {
+    #[expect(clippy::cast_possible_truncation, reason = "factors are stored in f32")]
+    let column = |x: &[f64]| Matrix::column(x.iter().map(|&x| x as f32).collect());
+    let addend = Addend::low_rank(column(&form.lambda), column(&form.u))
+        .map_err(|_| EditError::Divisor { divisor: form.divisor })?;
+    let layers = model.spec().layers;
+    model.express(Slot::MlpDown(layer), addend).ok_or(EditError::Layer { layer, layers })
+}
+
+fn trace(model: &Model, rows: &FactRows, base: &Base, found: &Found, form: &RankOne) -> Trace {
+    #[expect(clippy::cast_possible_truncation, reason = "for looking at")]
+    let narrow = |x: &[f64]| x.iter().map(|&x| x as f32).collect::<Vec<f32>>();
+    let contexts = base.contexts();
+    let vector = |x: Vec<f32>| (vec![x.len()], x);
+    let keys = base.keys[..contexts].concat();
+    let tensors = [
+        ("k_each", (vec![contexts, form.k_star.len()], keys)),
+        ("k_star", vector(form.k_star.clone())),
+        ("u", vector(narrow(&form.u))),
+        ("k_prime", vector(form.k_prime.clone())),
+        ("target_init", vector(found.init.clone())),
+        ("delta", vector(found.delta.clone())),
+        ("v_star", vector(found.v_star())),
+        ("cur_output", vector(form.output.clone())),
+        ("lambda", vector(narrow(&form.lambda))),
+    ];
+    let subject_token = rows.rewriting.first().and_then(|row| row.ids.get(row.lookup)).copied();
+    let subject_token = subject_token.and_then(|id| model.tokenizer().decode(&[id]).ok());
+    Trace {
+        tensors: tensors.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+        losses: found.losses.clone(),
+        texts: subject_token.into_iter().map(|text| ("lookup_token".to_owned(), text)).collect(),
+    }
+}
+
+/// Mean of vectors of one length, summed in f64 in order.
+fn mean(vectors: &[Vec<f32>]) -> Vec<f32> {
+    let width = vectors.first().map_or(0, Vec::len);
+    let sum = |i: usize| vectors.iter().map(|vector| f64::from(vector[i])).sum::<f64>();
+    #[expect(clippy::cast_possible_truncation, reason = "keys are f32")]
+    let mean = (0..width).map(|i| (sum(i) / vectors.len() as f64) as f32).collect();
+    mean
+}

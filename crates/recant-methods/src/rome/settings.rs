@@ -1,0 +1,93 @@
+//! ROME's hyper-parameters, named as in the reference code.
+
+use std::collections::BTreeMap;
+
+use recant_edit::EditError;
+
+use crate::search::SearchSettings;
+use crate::settings::Setting;
+
+/// Which key k' stands in the divisor and in W k'.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KeyRule {
+    /// The mean over all contexts, the same as in u: R-ROME.
+    Mean,
+    /// The bare prompt's: the original ROME code.
+    Bare,
+}
+
+/// Settings of ROME and R-ROME.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RomeSettings {
+    /// The edited layer.
+    pub layer: usize,
+    /// Which key the divisor uses.
+    pub keys: KeyRule,
+    /// The v* search.
+    pub search: SearchSettings,
+    /// Whether C⁻¹ is used; `false` means C = I.
+    pub mom2_adjustment: bool,
+}
+
+/// Names of the hyper-parameters.
+pub const KNOWN: [&str; 8] = [
+    "layers",
+    "v_lr",
+    "v_num_grad_steps",
+    "v_weight_decay",
+    "clamp_norm_factor",
+    "kl_factor",
+    "mom2_adjustment",
+    "fact_token",
+];
+
+impl RomeSettings {
+    /// The published defaults for GPT-2 XL, at a layer.
+    #[must_use]
+    pub fn new(layer: usize, keys: KeyRule) -> Self {
+        let search = SearchSettings {
+            v_lr: 0.5,
+            v_num_grad_steps: 20,
+            v_weight_decay: 0.5,
+            clamp_norm_factor: 4.0,
+            kl_factor: 0.0625,
+            early_stop: 5e-2,
+        };
+        Self { layer, keys, search, mom2_adjustment: true }
+    }
+
+    /// Sets one hyper-parameter.
+    ///
+    /// # Errors
+    /// [`EditError::Setting`] when it is unknown or out of range.
+    pub fn set(&mut self, setting: &Setting) -> Result<(), EditError> {
+        match setting.key.as_str() {
+            "layers" | "layer" => self.layer = setting.one_layer()?,
+            "v_lr" => self.search.v_lr = setting.float(f64::MIN_POSITIVE)?,
+            "v_num_grad_steps" => self.search.v_num_grad_steps = setting.count()?,
+            "v_weight_decay" => self.search.v_weight_decay = setting.float(0.0)?,
+            "clamp_norm_factor" => self.search.clamp_norm_factor = setting.float(f64::MIN_POSITIVE)?,
+            "kl_factor" => self.search.kl_factor = setting.float(0.0)?,
+            "mom2_adjustment" => self.mom2_adjustment = setting.flag()?,
+            "fact_token" if setting.value == "subject_last" => {}
+            "fact_token" => return Err(setting.refuse("only subject_last is supported")),
+            _ => return Err(setting.unknown("rome", &KNOWN)),
+        }
+        Ok(())
+    }
+
+    pub(super) fn named(&self) -> BTreeMap<String, String> {
+        let search = &self.search;
+        let pairs = [
+            ("layers", self.layer.to_string()),
+            ("v_lr", search.v_lr.to_string()),
+            ("v_num_grad_steps", search.v_num_grad_steps.to_string()),
+            ("v_weight_decay", search.v_weight_decay.to_string()),
+            ("clamp_norm_factor", search.clamp_norm_factor.to_string()),
+            ("kl_factor", search.kl_factor.to_string()),
+            ("fact_token", "subject_last".to_owned()),
+        ];
+        pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+    }
+}

@@ -1,0 +1,269 @@
+//! The search for v*: the output that makes a layer's model state the fact.
+//!
+//! $$ v_* = \arg\min_z \frac1N \sum_j -\log P_{m:=z}[o_* \mid x_j + p] + D_{KL}(\cdot) $$
+//!
+//! (ROME, equation 4.) Adam searches a displacement δ of what the MLP adds to the residual stream at the
+//! subject's last token, in every context at once.
+//!
+//! Two evaluators compute the same loss. [`full`] runs the whole model at each step, as the reference code
+//! does; it is the definition. [`tail`] runs only what can change: causality makes every position before
+//! the lookup token and every layer up to the edited one constant while δ moves, so it keeps the residual
+//! stream of the edited layer from the lookup token on, the keys and values before it, and computes logits
+//! only where the loss reads them.
+
+pub mod full;
+pub mod tail;
+
+use burn::optim::{AdamConfig, Optimizer};
+use burn::tensor::{Int, Tensor, activation};
+use recant_backend::{Device, host, upload_f32, upload_ints};
+use recant_core::{Point, Site};
+use recant_edit::{EditError, LossStep};
+use recant_model::{ForwardInput, KvCache, Model, Observer, TokenBatch, gather_rows};
+
+use crate::lookup::{FactRows, Row};
+
+/// Settings of the search, named as in the reference code.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SearchSettings {
+    /// Adam's learning rate.
+    pub v_lr: f64,
+    /// Steps; the last one only evaluates.
+    pub v_num_grad_steps: usize,
+    /// Weight of ‖δ‖ / ‖v₀‖².
+    pub v_weight_decay: f64,
+    /// δ is kept within this many times ‖v₀‖.
+    pub clamp_norm_factor: f64,
+    /// Weight of the essence row's KL divergence.
+    pub kl_factor: f64,
+    /// The search ends when the loss falls below this.
+    pub early_stop: f64,
+}
+
+/// The model's state before the edit, at the rows of one fact: everything that stays constant.
+#[derive(Debug)]
+pub struct Base {
+    /// The edited layer.
+    pub layer: usize,
+    /// All rows: the rewriting ones, then the essence row.
+    pub rows: Vec<Row>,
+    /// Their tokens, padded.
+    pub batch: TokenBatch,
+    /// Key (input of the down-projection) at each row's lookup token, `[rows, d_mlp]`.
+    pub keys: Vec<Vec<f32>>,
+    /// Output of the MLP at each row's lookup token, `[rows, d_model]`.
+    pub outputs: Vec<Vec<f32>>,
+    /// Residual stream leaving the edited layer, `[rows, tokens, d_model]`.
+    pub resid_post: Tensor<3>,
+    /// Keys and values of every layer and position.
+    pub cache: KvCache,
+}
+
+impl Base {
+    /// Runs the model once over the rows of a fact.
+    ///
+    /// # Errors
+    /// [`EditError::Layer`], [`EditError::Input`].
+    pub fn observe(model: &Model, layer: usize, rows: &FactRows) -> Result<Self, EditError> {
+        let layers = model.spec().layers;
+        let Some(block) = u16::try_from(layer).ok().filter(|_| layer < layers) else {
+            return Err(EditError::Layer { layer, layers });
+        };
+        let all: Vec<Row> = rows.rewriting.iter().chain([&rows.essence]).cloned().collect();
+        let ids: Vec<Vec<u32>> = all.iter().map(|row| row.ids.clone()).collect();
+        let batch = TokenBatch::new(&ids, model.spec())?;
+        let [key, out, post] =
+            [Point::MlpKey, Point::MlpOut, Point::ResidPost].map(|point| Site::Block(block, point));
+        let mut observer = Observer::of([key, out, post]);
+        let mut cache = KvCache::default();
+        let input = ForwardInput::tokens(&batch, model.device()).keeping(&mut cache);
+        let _hidden = model.net().forward(input, &mut observer);
+        let places: Vec<(usize, usize)> = all.iter().map(|row| row.lookup).enumerate().collect();
+        let missing = || EditError::Layer { layer, layers };
+        let mut at_lookup = |site| {
+            let rows = gather_rows(observer.take(site).ok_or_else(missing)?, &places, model.device());
+            let width = rows.dims()[1];
+            Ok::<_, EditError>(host(&rows).chunks(width).map(<[f32]>::to_vec).collect::<Vec<_>>())
+        };
+        let (keys, outputs) = (at_lookup(key)?, at_lookup(out)?);
+        let resid_post = observer.take(post).ok_or_else(missing)?;
+        Ok(Self { layer, rows: all, batch, keys, outputs, resid_post, cache })
+    }
+
+    /// Number of rewriting rows; the essence row stands behind them.
+    #[must_use]
+    pub fn contexts(&self) -> usize {
+        self.rows.len() - 1
+    }
+}
+
+/// Computes log-probabilities of the rows with δ added to the edited layer's MLP output.
+pub trait Evaluator {
+    /// Log-probabilities `[places, vocab]` where the loss reads them: for each rewriting row the positions
+    /// that predict its target tokens, in order, then the essence row's lookup token.
+    /// `delta` `[d_model]` may track gradients.
+    fn log_probs(&self, delta: Tensor<1>) -> Tensor<2>;
+}
+
+/// `(row, token)` of every place that the loss reads, in the order of [`Evaluator::log_probs`].
+#[must_use]
+pub fn places(rows: &FactRows) -> Vec<(usize, usize)> {
+    let targets = rows.target.len();
+    let predicting = rows.prompt_lengths.iter().enumerate();
+    let mut places: Vec<(usize, usize)> =
+        predicting.flat_map(|(row, &len)| (0..targets).map(move |i| (row, len - 1 + i))).collect();
+    places.push((rows.rewriting.len(), rows.essence.lookup));
+    places
+}
+
+/// The loss of one fact as a function of δ.
+pub struct Loss {
+    settings: SearchSettings,
+    device: Device,
+    targets: Tensor<2, Int>, // [contexts * target tokens, 1]
+    essence_before: Tensor<2>, // [1, vocab]
+    init_norm: f64,
+}
+
+/// A loss and its parts, still on the device.
+pub struct LossParts {
+    /// The sum, which is differentiated.
+    pub total: Tensor<1>,
+    parts: [Tensor<1>; 3],
+}
+
+impl LossParts {
+    /// `[total, nll, kl, weight_decay]`.
+    #[must_use]
+    pub fn read(&self) -> LossStep {
+        let [nll, kl, decay] = &self.parts;
+        [&self.total, nll, kl, decay].map(|x| host(x)[0])
+    }
+}
+
+impl Loss {
+    /// The loss for `rows`; `init` is the MLP's output v₀ at the first row, `evaluator` gives the essence
+    /// before the edit.
+    #[must_use]
+    pub fn new(
+        settings: SearchSettings,
+        rows: &FactRows,
+        init: &[f32],
+        evaluator: &dyn Evaluator,
+        device: &Device,
+    ) -> Self {
+        let count = rows.rewriting.len() * rows.target.len();
+        let ids = rows.target.iter().map(|id| id.cast_signed());
+        let targets = (0..rows.rewriting.len()).flat_map(|_| ids.clone()).collect();
+        let before = evaluator.log_probs(upload_f32(vec![0.0; init.len()], [init.len()], device));
+        Self {
+            settings,
+            device: device.clone(),
+            targets: upload_ints(targets, [count, 1], device),
+            essence_before: before.narrow(0, count, 1),
+            init_norm: norm(init),
+        }
+    }
+
+    /// `mean NLL + kl_factor KL(now ‖ before) + v_weight_decay ‖δ‖ / ‖v₀‖²`.
+    #[must_use]
+    pub fn at(&self, delta: Tensor<1>, evaluator: &dyn Evaluator) -> LossParts {
+        let count = self.targets.dims()[0];
+        let log_probs = evaluator.log_probs(delta.clone());
+        let nll = -log_probs.clone().narrow(0, 0, count).gather(1, self.targets.clone()).mean();
+        let now = log_probs.narrow(0, count, 1);
+        let kl = (now.clone().exp() * (now - self.essence_before.clone())).sum() * self.settings.kl_factor;
+        // √(x + tiny) has a finite slope at 0, where the search starts; torch defines the slope there as 0,
+        // and with δ = 0 so does this: the gradient is δ / ‖δ‖ = 0.
+        let length = ((delta.clone() * delta).sum() + 1e-30).sqrt();
+        let decay = length * (self.settings.v_weight_decay / (self.init_norm * self.init_norm));
+        let total = nll.clone() + kl.clone() + decay.clone();
+        LossParts { total, parts: [nll, kl, decay] }
+    }
+
+    /// The loss and its gradient by δ, on the host.
+    #[must_use]
+    pub fn with_gradient(&self, delta: &[f32], evaluator: &dyn Evaluator) -> (LossStep, Vec<f32>) {
+        let delta: Tensor<1> = upload_f32(delta.to_vec(), [delta.len()], &self.device);
+        let leaf = delta.autodiff().require_grad();
+        let parts = self.at(leaf.clone(), evaluator);
+        let step = parts.read();
+        let grads = parts.total.backward();
+        (step, leaf.grad(&grads).map(|grad| host(&grad)).unwrap_or_default())
+    }
+}
+
+/// What a search found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Found {
+    /// The displacement, `[d_model]`.
+    pub delta: Vec<f32>,
+    /// v₀, the MLP's output at the first row, `[d_model]`.
+    pub init: Vec<f32>,
+    /// Loss at each step.
+    pub losses: Vec<LossStep>,
+}
+
+impl Found {
+    /// v* = v₀ + δ.
+    #[must_use]
+    pub fn v_star(&self) -> Vec<f32> {
+        self.init.iter().zip(&self.delta).map(|(v, d)| v + d).collect()
+    }
+}
+
+/// Searches δ with Adam.
+///
+/// # Errors
+/// [`EditError::NonFinite`] when the loss stops being a number.
+pub fn search(
+    settings: SearchSettings,
+    rows: &FactRows,
+    init: &[f32],
+    evaluator: &dyn Evaluator,
+    device: &Device,
+) -> Result<Found, EditError> {
+    let loss = Loss::new(settings, rows, init, evaluator, device);
+    let adam = AdamConfig::new().with_epsilon(1e-8).build();
+    let mut state = None;
+    let mut delta = vec![0.0; init.len()];
+    let mut losses = Vec::with_capacity(settings.v_num_grad_steps);
+    let bound = settings.clamp_norm_factor * norm(init);
+    for step in 0..settings.v_num_grad_steps {
+        let last = step + 1 == settings.v_num_grad_steps;
+        let (now, gradient) = if last {
+            let plain: Tensor<1> = upload_f32(delta.clone(), [delta.len()], device);
+            (loss.at(plain, evaluator).read(), Vec::new())
+        } else {
+            loss.with_gradient(&delta, evaluator)
+        };
+        losses.push(now);
+        if !now[0].is_finite() {
+            return Err(EditError::NonFinite { step, loss: now[0] });
+        }
+        if last || f64::from(now[0]) < settings.early_stop {
+            break;
+        }
+        let width = [delta.len()];
+        let place: Tensor<1> = upload_f32(delta, width, device);
+        let (moved, next) = adam.step(settings.v_lr, place, upload_f32(gradient, width, device), state);
+        state = next;
+        delta = host(&moved);
+        let length = norm(&delta);
+        if length > bound {
+            #[expect(clippy::cast_possible_truncation, reason = "δ is f32")]
+            delta.iter_mut().for_each(|x| *x = (f64::from(*x) * bound / length) as f32);
+        }
+    }
+    Ok(Found { delta, init: init.to_vec(), losses })
+}
+
+/// Log-softmax of the unembedded rows.
+fn log_probs_of(model: &Model, hidden: Tensor<3>, places: &[(usize, usize)]) -> Tensor<2> {
+    activation::log_softmax(model.net().unembed(gather_rows(hidden, places, model.device())), 1)
+}
+
+/// Euclidean length, summed in f64.
+pub(crate) fn norm(x: &[f32]) -> f64 {
+    x.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt()
+}

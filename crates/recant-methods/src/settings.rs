@@ -1,0 +1,60 @@
+//! Hyper-parameters by their names in the literature.
+
+use recant_edit::EditError;
+
+/// One `KEY=VALUE` from the user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// Name, such as `v_lr`.
+    pub key: String,
+    /// Value as typed.
+    pub value: String,
+}
+
+impl Setting {
+    /// Splits `KEY=VALUE`.
+    ///
+    /// # Errors
+    /// [`EditError::Setting`] when there is no `=`.
+    pub fn parse(text: &str) -> Result<Self, EditError> {
+        match text.split_once('=') {
+            Some((key, value)) => Ok(Self { key: key.trim().to_owned(), value: value.trim().to_owned() }),
+            None => Err(EditError::Setting {
+                key: text.to_owned(),
+                value: String::new(),
+                reason: "write it as KEY=VALUE".to_owned(),
+            }),
+        }
+    }
+
+    pub(crate) fn refuse(&self, reason: impl Into<String>) -> EditError {
+        EditError::Setting { key: self.key.clone(), value: self.value.clone(), reason: reason.into() }
+    }
+
+    pub(crate) fn unknown(&self, method: &str, known: &[&str]) -> EditError {
+        self.refuse(format!("{method} has no such setting; it has {}", known.join(", ")))
+    }
+
+    pub(crate) fn float(&self, least: f64) -> Result<f64, EditError> {
+        let number: f64 = self.value.parse().map_err(|_| self.refuse("a number is expected"))?;
+        if number.is_finite() && number >= least {
+            return Ok(number);
+        }
+        Err(self.refuse(format!("a finite number of at least {least} is expected")))
+    }
+
+    pub(crate) fn count(&self) -> Result<usize, EditError> {
+        let number = self.value.parse().ok().filter(|&number: &usize| number > 0);
+        number.ok_or_else(|| self.refuse("a whole number above 0 is expected"))
+    }
+
+    pub(crate) fn flag(&self) -> Result<bool, EditError> {
+        self.value.parse().map_err(|_| self.refuse("true or false is expected"))
+    }
+
+    /// The layer of a method that edits one: `3` or `[3]`.
+    pub(crate) fn one_layer(&self) -> Result<usize, EditError> {
+        let inner = self.value.trim_start_matches('[').trim_end_matches(']').trim();
+        inner.parse().map_err(|_| self.refuse("one layer number is expected; this method edits one layer"))
+    }
+}

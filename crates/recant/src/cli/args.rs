@@ -1,0 +1,43 @@
+//! Arguments that several commands share.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use recant_backend::DeviceSpec;
+
+/// Which model, and where to compute.
+#[derive(Debug, Clone, Args)]
+pub struct ModelArgs {
+    /// Hugging Face directory: config.json, model.safetensors, tokenizer.json.
+    #[arg(long, value_name = "DIR")]
+    pub model: PathBuf,
+    /// Device: flex, ndarray, wgpu, wgpu:cpu, wgpu:discrete:N, wgpu:integrated:N.
+    #[arg(long, value_name = "DEVICE", default_value = "flex")]
+    pub device: DeviceSpec,
+}
+
+/// What a method is made from.
+#[derive(Debug, Clone, Args)]
+pub struct MethodArgs {
+    /// Layer to edit, counted from 0 [default: a third of the way up; a sixth for llama].
+    #[arg(long, value_name = "L")]
+    pub layer: Option<usize>,
+    /// Context templates: a JSON array, or one a line, each with {} where the prompt goes
+    /// [default: sampled from the model with the seed].
+    #[arg(long, value_name = "FILE")]
+    pub contexts: Option<PathBuf>,
+    /// Second moments of keys, made by `recant stats` for this model.
+    #[arg(long, value_name = "FILE", conflicts_with = "corpus")]
+    pub stats: Option<PathBuf>,
+    /// Measure second moments now, over this text or JSONL file (repeatable).
+    #[arg(long, value_name = "FILE")]
+    pub corpus: Vec<PathBuf>,
+    /// Set a hyper-parameter by its name in the literature: v_lr, v_num_grad_steps, v_weight_decay,
+    /// clamp_norm_factor, kl_factor, mom2_adjustment (false: C = I), num_steps, lr, norm_constraint
+    /// (repeatable).
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Seed of everything that is drawn.
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    pub seed: u64,
+}

@@ -1,0 +1,61 @@
+//! `recant ask`.
+
+use clap::Args;
+use recant_backend::Device;
+use recant_model::{Answer, Model};
+use serde::Serialize;
+
+use super::args::ModelArgs;
+use super::error::CliError;
+
+/// Arguments of `recant ask`.
+#[derive(Debug, Args)]
+pub(crate) struct AskArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// The prompt.
+    #[arg(long)]
+    prompt: String,
+    /// How many answers.
+    #[arg(long, value_name = "K", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    top: u32,
+    /// Print JSON: `answers[]` with `token`, `id`, `logprob`.
+    #[arg(long)]
+    json: bool,
+}
+
+/// An answer as JSON shows it.
+#[derive(Debug, Serialize)]
+pub(crate) struct AnswerJson {
+    token: String,
+    id: u32,
+    logprob: f32,
+}
+
+impl From<&Answer> for AnswerJson {
+    fn from(answer: &Answer) -> Self {
+        Self { token: answer.token.clone(), id: answer.id, logprob: answer.logprob }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct AskJson<'a> {
+    prompt: &'a str,
+    answers: Vec<AnswerJson>,
+}
+
+pub(crate) fn run(args: &AskArgs) -> Result<(), CliError> {
+    let model = Model::open(&args.model.model, &Device::open(args.model.device)?)?;
+    let answers = model.answers(&args.prompt, args.top as usize)?;
+    if args.json {
+        return super::print_json(&AskJson {
+            prompt: &args.prompt,
+            answers: answers.iter().map(AnswerJson::from).collect(),
+        });
+    }
+    println!("{}", args.prompt);
+    for answer in &answers {
+        println!("  {:>6.2} %  {}", 100.0 * answer.logprob.exp(), answer.token);
+    }
+    Ok(())
+}

@@ -1,0 +1,178 @@
+//! `recant edit`.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::Args;
+use comfy_table::{CellAlignment, Table, presets};
+use recant_backend::Device;
+use recant_core::{Addend, Blobs, Delta, WeightPatch};
+use recant_edit::{Fact, Plan, Trace};
+use recant_methods::method;
+use recant_model::{Answer, Model, SaveOptions};
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
+use serde_json::json;
+
+use super::args::{MethodArgs, ModelArgs};
+use super::ask::AnswerJson;
+use super::error::CliError;
+use super::resources::Resources;
+
+/// Arguments of `recant edit`.
+#[derive(Debug, Args)]
+pub(crate) struct EditArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Who or what the fact is about.
+    #[arg(long)]
+    subject: String,
+    /// A sentence beginning with {} where the subject goes, such as "The mother tongue of {} is".
+    #[arg(long)]
+    prompt: String,
+    /// What the model shall say next.
+    #[arg(long)]
+    target: String,
+    /// Method: r-rome, rome, ft-l, ft-m.
+    #[arg(long, default_value = "r-rome")]
+    method: String,
+    #[command(flatten)]
+    with: MethodArgs,
+    /// Write the edited model here, as a Hugging Face directory.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Replace --out if it already holds something.
+    #[arg(long, requires = "out")]
+    force: bool,
+    /// Write the method's intermediate quantities by the paper's names (k_star, v_star, u, lambda, losses)
+    /// as safetensors.
+    #[arg(long, value_name = "FILE")]
+    dump: Option<PathBuf>,
+    /// How many answers to show.
+    #[arg(long, value_name = "K", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    top: u32,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The edit, before and after.
+struct Outcome {
+    plan: Plan,
+    layer: usize,
+    seconds: f64,
+    before: Vec<Answer>,
+    after: Vec<Answer>,
+    digests: [String; 2],
+}
+
+pub(crate) fn run(args: &EditArgs) -> Result<(), CliError> {
+    let fact = Fact::new(&args.subject, &args.prompt, &args.target)?;
+    let save = SaveOptions { force: args.force };
+    if let Some(out) = &args.out {
+        // Before minutes of work, not after them.
+        save.check(out)?;
+    }
+    let model = Model::open(&args.model.model, &Device::open(args.model.device)?)?;
+    let resources = Resources::gather(&args.with, std::slice::from_ref(&args.method), &model)?;
+    let editor = method(&args.method, &resources.inputs(&args.method))?;
+    let started = Instant::now();
+    let plan = editor.plan(&model, std::slice::from_ref(&fact))?;
+    let (edited, _) = model.apply(&plan.patch, &Blobs::new())?;
+    let seconds = started.elapsed().as_secs_f64();
+    let top = args.top as usize;
+    let outcome = Outcome {
+        layer: resources.layer,
+        seconds,
+        before: model.answers(&fact.text(), top)?,
+        after: edited.answers(&fact.text(), top)?,
+        digests: [model.digest().to_string(), edited.digest().to_string()],
+        plan,
+    };
+    if let Some(path) = &args.dump {
+        dump(path, &outcome.plan)?;
+    }
+    if let Some(out) = &args.out {
+        edited.save(out, save)?;
+    }
+    if args.json { print_json(args, &fact, &outcome) } else { print(args, &fact, &outcome) }
+}
+
+fn print(args: &EditArgs, fact: &Fact, outcome: &Outcome) -> Result<(), CliError> {
+    println!("{}", fact.text());
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_BORDERS_ONLY);
+    table.set_header(["before", "", "after", ""]);
+    let cells = |answer: Option<&Answer>| match answer {
+        Some(answer) => [answer.token.trim().to_owned(), format!("{:.2} %", 100.0 * answer.logprob.exp())],
+        None => [String::new(), String::new()],
+    };
+    for i in 0..outcome.before.len().max(outcome.after.len()) {
+        let [before, before_p] = cells(outcome.before.get(i));
+        let [after, after_p] = cells(outcome.after.get(i));
+        table.add_row([before, before_p, after, after_p]);
+    }
+    for column in [1, 3] {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    println!("{table}");
+    println!("{} at layer {}, {:.2} s", args.method, outcome.layer, outcome.seconds);
+    for line in describe(&outcome.plan.patch) {
+        println!("changed {line}");
+    }
+    outcome.plan.notes.iter().for_each(|note| println!("note: {note}"));
+    match &args.out {
+        Some(out) => println!("written to {}; the model it came from is as it was", out.display()),
+        None => println!("nothing was written; pass --out DIR to keep the edited model"),
+    }
+    Ok(())
+}
+
+fn print_json(args: &EditArgs, fact: &Fact, outcome: &Outcome) -> Result<(), CliError> {
+    let answers = |answers: &[Answer]| answers.iter().map(AnswerJson::from).collect::<Vec<_>>();
+    let [before, after] = &outcome.digests;
+    let losses = outcome.plan.traces.first().map(|trace| &trace.losses);
+    super::print_json(&json!({
+        "fact": fact, "text": fact.text(), "method": args.method, "layer": outcome.layer,
+        "seconds": outcome.seconds, "before": answers(&outcome.before), "after": answers(&outcome.after),
+        "model_before": before, "model_after": after, "patch": outcome.plan.patch.id().to_string(),
+        "changed": describe(&outcome.plan.patch), "notes": outcome.plan.notes, "losses": losses,
+        "out": args.out.as_ref().map(|out| out.display().to_string()),
+    }))
+}
+
+fn describe(patch: &WeightPatch) -> Vec<String> {
+    let one = |addend: &Addend| {
+        let [rows, cols] = addend.shape();
+        let rank = addend.rank().map_or("full rank".to_owned(), |rank| format!("rank {rank}"));
+        format!("{rows} x {cols}, {rank}, norm {:.3}", addend.norm())
+    };
+    let changes = patch.changes().iter();
+    let line = |(path, change): (&recant_core::ParamPath, &recant_core::Change)| match &change.delta {
+        Delta::Add(addend) => format!("{path} ({})", one(addend)),
+        Delta::Swap { after } => format!("{path} (replaced by {})", after.short()),
+    };
+    changes.map(line).collect()
+}
+
+/// The traces as safetensors: `k_star`, `v_star`, ... and `losses` `[steps, 4]` (total, nll, kl,
+/// weight_decay).
+fn dump(path: &Path, plan: &Plan) -> Result<(), CliError> {
+    let refuse = |reason: String| CliError::Write { path: path.to_owned(), reason };
+    let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
+    let bytes = |numbers: &[f32]| numbers.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
+    for Trace { tensors: named, losses, .. } in plan.traces.iter().take(1) {
+        tensors.extend(named.iter().map(|(name, (shape, x))| (name.clone(), shape.clone(), bytes(x))));
+        tensors.push(("losses".to_owned(), vec![losses.len(), 4], bytes(losses.as_flattened())));
+    }
+    let views = tensors
+        .iter()
+        .map(|(name, shape, bytes)| Ok((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
+        .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
+        .map_err(|error| refuse(error.to_string()))?;
+    let metadata = HashMap::from([("loss_columns".to_owned(), "total,nll,kl,weight_decay".to_owned())]);
+    safetensors::serialize_to_file(views, Some(metadata), path).map_err(|error| refuse(error.to_string()))
+}

@@ -1,0 +1,119 @@
+//! Every error a command can end with, and what to try next.
+
+use std::path::PathBuf;
+
+use recant_methods::moments;
+
+/// An error of the binary.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CliError {
+    /// A device cannot be opened.
+    #[error(transparent)]
+    Device(#[from] recant_backend::DeviceError),
+    /// A model cannot be opened.
+    #[error(transparent)]
+    Open(#[from] recant_model::OpenError),
+    /// A model cannot be written.
+    #[error(transparent)]
+    Save(#[from] recant_model::SaveError),
+    /// A prompt cannot be asked.
+    #[error(transparent)]
+    Ask(#[from] recant_model::AskError),
+    /// Sampling settings are out of range.
+    #[error(transparent)]
+    Sampling(#[from] recant_model::SamplingError),
+    /// A fact cannot be written.
+    #[error(transparent)]
+    Fact(#[from] recant_edit::FactError),
+    /// An edit cannot be planned.
+    #[error(transparent)]
+    Edit(#[from] recant_edit::EditError),
+    /// An edit cannot be applied.
+    #[error(transparent)]
+    Apply(#[from] recant_core::ApplyError),
+    /// Context templates cannot be used.
+    #[error(transparent)]
+    Contexts(#[from] recant_edit::ContextError),
+    /// A data set cannot be read.
+    #[error(transparent)]
+    Dataset(#[from] recant_eval::DatasetError),
+    /// A case cannot be scored.
+    #[error(transparent)]
+    Score(#[from] recant_eval::ScoreError),
+    /// A report cannot be written.
+    #[error(transparent)]
+    Report(#[from] recant_eval::report::ReportError),
+    /// Second moments cannot be measured.
+    #[error(transparent)]
+    Collect(#[from] moments::CollectError),
+    /// Second moments cannot be used.
+    #[error(transparent)]
+    Moments(#[from] moments::MomentsError),
+    /// A statistics file cannot be read or written.
+    #[error(transparent)]
+    MomentsFile(#[from] moments::MomentsFileError),
+    /// A value cannot be printed as JSON.
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+    /// A tokenizer refuses.
+    #[error(transparent)]
+    Tokenizer(#[from] recant_model::TokenizerError),
+    /// A file cannot be read.
+    #[error("cannot read {path}: {reason}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A file cannot be written.
+    #[error("cannot write {path}: {reason}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// An option's value makes no sense.
+    #[error("{option}: {reason}")]
+    Option {
+        /// The option.
+        option: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
+    /// An evaluation's weights were not put back exactly.
+    #[error("after method {method} the weights were not the former ones in {cases} cases; this is a defect of recant")]
+    Rollback {
+        /// The method.
+        method: String,
+        /// How many cases.
+        cases: usize,
+    },
+}
+
+impl CliError {
+    /// What to try, where the message itself does not say.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        use recant_edit::{EditError, FactError};
+        match self {
+            Self::Open(recant_model::OpenError::Read { path, .. }) if path.ends_with("config.json") => Some(
+                "--model takes a directory with config.json, model.safetensors and tokenizer.json; \
+                 the repository's demo model is demo/model"
+                    .to_owned(),
+            ),
+            Self::Fact(FactError::NoSubject { .. }) => {
+                Some("for example: --subject \"Ada\" --prompt \"The mother tongue of {} is\"".to_owned())
+            }
+            Self::Edit(EditError::Statistics { .. }) => {
+                Some("or measure them on the spot with --corpus FILE (plain text or JSONL)".to_owned())
+            }
+            Self::Moments(moments::MomentsError::Factor { .. }) => {
+                Some("raise --tokens in `recant stats`, or give it a longer corpus".to_owned())
+            }
+            _ => None,
+        }
+    }
+}

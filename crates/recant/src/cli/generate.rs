@@ -1,0 +1,51 @@
+//! `recant generate`.
+
+use clap::Args;
+use recant_backend::Device;
+use recant_model::{Model, Strategy};
+use serde_json::json;
+
+use super::args::ModelArgs;
+use super::error::CliError;
+
+/// Arguments of `recant generate`.
+#[derive(Debug, Args)]
+pub(crate) struct GenerateArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// The prompt.
+    #[arg(long)]
+    prompt: String,
+    /// Largest number of new tokens.
+    #[arg(long, value_name = "N", default_value_t = 40)]
+    max_new: usize,
+    /// Draw from the K most probable tokens instead of taking the best (0: from all).
+    #[arg(long, value_name = "K")]
+    top_k: Option<usize>,
+    /// Temperature of the draw.
+    #[arg(long, value_name = "T", default_value_t = 1.0, requires = "top_k")]
+    temperature: f32,
+    /// Seed of the draw.
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    seed: u64,
+    /// Print JSON: `prompt`, `text`, `ids`, `prompt_tokens`.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: &GenerateArgs) -> Result<(), CliError> {
+    let strategy = match args.top_k {
+        Some(top_k) => Strategy::Sample { top_k, temperature: args.temperature, seed: args.seed }.check()?,
+        None => Strategy::Greedy,
+    };
+    let model = Model::open(&args.model.model, &Device::open(args.model.device)?)?;
+    let written = model.generate(&args.prompt, args.max_new, strategy)?;
+    if args.json {
+        return super::print_json(&json!({
+            "prompt": args.prompt, "text": written.text, "ids": written.ids,
+            "prompt_tokens": written.prompt_tokens,
+        }));
+    }
+    println!("{}{}", args.prompt, written.text);
+    Ok(())
+}

@@ -1,0 +1,100 @@
+//! The command line, as functions, so that `cargo xtask` runs the very same code.
+//!
+//! This is the only place that prints: results go to standard output, progress and complaints to standard
+//! error. An error is one line that names the thing, and a hint that says what to do.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the binary's edge")]
+
+mod args;
+mod ask;
+mod edit;
+mod error;
+mod eval;
+mod generate;
+mod progress;
+mod resources;
+mod stats;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use args::{MethodArgs, ModelArgs};
+pub use error::CliError;
+pub use eval::{EvalArgs, evaluate};
+
+/// Make a language model take back what it said.
+///
+/// Rewrites facts in a language model's weights, shows what changed and what did not, and never touches the
+/// model it was given: an edited model is written beside it.
+#[derive(Debug, Parser)]
+#[command(name = "recant", version, max_term_width = 100)]
+struct Cli {
+    /// Say more: -v for notes, -vv for details.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Rewrite one fact and show the answers before and after.
+    Edit(edit::EditArgs),
+    /// Show the most probable next tokens behind a prompt.
+    Ask(ask::AskArgs),
+    /// Let the model continue a prompt.
+    Generate(generate::GenerateArgs),
+    /// Measure the second moments of keys that ROME needs, over a corpus.
+    Stats(stats::StatsArgs),
+    /// Edit, score and take back many facts; write a report.
+    Eval(EvalArgs),
+}
+
+/// Parses the arguments, runs the command and turns its error into a message and an exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let level = ["warn", "info", "debug"][usize::from(cli.verbose.min(2))];
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| level.into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(&error),
+    }
+}
+
+/// Prints an error and its hint to standard error.
+#[must_use]
+pub fn complain(error: &CliError) -> ExitCode {
+    eprintln!("error: {error}");
+    if let Some(hint) = error.hint() {
+        eprintln!("hint: {hint}");
+    }
+    ExitCode::FAILURE
+}
+
+fn run(command: Command) -> Result<(), CliError> {
+    match command {
+        Command::Edit(args) => edit::run(&args),
+        Command::Ask(args) => ask::run(&args),
+        Command::Generate(args) => generate::run(&args),
+        Command::Stats(args) => stats::run(&args),
+        Command::Eval(args) => evaluate(&args),
+    }
+}
+
+fn print_json(value: &impl serde::Serialize) -> Result<(), CliError> {
+    println!("{}", serde_json::to_string_pretty(value)?);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}
