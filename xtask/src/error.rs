@@ -33,6 +33,22 @@ pub(crate) enum Error {
     Safetensors(#[from] safetensors::SafeTensorError),
     #[error(transparent)]
     Device(#[from] recant::backend::DeviceError),
+    #[error(transparent)]
+    Edit(#[from] recant::edit::EditError),
+    #[error(transparent)]
+    Fact(#[from] recant::edit::FactError),
+    #[error(transparent)]
+    Contexts(#[from] recant::edit::ContextError),
+    #[error(transparent)]
+    Moments(#[from] recant::methods::moments::MomentsError),
+    #[error(transparent)]
+    Collect(#[from] recant::methods::moments::CollectError),
+    #[error(transparent)]
+    Apply(#[from] recant::core::ApplyError),
+    #[error(transparent)]
+    Cli(#[from] recant::cli::CliError),
+    #[error(transparent)]
+    Ask(#[from] recant::model::AskError),
     #[error("the forward pass was stopped")]
     Stopped,
     #[error("{0}")]

@@ -1,7 +1,10 @@
 //! Development commands of the recant workspace: `cargo xtask --help`.
 
 mod demo;
+mod devices;
 mod error;
+mod eval;
+mod parity;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -28,6 +31,22 @@ enum Command {
         #[arg(long, default_value_os_t = demo::data_dir())]
         out: PathBuf,
     },
+    /// Edit, score and take back demo facts with every method; write a report (the main job).
+    Eval(eval::DemoEvalArgs),
+    /// Recompute what the reference code computed and compare within stated tolerances.
+    Parity {
+        /// Folder with ref-gpt2/ and goldens/.
+        #[arg(long, value_name = "DIR")]
+        baseline: PathBuf,
+        /// Write the comparison as JSON too.
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+        /// Device to compute on.
+        #[arg(long, default_value = "flex")]
+        device: DeviceSpec,
+    },
+    /// Make the same edit on every device of this build and compare.
+    Devices,
     /// Train the demo model on the demo world (about half an hour on two cores; resumable).
     DemoTrain {
         #[command(flatten)]
@@ -47,6 +66,7 @@ enum Command {
 fn main() -> ExitCode {
     match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error::Error::Cli(error)) => recant::cli::complain(&error),
         Err(error) => {
             complain(&error.to_string());
             ExitCode::FAILURE
@@ -60,6 +80,11 @@ fn run(cli: Cli) -> Result<(), error::Error> {
             demo::data::write(seed, &out)?.iter().for_each(|path| say(&path.display().to_string()));
             Ok(())
         }
+        Command::Eval(args) => eval::run(args),
+        Command::Parity { baseline, json, device } => {
+            parity::run(&baseline, json.as_deref(), &Device::open(device)?)
+        }
+        Command::Devices => devices::run(),
         Command::DemoTrain { recipe, out, state, device } => {
             demo::train::run(&recipe, &out, &state, &Device::open(device)?)
         }

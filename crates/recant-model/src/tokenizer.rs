@@ -2,11 +2,12 @@
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-/// Text to token ids and back.
+/// Text to token ids and back. Cloning shares the vocabulary.
 #[derive(Debug, Clone)]
 pub struct Tokenizer {
-    inner: tokenizers::Tokenizer,
+    inner: Arc<tokenizers::Tokenizer>,
 }
 
 /// Text and tokens cannot be turned into each other.
@@ -53,7 +54,7 @@ impl Tokenizer {
         // A file may ask to pad or truncate; recant pads by itself and must not lose tokens in silence.
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|error| refuse(error.to_string()))?;
-        Ok(Self { inner })
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Token ids of a text that stands at the beginning, with the special tokens that the tokenizer puts

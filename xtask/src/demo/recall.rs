@@ -1,5 +1,6 @@
 //! How many facts a model knows.
 
+#[cfg(test)]
 use std::path::Path;
 
 use recant::model::{Model, TokenBatch};
@@ -18,6 +19,7 @@ pub(crate) struct Recall {
 }
 
 /// Reads `facts.jsonl`.
+#[cfg(test)]
 pub(crate) fn read_facts(path: &Path) -> Result<Vec<WorldFact>, Error> {
     let text = std::fs::read_to_string(path).map_err(Error::read(path))?;
     text.lines().map(|line| Ok(serde_json::from_str(line)?)).collect()

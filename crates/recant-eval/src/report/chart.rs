@@ -1,1 +1,192 @@
-//! placeholder
+//! The scores as grouped bars: an SVG image without scripts or fonts of its own.
+
+use plotters::coord::Shift;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+use super::table::{NONE, share};
+use super::{Metrics, ReportError, Run};
+
+/// One bar of every group.
+struct Series {
+    name: &'static str,
+    colour: RGBColor,
+    of: fn(&Metrics) -> Option<f64>,
+}
+
+/// Okabe and Ito's colours, which stay apart for colour-blind readers, and a grey for the mean of the three.
+/// The order within a group and the numbers behind the bars say the same without any colour.
+const SERIES: [Series; 4] = [
+    Series { name: "S", colour: RGBColor(0x6B, 0x72, 0x80), of: |metrics| metrics.S },
+    Series { name: "ES", colour: RGBColor(0x00, 0x72, 0xB2), of: |metrics| Some(metrics.ES) },
+    Series { name: "PS", colour: RGBColor(0xE6, 0x9F, 0x00), of: |metrics| metrics.PS },
+    Series { name: "NS", colour: RGBColor(0x00, 0x9E, 0x73), of: |metrics| metrics.NS },
+];
+
+const TEXT: RGBColor = RGBColor(0x37, 0x41, 0x51);
+const GRID: RGBColor = RGBColor(0x9C, 0xA3, 0xAF);
+
+// All lengths are in pixels.
+const WIDTH: i32 = 860;
+/// Legend above the bars.
+const HEAD: i32 = 40;
+/// Numbers of the axis below them.
+const FOOT: i32 = 30;
+/// Room for a number behind a bar of full length.
+const BEHIND: i32 = 52;
+/// A bar with the space to the next.
+const STEP: i32 = 18;
+const BAR: i32 = 14;
+/// Space between two groups.
+const GAP: i32 = 18;
+const GROUP: i32 = SERIES.len() as i32 * STEP + GAP;
+
+/// Longest name of a method that is drawn in full.
+const LONGEST: usize = 24;
+
+/// S, ES, PS and NS of every run.
+///
+/// The layout is done by hand instead of by plotters' charts: these measure text with the fonts of the
+/// system that draws, so that the image would depend on the machine. Here the browser that shows the text
+/// also places it.
+///
+/// # Errors
+/// [`ReportError::Html`] where plotters cannot draw.
+pub(super) fn score_bars(runs: &[Run]) -> Result<String, ReportError> {
+    let names: Vec<String> = runs.iter().map(|run| shortened(&run.method)).collect();
+    let longest = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+    let plot = Plot { left: 24 + 8 * longest as i32, bottom: HEAD + GROUP * runs.len() as i32 };
+    let mut svg = String::new();
+    let image = SVGBackend::with_string(&mut svg, (WIDTH as u32, (plot.bottom + FOOT) as u32));
+    draw(&image.into_drawing_area(), &plot, runs, &names)
+        .map_err(|error| ReportError::Html { reason: error.to_string() })?;
+    Ok(svg)
+}
+
+/// A name that fits beside the bars.
+fn shortened(name: &str) -> String {
+    if name.chars().count() <= LONGEST {
+        return name.to_owned();
+    }
+    name.chars().take(LONGEST - 1).chain(['…']).collect()
+}
+
+/// Where the bars stand.
+struct Plot {
+    left: i32,
+    bottom: i32,
+}
+
+impl Plot {
+    /// Where a share lies on the axis. What is no share, such as NaN, ends at the axis' nearest end.
+    fn x(&self, share: f64) -> i32 {
+        self.left + (share.clamp(0.0, 1.0) * f64::from(WIDTH - BEHIND - self.left)).round() as i32
+    }
+}
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+type Drawn<'a> = Result<(), DrawingAreaErrorKind<<SVGBackend<'a> as DrawingBackend>::ErrorType>>;
+
+fn draw<'a>(area: &Area<'a>, plot: &Plot, runs: &[Run], names: &[String]) -> Drawn<'a> {
+    axis(area, plot)?;
+    legend(area, plot)?;
+    for (at, (run, name)) in runs.iter().zip(names).enumerate() {
+        let top = HEAD + GAP / 2 + at as i32 * GROUP;
+        let middle = top + (GROUP - GAP) / 2;
+        text(area, name, (plot.left - 12, middle), HPos::Right, FontStyle::Bold)?;
+        for (series, row) in SERIES.iter().zip(0..) {
+            bar(area, plot, series, &run.metrics, top + row * STEP)?;
+        }
+    }
+    area.present()
+}
+
+/// Lines at every quarter, with their numbers below.
+fn axis<'a>(area: &Area<'a>, plot: &Plot) -> Drawn<'a> {
+    for quarter in 0..=4 {
+        let share = f64::from(quarter) / 4.0;
+        let x = plot.x(share);
+        let strength = if quarter == 0 { 1.0 } else { 0.4 };
+        let line = PathElement::new(vec![(x, HEAD), (x, plot.bottom)], GRID.mix(strength));
+        area.draw(&line)?;
+        text(area, &format!("{share:.2}"), (x, plot.bottom + 14), HPos::Center, FontStyle::Normal)?;
+    }
+    Ok(())
+}
+
+fn legend<'a>(area: &Area<'a>, plot: &Plot) -> Drawn<'a> {
+    let middle = HEAD / 2 - 4;
+    for (series, at) in SERIES.iter().zip(0..) {
+        let x = plot.left + at * 64;
+        let sample = [(x, middle - 6), (x + 12, middle + 6)];
+        area.draw(&Rectangle::new(sample, series.colour.filled()))?;
+        text(area, series.name, (x + 18, middle), HPos::Left, FontStyle::Normal)?;
+    }
+    Ok(())
+}
+
+fn bar<'a>(area: &Area<'a>, plot: &Plot, series: &Series, metrics: &Metrics, top: i32) -> Drawn<'a> {
+    let score = (series.of)(metrics);
+    let end = plot.x(score.unwrap_or(0.0));
+    if end > plot.left {
+        area.draw(&Rectangle::new([(plot.left, top), (end, top + BAR)], series.colour.filled()))?;
+    }
+    let label = score.map_or_else(|| NONE.to_owned(), share);
+    text(area, &label, (end + 6, top + BAR / 2), HPos::Left, FontStyle::Normal)
+}
+
+fn text<'a>(area: &Area<'a>, text: &str, at: (i32, i32), side: HPos, font: FontStyle) -> Drawn<'a> {
+    // plotters divides sizes by 1.24 on their way into an SVG.
+    let font = FontDesc::new(FontFamily::SansSerif, 13.0 * 1.24, font);
+    let style = TextStyle::from(font).color(&TEXT).pos(Pos::new(side, VPos::Center));
+    area.draw(&Text::new(text.to_owned(), at, style))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(method: &str, es: f64, ps: Option<f64>) -> Run {
+        let metrics = serde_json::json!({
+            "ES": es, "EM": 0.0, "PS": ps, "PM": null, "NS": null, "NM": null, "S": null,
+            "rewrite_acc": 0.0, "rephrase_acc": null, "locality_acc": null
+        });
+        let run = serde_json::json!({
+            "method": method, "scenario": "single", "device": "cpu", "cases": 0, "settings": {},
+            "notes": [], "metrics": metrics, "seconds_per_edit": null, "peak_rss_bytes": null,
+            "rollback_exact": null, "failures": [], "results": []
+        });
+        serde_json::from_value(run).unwrap()
+    }
+
+    #[test]
+    fn every_method_has_its_label_and_numbers() {
+        let names = ["unedited", "ft", "rome", "memit", "a", "b", "c", "d"];
+        let runs = names.map(|name| run(name, 0.125, Some(0.75)));
+        let svg = score_bars(&runs).unwrap();
+        for name in names {
+            assert!(svg.contains(&format!(">\n{name}\n</text>")), "{name} is missing");
+        }
+        assert_eq!(svg.matches("0.125").count(), 8);
+        assert_eq!(svg.matches("\n0.750\n").count(), 8);
+        assert_eq!(svg, score_bars(&runs).unwrap());
+    }
+
+    #[test]
+    fn odd_values_are_drawn() {
+        assert!(score_bars(&[]).unwrap().ends_with("</svg>\n"));
+        let svg = score_bars(&[run("over", 1.5, Some(-1.0))]).unwrap();
+        assert!(svg.contains("1.500") && svg.contains("-1.000"));
+        assert!(!svg.contains("width=\"-"), "a bar runs backwards");
+        let mut odd = run("odd", 0.0, None);
+        odd.metrics.ES = f64::NAN;
+        assert!(score_bars(&[odd]).unwrap().contains("NaN"));
+    }
+
+    #[test]
+    fn names_stay_text_and_within_the_image() {
+        let svg = score_bars(&[run("<script>", 1.0, None), run(&"m".repeat(99), 1.0, None)]).unwrap();
+        assert!(svg.contains("&lt;script&gt;") && !svg.contains("<script"));
+        assert!(svg.contains(&format!("\n{}…\n", "m".repeat(LONGEST - 1))));
+    }
+}

@@ -96,13 +96,27 @@ impl Rome {
         Ok(u.into_iter().map(|x| x / length).collect())
     }
 
+    /// How much each context counts in the mean key: all alike, or the bare prompt `bare_weight` and the
+    /// others the rest in equal parts.
+    fn context_weights(&self, contexts: usize) -> Vec<f64> {
+        let alike = 1.0 / contexts as f64;
+        match self.settings.bare_weight {
+            Some(bare) if contexts > 1 => {
+                let other = (1.0 - bare) / (contexts - 1) as f64;
+                (0..contexts).map(|i| if i == 0 { bare } else { other }).collect()
+            }
+            _ => vec![alike; contexts],
+        }
+    }
+
     /// The closed form, given v*.
     fn rank_one(&self, base: &Base, v_star: &[f32]) -> Result<RankOne, EditError> {
         let contexts = base.contexts();
-        let k_star = mean(&base.keys[..contexts]);
+        let weights = self.context_weights(contexts);
+        let k_star = weighted(&base.keys[..contexts], &weights);
         let u = self.direction(&k_star)?;
         let (k_prime, output) = match self.settings.keys {
-            KeyRule::Mean => (k_star.clone(), mean(&base.outputs[..contexts])),
+            KeyRule::Mean => (k_star.clone(), weighted(&base.outputs[..contexts], &weights)),
             KeyRule::Bare => (base.keys[0].clone(), base.outputs[0].clone()),
         };
         let divisor: f64 = k_prime.iter().zip(&u).map(|(&k, u)| f64::from(k) * u).sum();
@@ -199,11 +213,11 @@ fn trace(model: &Model, rows: &FactRows, base: &Base, found: &Found, form: &Rank
     }
 }
 
-/// Mean of vectors of one length, summed in f64 in order.
-fn mean(vectors: &[Vec<f32>]) -> Vec<f32> {
+/// Weighted sum of vectors of one length, in f64 in order.
+fn weighted(vectors: &[Vec<f32>], weights: &[f64]) -> Vec<f32> {
     let width = vectors.first().map_or(0, Vec::len);
-    let sum = |i: usize| vectors.iter().map(|vector| f64::from(vector[i])).sum::<f64>();
+    let sum = |i: usize| vectors.iter().zip(weights).map(|(vector, w)| w * f64::from(vector[i])).sum::<f64>();
     #[expect(clippy::cast_possible_truncation, reason = "keys are f32")]
-    let mean = (0..width).map(|i| (sum(i) / vectors.len() as f64) as f32).collect();
-    mean
+    let sums = (0..width).map(|i| sum(i) as f32).collect();
+    sums
 }

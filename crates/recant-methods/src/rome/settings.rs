@@ -26,13 +26,17 @@ pub struct RomeSettings {
     pub keys: KeyRule,
     /// The v* search.
     pub search: SearchSettings,
+    /// Weight of the bare prompt in the mean key; the other contexts share the rest. `None`: all alike, as
+    /// published. MEMIT's rule is 0.5.
+    pub bare_weight: Option<f64>,
     /// Whether C⁻¹ is used; `false` means C = I.
     pub mom2_adjustment: bool,
 }
 
 /// Names of the hyper-parameters.
-pub const KNOWN: [&str; 8] = [
+pub const KNOWN: [&str; 9] = [
     "layers",
+    "bare_weight",
     "v_lr",
     "v_num_grad_steps",
     "v_weight_decay",
@@ -54,7 +58,7 @@ impl RomeSettings {
             kl_factor: 0.0625,
             early_stop: 5e-2,
         };
-        Self { layer, keys, search, mom2_adjustment: true }
+        Self { layer, keys, search, bare_weight: None, mom2_adjustment: true }
     }
 
     /// Sets one hyper-parameter.
@@ -69,6 +73,14 @@ impl RomeSettings {
             "v_weight_decay" => self.search.v_weight_decay = setting.float(0.0)?,
             "clamp_norm_factor" => self.search.clamp_norm_factor = setting.float(f64::MIN_POSITIVE)?,
             "kl_factor" => self.search.kl_factor = setting.float(0.0)?,
+            "bare_weight" if setting.value == "alike" => self.bare_weight = None,
+            "bare_weight" => {
+                let weight = setting.float(0.0)?;
+                if weight > 1.0 {
+                    return Err(setting.refuse("a weight between 0 and 1, or `alike`, is expected"));
+                }
+                self.bare_weight = Some(weight);
+            }
             "mom2_adjustment" => self.mom2_adjustment = setting.flag()?,
             "fact_token" if setting.value == "subject_last" => {}
             "fact_token" => return Err(setting.refuse("only subject_last is supported")),
@@ -87,6 +99,7 @@ impl RomeSettings {
             ("clamp_norm_factor", search.clamp_norm_factor.to_string()),
             ("kl_factor", search.kl_factor.to_string()),
             ("fact_token", "subject_last".to_owned()),
+            ("bare_weight", self.bare_weight.map_or("alike".to_owned(), |weight| weight.to_string())),
         ];
         pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
     }

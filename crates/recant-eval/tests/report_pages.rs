@@ -1,0 +1,232 @@
+//! The table and the HTML page of a small report.
+
+use recant_eval::report::{
+    CaseResult, DataInfo, Failure, ModelInfo, Outcome, PromptKind, PromptResult, Report, Run, StatisticsInfo,
+};
+use recant_eval::{CaseScores, Metrics};
+
+/// Names, prompts and answers that hold `text`, in a report of three runs: unedited, exact, and one with a
+/// failure and a byte left behind.
+fn report(text: &str) -> Report {
+    let mut runs = vec![run("unedited"), run(&format!("rome{text}")), run("ft")];
+    for (run, exact) in runs.iter_mut().zip([None, Some(true), Some(false)]) {
+        run.rollback_exact = exact;
+        run.results = (7..9).map(|id| case(id, text, exact)).collect();
+        run.cases = run.results.len();
+        run.metrics = Metrics::of(&run.results.iter().map(|case| case.scores).collect::<Vec<_>>());
+    }
+    runs[1].seconds_per_edit = Some(1.25);
+    runs[1].peak_rss_bytes = Some(1_912_400_000);
+    runs[1].settings.insert(format!("layer{text}"), format!("17{text}"));
+    runs[1].notes.push(format!("C = I{text}"));
+    runs[2].failures.push(Failure { case_id: 141, error: format!("no subject{text}") });
+    Report {
+        schema: 1,
+        version: format!("0.1.0{text}"),
+        model: ModelInfo {
+            path: format!("models/gpt2{text}"),
+            architecture: format!("gpt2{text}"),
+            layers: 24,
+            d_model: 1024,
+            d_mlp: 4096,
+            digest: format!("9f2c{text}"),
+            bytes: 1_419_322_880,
+        },
+        data: DataInfo { path: format!("facts.json{text}"), cases: 2, available: 21_919 },
+        device: format!("cpu{text}"),
+        seed: 42,
+        contexts: vec![format!("{{}}{text}")],
+        statistics: Some(StatisticsInfo {
+            source: format!("wikitext{text}"),
+            tokens: 1000,
+            corpus: format!("11aa{text}"),
+        }),
+        runs,
+    }
+}
+
+/// A run without scores: nothing but a name.
+fn run(method: &str) -> Run {
+    Run {
+        method: method.into(),
+        scenario: "single".into(),
+        device: "cpu".into(),
+        cases: 0,
+        settings: [].into(),
+        notes: vec![],
+        metrics: Metrics::of(&[]),
+        seconds_per_edit: None,
+        peak_rss_bytes: None,
+        rollback_exact: None,
+        failures: vec![],
+        results: vec![],
+    }
+}
+
+/// A case whose edit failed everywhere and moved a neighbour.
+fn case(case_id: u64, text: &str, rollback_exact: Option<bool>) -> CaseResult {
+    let outcome = |p_new, p_true, top: &str| Outcome {
+        p_new,
+        p_true,
+        top: vec![(format!(" {top}{text}"), 0.5), (format!(" the{text}"), 0.1)],
+    };
+    let prompt = |kind, prompt: &str, p_new, top: &str| PromptResult {
+        kind,
+        prompt: format!("{prompt}{text}"),
+        before: outcome(0.01, 0.5, "French"),
+        after: match rollback_exact {
+            Some(_) => outcome(p_new, 0.5, top),
+            None => outcome(0.01, 0.5, "French"),
+        },
+    };
+    CaseResult {
+        case_id,
+        subject: format!("Darrieux {case_id}{text}"),
+        target_new: format!("English{text}"),
+        target_true: format!("French{text}"),
+        scores: CaseScores {
+            ES: 0.0,
+            EM: -0.25,
+            PS: Some(0.5),
+            PM: Some(-0.0001),
+            NS: Some(0.5),
+            NM: Some(0.125),
+            rewrite_acc: 0.0,
+            rephrase_acc: Some(0.5),
+            locality_acc: None,
+        },
+        seconds: rollback_exact.map(|_| 1.25),
+        rollback_exact,
+        prompts: vec![
+            prompt(PromptKind::Rewrite, "Her mother tongue is", 0.4, "French"),
+            prompt(PromptKind::Paraphrase, "She was born speaking", 0.6, "English"),
+            prompt(PromptKind::Neighbour, "Rocard is a native speaker of", 0.7, "English"),
+        ],
+    }
+}
+
+#[test]
+fn the_table_is_plain_and_complete() {
+    let expected = "\
+method        S     ES      EM     PS     PM     NS     NM  rewrite  rephrase  locality  s/edit  peak MB   rollback  failures
+──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+unedited  0.000  0.000  -0.250  0.500  0.000  0.500  0.125    0.000     0.500         -       -        -          -         0
+rome      0.000  0.000  -0.250  0.500  0.000  0.500  0.125    0.000     0.500         -    1.25     1912      exact         0
+ft        0.000  0.000  -0.250  0.500  0.000  0.500  0.125    0.000     0.500         -       -        -  NOT EXACT         1
+
+rome: C = I
+";
+    assert_eq!(report("").table(), expected);
+}
+
+#[test]
+fn without_failures_or_notes_there_is_only_the_table() {
+    let mut report = report("");
+    report.runs = vec![run("unedited")];
+    let expected = "\
+method    S     ES     EM  PS  PM  NS  NM  rewrite  rephrase  locality  s/edit  peak MB  rollback
+──────────────────────────────────────────────────────────────────────────────────────────────────
+unedited  -  0.000  0.000   -   -   -   -    0.000         -         -       -        -         -
+";
+    assert_eq!(report.table(), expected);
+}
+
+#[test]
+fn the_page_names_every_method_case_and_prompt() {
+    let report = report("");
+    let html = report.html().unwrap();
+    for run in &report.runs {
+        assert!(html.contains(&format!("<h3>{}</h3>", run.method)));
+        assert!(html.contains(&format!("<button type=\"button\">{}</button>", run.method)));
+    }
+    assert_eq!(html.matches("<b>Darrieux 7</b><span>French → English</span>").count(), 3);
+    assert_eq!(html.matches("<b>Darrieux 8</b><span>French → English</span>").count(), 3);
+    assert_eq!(html.matches("<td>Rocard is a native speaker of<td").count(), 6);
+    for text in ["case 141 could not be edited: no subject", "layer <b>17</b>", "<li>C = I</li>", "NOT EXACT"]
+    {
+        assert!(html.contains(text), "{text} is missing");
+    }
+    assert_eq!(html, report.html().unwrap());
+}
+
+#[test]
+fn outcomes_can_be_filtered() {
+    let html = report("").html().unwrap();
+    assert_eq!(html.matches("<details class=\"e p\">").count(), 2);
+    assert_eq!(html.matches("<details class=\"e p n\">").count(), 4);
+}
+
+/// What a hostile text could add to the page are tags, attributes and quotes. With it or with a harmless one
+/// in its place, the page has the same number of each.
+#[test]
+fn hostile_text_stays_text() {
+    let counts = |html: &str| ["<", ">", "\"", "'", "<script", "</"].map(|mark| html.matches(mark).count());
+    let harmless = report("x").html().unwrap();
+    for hostile in [
+        "</script><script>alert(1)</script>",
+        "\"><img src=x onerror=alert(1)>",
+        "' onmouseover='alert(1)",
+        "</style><!--",
+        "]]></svg>{{ name }}",
+    ] {
+        let html = report(hostile).html().unwrap();
+        assert_eq!(counts(&html), counts(&harmless), "{hostile}");
+    }
+}
+
+#[test]
+fn the_page_asks_for_nothing() {
+    let html = report("").html().unwrap();
+    for fetch in ["src=", "href=", "url(", "@import", "fetch(", "XMLHttpRequest"] {
+        assert!(!html.contains(fetch), "the page has {fetch}");
+    }
+    assert!(html.contains("default-src 'none'"));
+}
+
+#[test]
+fn a_page_can_be_almost_empty() {
+    let mut report = report("");
+    report.statistics = None;
+    report.contexts.clear();
+    report.runs = vec![run("unedited")];
+    let html = report.html().unwrap();
+    assert!(html.contains("<h3>unedited</h3>") && !html.contains("<div class=\"cases\">"));
+    report.runs.clear();
+    assert!(report.html().unwrap().contains("</html>"));
+    assert!(report.table().starts_with("method"));
+}
+
+#[test]
+fn prompts_without_answers_are_shown() {
+    let mut report = report("");
+    let outcome = Outcome { p_new: f64::NAN, p_true: 0.0, top: vec![] };
+    report.runs[1].results[0].prompts[0].after = outcome;
+    assert!(report.html().unwrap().contains("<td>NaN<td>0.000<td class=\"f\">✗"));
+}
+
+#[test]
+fn cases_without_prompts_keep_their_scores() {
+    let mut report = report("");
+    report.runs.iter_mut().flat_map(|run| &mut run.results).for_each(|case| case.prompts.clear());
+    let html = report.html().unwrap();
+    assert_eq!(html.matches("<div><p class=\"dim\">EM -0.250").count(), 6);
+}
+
+/// CounterFact's size: 250 cases of 13 prompts, by five methods.
+#[test]
+fn the_page_stays_light() {
+    let mut report = report("");
+    let mut big = case(20_000, "", Some(true));
+    let neighbour = big.prompts[2].clone();
+    big.prompts.insert(1, big.prompts[1].clone());
+    for prompt in &mut big.prompts {
+        prompt.prompt = "Shayna does this and Yossel goes still and dies. ".repeat(3);
+    }
+    big.prompts.extend(std::iter::repeat_n(neighbour, 9));
+    assert_eq!(big.prompts.len(), 13);
+    let mut run = run("rome");
+    run.results = vec![big; 250];
+    report.runs = vec![run; 5];
+    let bytes = report.html().unwrap().len();
+    assert!(bytes < 8_000_000, "{bytes} bytes");
+}

@@ -1,0 +1,112 @@
+//! The cached v* search is the plain one, computed with less work.
+
+use std::path::{Path, PathBuf};
+
+use recant_backend::{Device, DeviceSpec};
+use recant_edit::{Contexts, Fact};
+use recant_methods::lookup::rows_of;
+use recant_methods::search::{Base, Loss, SearchSettings, full::Full, search, tail::Tail};
+use recant_model::Model;
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../recant-model/tests/fixtures").join(name)
+}
+
+fn contexts() -> Contexts {
+    let templates = ["{}", "The weather was cold. {}", "So. {}", "Because of this they moved. {}"];
+    Contexts::new(templates.map(str::to_owned).to_vec()).unwrap()
+}
+
+const SETTINGS: SearchSettings = SearchSettings {
+    v_lr: 0.1,
+    v_num_grad_steps: 8,
+    v_weight_decay: 0.5,
+    clamp_norm_factor: 4.0,
+    kl_factor: 0.0625,
+    early_stop: 0.0,
+};
+
+fn norm(x: &[f32]) -> f64 {
+    x.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt()
+}
+
+/// Losses and gradients agree to 1e-5 relative along a whole search, for subjects at the beginning and in
+/// the middle, one- and many-token targets, at every layer, on both shapes of model.
+#[test]
+fn the_cached_search_equals_the_full_one_at_every_step() {
+    let device = Device::open(DeviceSpec::Flex).unwrap();
+    let facts = [
+        Fact::new("The sea", "{} is", "cold").unwrap(),
+        Fact::new("cat", "We saw that the {} was very", "old and tired").unwrap(),
+    ];
+    for name in ["gpt2-tiny", "llama-tiny-gqa", "llama-tiny-tied"] {
+        let model = Model::open(&fixture(name), &device).unwrap();
+        for (fact, layer) in facts.iter().flat_map(|fact| (0..model.spec().layers).map(move |l| (fact, l))) {
+            let rows = rows_of(&model, fact, &contexts()).unwrap();
+            let base = Base::observe(&model, layer, &rows).unwrap();
+            let (full, tail) = (Full::new(&model, &base, &rows), Tail::new(&model, &base, &rows));
+            let init = &base.outputs[0];
+            let plain = Loss::new(SETTINGS, &rows, init, &full, &device);
+            let cached = Loss::new(SETTINGS, &rows, init, &tail, &device);
+            // A path through δ: downhill steps of the plain loss.
+            let mut delta = vec![0.0f32; init.len()];
+            for step in 0..8 {
+                let (loss, gradient) = plain.with_gradient(&delta, &full);
+                let (cached_loss, cached_gradient) = cached.with_gradient(&delta, &tail);
+                let what = format!("{name}, layer {layer}, {:?}, step {step}", fact.text());
+                let off = f64::from((loss[0] - cached_loss[0]).abs() / loss[0].abs());
+                assert!(off <= 1e-5, "{what}: losses {} and {}", loss[0], cached_loss[0]);
+                let difference: Vec<f32> = gradient.iter().zip(&cached_gradient).map(|(a, b)| a - b).collect();
+                let off = norm(&difference) / norm(&gradient);
+                assert!(off <= 1e-5, "{what}: gradients differ by {off:e}");
+                assert!(norm(&gradient) > 0.0, "{what}: the gradient moves something");
+                let length = norm(&gradient) as f32;
+                delta.iter_mut().zip(&gradient).for_each(|(d, g)| *d -= 0.2 * g / length);
+            }
+        }
+    }
+}
+
+/// The gradient is the slope of the loss: central differences in a few directions.
+#[test]
+fn the_gradient_is_the_slope() {
+    let device = Device::open(DeviceSpec::Flex).unwrap();
+    let model = Model::open(&fixture("gpt2-tiny"), &device).unwrap();
+    let rows = rows_of(&model, &Fact::new("The sea", "{} is", "cold").unwrap(), &contexts()).unwrap();
+    let base = Base::observe(&model, 1, &rows).unwrap();
+    let tail = Tail::new(&model, &base, &rows);
+    let loss = Loss::new(SETTINGS, &rows, &base.outputs[0], &tail, &device);
+    let at: Vec<f32> = (0..32).map(|i| (i as f32 * 0.7).sin() * 0.3).collect();
+    let (_, gradient) = loss.with_gradient(&at, &tail);
+    for direction in [3usize, 11, 29] {
+        let step = 1e-2;
+        let moved = |sign: f32| {
+            let mut moved = at.clone();
+            moved[direction] += sign * step;
+            f64::from(loss.with_gradient(&moved, &tail).0[0])
+        };
+        let slope = (moved(1.0) - moved(-1.0)) / (2.0 * f64::from(step));
+        let found = f64::from(gradient[direction]);
+        assert!((slope - found).abs() <= 2e-2 * slope.abs().max(0.05), "{direction}: {slope} and {found}");
+    }
+}
+
+/// A search goes downhill, keeps δ within its bound, and is a function of its inputs.
+#[test]
+fn a_search_is_deterministic_and_bounded() {
+    let device = Device::open(DeviceSpec::Flex).unwrap();
+    let model = Model::open(&fixture("llama-tiny-gqa"), &device).unwrap();
+    let rows = rows_of(&model, &Fact::new("cat", "the {} was", "old").unwrap(), &contexts()).unwrap();
+    let base = Base::observe(&model, 1, &rows).unwrap();
+    let tail = Tail::new(&model, &base, &rows);
+    let run = |settings| search(settings, &rows, &base.outputs[0], &tail, &device).unwrap();
+    let found = run(SETTINGS);
+    assert_eq!(found, run(SETTINGS));
+    assert_eq!(found.losses.len(), SETTINGS.v_num_grad_steps);
+    assert_eq!(found.losses[0][2..], [0.0, 0.0], "nothing has moved at the first step");
+    assert!(found.losses[7][0] < found.losses[0][0], "{:?}", found.losses);
+    let tight = run(SearchSettings { v_lr: 5.0, clamp_norm_factor: 0.5, ..SETTINGS });
+    assert!(norm(&tight.delta) <= 0.5 * norm(&tight.init) * (1.0 + 1e-5));
+    let early = run(SearchSettings { early_stop: 1e9, ..SETTINGS });
+    assert_eq!((early.losses.len(), norm(&early.delta)), (1, 0.0));
+}

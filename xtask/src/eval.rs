@@ -1,0 +1,71 @@
+//! `cargo xtask eval`: `recant eval` with the demo model, the demo world and all methods as defaults.
+
+use std::path::PathBuf;
+
+use recant::backend::DeviceSpec;
+use recant::cli::{EvalArgs, MethodArgs, ModelArgs};
+
+use crate::demo;
+use crate::error::Error;
+
+/// Where the demo model's facts are looked up; found by trying every layer.
+pub(crate) const DEMO_LAYER: usize = 1;
+/// Cases of a quick run: a few seconds' worth.
+const QUICK_CASES: usize = 12;
+/// Cases of a full run.
+const FULL_CASES: usize = 120;
+
+/// Arguments of `cargo xtask eval`; those of `recant eval`, with defaults.
+#[derive(Debug, clap::Args)]
+pub(crate) struct DemoEvalArgs {
+    /// Hugging Face directory [default: the demo model].
+    #[arg(long, value_name = "DIR")]
+    model: Option<PathBuf>,
+    /// CounterFact cases [default: the demo world's].
+    #[arg(long, value_name = "FILE")]
+    data: Option<PathBuf>,
+    /// Methods, separated by commas.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "r-rome,rome,ft-l,ft-m")]
+    method: Vec<String>,
+    /// Use only the first N cases [default: 120 of the demo's, all of --data].
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+    /// A small run that ends within a minute.
+    #[arg(long, conflicts_with = "limit")]
+    quick: bool,
+    /// Device.
+    #[arg(long, value_name = "DEVICE", default_value = "flex")]
+    device: DeviceSpec,
+    #[command(flatten)]
+    with: MethodArgs,
+    /// Directory for report.json and report.html.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Print the report as JSON instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: DemoEvalArgs) -> Result<(), Error> {
+    let DemoEvalArgs { model, data, method, limit, quick, device, mut with, out, json } = args;
+    let demo_model = model.is_none();
+    let demo_data = data.is_none();
+    if demo_model {
+        let named = with.set.iter().any(|set| set.starts_with("layers"));
+        with.layer = with.layer.or((!named).then_some(DEMO_LAYER));
+        if with.stats.is_none() && with.corpus.is_empty() {
+            with.corpus.push(demo::data_dir().join("corpus.txt"));
+        }
+    }
+    let default_limit = if quick { Some(QUICK_CASES) } else { demo_data.then_some(FULL_CASES) };
+    recant::cli::evaluate(&EvalArgs {
+        model: ModelArgs { model: model.unwrap_or_else(demo::model_dir), device },
+        data: data.unwrap_or_else(|| demo::data_dir().join("cases.json")),
+        method,
+        limit: limit.or(default_limit),
+        with,
+        out: out.unwrap_or_else(|| demo::root().join("target/recant-eval")),
+        json,
+    })?;
+    Ok(())
+}
