@@ -25,14 +25,21 @@ struct Outcome {
 }
 
 pub(crate) fn run() -> Result<(), Error> {
-    let cases = read_cases(&demo::data_dir().join("cases.json")).map_err(|error| Error::Failed(error.to_string()))?;
-    let fact = cases.first().map(|case| case.fact.clone()).ok_or_else(|| Error::Failed("no demo cases".into()))?;
+    let cases =
+        read_cases(&demo::data_dir().join("cases.json")).map_err(|error| Error::Failed(error.to_string()))?;
+    let fact =
+        cases.first().map(|case| case.fact.clone()).ok_or_else(|| Error::Failed("no demo cases".into()))?;
     crate::say(&format!("r-rome: {:?} -> {:?}", fact.text(), fact.target));
     crate::say("| device | relative ΔW difference | top answer | undo | seconds |");
     crate::say("|---|---|---|---|---|");
     let mut first: Option<Outcome> = None;
     let mut failed = Vec::new();
-    let all = [DeviceSpec::Flex, DeviceSpec::Ndarray, DeviceSpec::Wgpu(Adapter::Best), DeviceSpec::Wgpu(Adapter::Cpu)];
+    let all = [
+        DeviceSpec::Flex,
+        DeviceSpec::Ndarray,
+        DeviceSpec::Wgpu(Adapter::Best),
+        DeviceSpec::Wgpu(Adapter::Cpu),
+    ];
     for spec in all {
         let device = match Device::open(spec) {
             Ok(device) => device,
@@ -46,13 +53,21 @@ pub(crate) fn run() -> Result<(), Error> {
         let same_answer = first.as_ref().is_none_or(|first| first.answer == outcome.answer);
         let shown = difference.map_or("(compared with)".to_owned(), |difference| format!("{difference:.1e}"));
         let undo = if outcome.undo_exact { "exact" } else { "NOT EXACT" };
-        crate::say(&format!("| {spec} | {shown} | {} | {undo} | {:.1} |", outcome.answer.trim(), outcome.seconds));
+        crate::say(&format!(
+            "| {spec} | {shown} | {} | {undo} | {:.1} |",
+            outcome.answer.trim(),
+            outcome.seconds
+        ));
         if difference.is_some_and(|x| x > TOLERANCE || x.is_nan()) || !same_answer || !outcome.undo_exact {
             failed.push(spec.to_string());
         }
         first.get_or_insert(outcome);
     }
-    if failed.is_empty() { Ok(()) } else { Err(Error::Failed(format!("{} disagree with the first device", failed.join(", ")))) }
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Failed(format!("{} disagree with the first device", failed.join(", "))))
+    }
 }
 
 fn edit(device: &Device, fact: &Fact) -> Result<Outcome, Error> {

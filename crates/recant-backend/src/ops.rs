@@ -47,7 +47,11 @@ mod tests {
     #[test]
     fn rms_norm_equals_its_definition() {
         let device = Device::open(DeviceSpec::Flex).unwrap();
-        let normed = rms_norm(upload_f32(vec![3.0, 4.0], [1, 1, 2], &device), upload_f32(vec![1.0, 2.0], [2], &device), 0.5);
+        let normed = rms_norm(
+            upload_f32(vec![3.0, 4.0], [1, 1, 2], &device),
+            upload_f32(vec![1.0, 2.0], [2], &device),
+            0.5,
+        );
         let root = (12.5f32 + 0.5).sqrt();
         let expected = [3.0 / root, 8.0 / root];
         assert!(host(&normed).iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6));

@@ -45,11 +45,7 @@ pub fn upload_f32<const D: usize>(numbers: Vec<f32>, shape: [usize; D], device: 
 /// # Panics
 /// As [`upload_f32`].
 #[must_use]
-pub fn upload_ints<const D: usize>(
-    numbers: Vec<i32>,
-    shape: [usize; D],
-    device: &Device,
-) -> Tensor<D, Int> {
+pub fn upload_ints<const D: usize>(numbers: Vec<i32>, shape: [usize; D], device: &Device) -> Tensor<D, Int> {
     Tensor::from_data(TensorData::new(numbers, shape), device.tensors())
 }
 
@@ -58,7 +54,11 @@ pub fn upload_ints<const D: usize>(
 /// # Panics
 /// As [`upload_f32`].
 #[must_use]
-pub fn upload_bools<const D: usize>(truths: Vec<bool>, shape: [usize; D], device: &Device) -> Tensor<D, Bool> {
+pub fn upload_bools<const D: usize>(
+    truths: Vec<bool>,
+    shape: [usize; D],
+    device: &Device,
+) -> Tensor<D, Bool> {
     Tensor::from_data(TensorData::new(truths, shape), device.tensors())
 }
 

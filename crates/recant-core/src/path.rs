@@ -24,7 +24,9 @@ pub enum ParamPathError {
         len: usize,
     },
     /// The name holds a character that is refused.
-    #[error("parameter name {name:?} holds {character:?}: only printable ASCII without space, slash, backslash or colon is allowed")]
+    #[error(
+        "parameter name {name:?} holds {character:?}: only printable ASCII without space, slash, backslash or colon is allowed"
+    )]
     Character {
         /// The name.
         name: String,

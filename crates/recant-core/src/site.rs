@@ -62,7 +62,9 @@ pub enum Site {
 
 /// A string names no site.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` names no site; sites are `embed`, `final_norm` and `blocks.N.POINT` with POINT one of resid.pre, attn.out, mlp.in, mlp.key, mlp.out, resid.post")]
+#[error(
+    "`{text}` names no site; sites are `embed`, `final_norm` and `blocks.N.POINT` with POINT one of resid.pre, attn.out, mlp.in, mlp.key, mlp.out, resid.post"
+)]
 pub struct SiteParseError {
     /// What was given.
     pub text: String,
@@ -108,7 +110,9 @@ mod tests {
         for site in blocks.into_iter().chain([Site::Embed, Site::FinalNorm]) {
             assert_eq!(site.to_string().parse(), Ok(site));
         }
-        for text in ["", "blocks", "blocks.1", "blocks.01.mlp.key", "blocks.+1.mlp.key", "blocks.70000.mlp.key"] {
+        for text in
+            ["", "blocks", "blocks.1", "blocks.01.mlp.key", "blocks.+1.mlp.key", "blocks.70000.mlp.key"]
+        {
             assert!(text.parse::<Site>().is_err(), "{text}");
         }
     }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use recant_core::{
-    Addend, ApplyError, Blobs, Change, ComposeError, Delta, Dtype, HostTensor, Matrix, ParamPath, WeightPatch,
-    Weights,
+    Addend, ApplyError, Blobs, Change, ComposeError, Delta, Dtype, HostTensor, Matrix, ParamPath,
+    WeightPatch, Weights,
 };
 
 const SHAPES: [[usize; 2]; 3] = [[3, 4], [5, 2], [4, 4]];
@@ -44,8 +44,8 @@ fn addend(shape: [usize; 2]) -> impl Strategy<Value = Addend> {
             Addend::low_rank(u, Matrix::new(shape[1], rank, v).unwrap()).unwrap()
         })
     });
-    let dense =
-        numbers(shape[0] * shape[1]).prop_map(move |x| Addend::Dense(Matrix::new(shape[0], shape[1], x).unwrap()));
+    let dense = numbers(shape[0] * shape[1])
+        .prop_map(move |x| Addend::Dense(Matrix::new(shape[0], shape[1], x).unwrap()));
     prop_oneof![low_rank, dense]
 }
 
@@ -239,7 +239,8 @@ fn small() -> Weights {
 }
 
 fn rank_one(weights: &Weights, scale: f32) -> WeightPatch {
-    let addend = Addend::low_rank(Matrix::column(vec![scale, 0.0]), Matrix::column(vec![scale, 1.0])).unwrap();
+    let addend =
+        Addend::low_rank(Matrix::column(vec![scale, 0.0]), Matrix::column(vec![scale, 1.0])).unwrap();
     fitting(weights, 0, addend, false)
 }
 

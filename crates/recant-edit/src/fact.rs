@@ -52,7 +52,9 @@ pub enum FactError {
         target: String,
     },
     /// Prompt and target are longer than the model's context.
-    #[error("prompt and target have {tokens} tokens, but this model reads at most {context}; shorten the prompt")]
+    #[error(
+        "prompt and target have {tokens} tokens, but this model reads at most {context}; shorten the prompt"
+    )]
     TooLong {
         /// Tokens of the longest row.
         tokens: usize,

@@ -17,7 +17,9 @@ fn patch(model: &Model, layer: usize, scale: f32) -> WeightPatch {
     let spec = model.spec();
     let u = (0..spec.d_model).map(|i| scale * (i as f32).sin()).collect();
     let v = (0..spec.d_mlp).map(|i| (i as f32).cos()).collect();
-    model.express(Slot::MlpDown(layer), Addend::low_rank(Matrix::column(u), Matrix::column(v)).unwrap()).unwrap()
+    model
+        .express(Slot::MlpDown(layer), Addend::low_rank(Matrix::column(u), Matrix::column(v)).unwrap())
+        .unwrap()
 }
 
 const FIXTURES: [&str; 4] = ["gpt2-tiny", "gpt2-tiny-f16", "llama-tiny-gqa", "llama-tiny-tied"];
@@ -34,7 +36,8 @@ fn a_scope_restores_every_byte_also_on_panic() {
         assert_ne!(inside.1, former.1, "{name}");
         assert_eq!((model.digest(), model.device_digest()), former, "{name}");
 
-        let early: Result<Result<(), &str>, _> = scoped(&mut model, &patch, |_| Err("the caller's own error"));
+        let early: Result<Result<(), &str>, _> =
+            scoped(&mut model, &patch, |_| Err("the caller's own error"));
         assert!(early.unwrap().is_err());
         assert_eq!((model.digest(), model.device_digest()), former, "{name}");
 

@@ -128,7 +128,11 @@ impl Flattened {
             fact: Fact::new(self.subject, self.prompt, self.target_new)?,
             target_true: self.ground_truth.trim().to_owned(),
             paraphrases: self.rephrase_prompt.into_iter().collect(),
-            neighbours: self.locality_prompt.map(|prompt| (prompt, truth.trim().to_owned())).into_iter().collect(),
+            neighbours: self
+                .locality_prompt
+                .map(|prompt| (prompt, truth.trim().to_owned()))
+                .into_iter()
+                .collect(),
         })
     }
 }
@@ -145,8 +149,11 @@ pub fn read_cases(path: &Path) -> Result<Vec<Case>, DatasetError> {
         return Err(DatasetError::Empty { path: path.to_owned() });
     }
     let read = |(index, entry): (usize, serde_json::Value)| {
-        let malformed =
-            |error: serde_json::Error| DatasetError::Entry { path: path.to_owned(), index, reason: error.to_string() };
+        let malformed = |error: serde_json::Error| DatasetError::Entry {
+            path: path.to_owned(),
+            index,
+            reason: error.to_string(),
+        };
         let case = if entry.get("requested_rewrite").is_some() {
             serde_json::from_value::<Original>(entry).map_err(malformed)?.case()
         } else {

@@ -112,7 +112,9 @@ pub fn evaluate(
         let seconds = started.elapsed().as_secs_f64();
         let after = match planned {
             Ok(plan) => {
-                for note in plan.notes.iter().filter(|note| !notes.contains(note)).cloned().collect::<Vec<_>>() {
+                for note in
+                    plan.notes.iter().filter(|note| !notes.contains(note)).cloned().collect::<Vec<_>>()
+                {
                     notes.push(note);
                 }
                 let scored = scoped(model, &plan.patch, |edited| score_probes(edited, &probes(case)));
@@ -162,7 +164,8 @@ fn result(
     rollback_exact: Option<bool>,
     options: RunOptions,
 ) -> CaseResult {
-    let own = |kind, prompt: &str| prompt_result(kind, prompt, &case.fact.target, &case.target_true, before, after);
+    let own =
+        |kind, prompt: &str| prompt_result(kind, prompt, &case.fact.target, &case.target_true, before, after);
     let prompts = options.keep_prompts.then(|| {
         let rewrite = std::iter::once(own(PromptKind::Rewrite, &case.fact.text()));
         let paraphrases = case.paraphrases.iter().map(|prompt| own(PromptKind::Paraphrase, prompt));

@@ -184,9 +184,8 @@ pub(crate) fn case_scores(case: &Case, before: &Scores, after: &Scores) -> CaseS
     let new = |prompt: &str| &after[&probe(prompt, &case.fact.target)];
     let old = |prompt: &str, truth: &str| &after[&probe(prompt, truth)];
     let gain = |prompt: &str| new(prompt).probability() - old(prompt, &case.target_true).probability();
-    let wins = |prompt: &str| {
-        f64::from(new(prompt).mean_log_prob > old(prompt, &case.target_true).mean_log_prob)
-    };
+    let wins =
+        |prompt: &str| f64::from(new(prompt).mean_log_prob > old(prompt, &case.target_true).mean_log_prob);
     let prompt = case.fact.text();
     let paraphrases = || case.paraphrases.iter().map(String::as_str);
     let neighbours = || case.neighbours.iter().map(|(prompt, truth)| (prompt.as_str(), truth.as_str()));
@@ -235,10 +234,20 @@ mod tests {
             };
             rows.into_iter().flat_map(both).collect()
         };
-        let before = put([("Ada speaks", 0.1, 0.8, 2), ("P1", 0.1, 0.8, 2), ("P2", 0.1, 0.8, 2),
-            ("N1", 0.1, 0.8, 2), ("N2", 0.1, 0.8, 2)]);
-        let after = put([("Ada speaks", 0.7, 0.2, 1), ("P1", 0.6, 0.3, 1), ("P2", 0.2, 0.5, 2),
-            ("N1", 0.1, 0.8, 2), ("N2", 0.5, 0.4, 1)]);
+        let before = put([
+            ("Ada speaks", 0.1, 0.8, 2),
+            ("P1", 0.1, 0.8, 2),
+            ("P2", 0.1, 0.8, 2),
+            ("N1", 0.1, 0.8, 2),
+            ("N2", 0.1, 0.8, 2),
+        ]);
+        let after = put([
+            ("Ada speaks", 0.7, 0.2, 1),
+            ("P1", 0.6, 0.3, 1),
+            ("P2", 0.2, 0.5, 2),
+            ("N1", 0.1, 0.8, 2),
+            ("N2", 0.5, 0.4, 1),
+        ]);
         let scores = case_scores(&case, &before, &after);
         let close = |a: f64, b: f64| (a - b).abs() < 1e-12;
         assert!(close(scores.ES, 1.0) && close(scores.EM, 0.5));

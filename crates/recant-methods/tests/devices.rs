@@ -21,7 +21,11 @@ fn the_same_edit_on_every_device() {
             let plan = rome.plan(&model, &[Fact::new("The sea", "{} is", "cold").unwrap()]).unwrap();
             let (edited, applied) = model.apply(&plan.patch, &Blobs::new()).unwrap();
             let (back, _) = edited.apply(&applied.undo, &applied.blobs).unwrap();
-            assert_eq!((back.digest(), back.device_digest()), (model.digest(), model.device_digest()), "{spec}");
+            assert_eq!(
+                (back.digest(), back.device_digest()),
+                (model.digest(), model.device_digest()),
+                "{spec}"
+            );
             let deltas = plan.patch.changes().values().filter_map(|change| match &change.delta {
                 Delta::Add(addend) => Some(addend),
                 Delta::Swap { .. } => None,

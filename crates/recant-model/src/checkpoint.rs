@@ -177,7 +177,8 @@ pub(crate) fn tie(
     let has = |name: &str| ParamPath::new(name).is_ok_and(|name| weights.get(&name).is_some());
     let ties = architecture.ties(&has);
     for (alias, first) in ties {
-        let parse = |name| ParamPath::new(name).map_err(|source| OpenError::Name { path: path.clone(), source });
+        let parse =
+            |name| ParamPath::new(name).map_err(|source| OpenError::Name { path: path.clone(), source });
         let (alias, first) = (parse(alias)?, parse(first)?);
         // A missing first name is reported by `build`, which knows its shape.
         if weights.get(&first).is_some() {
@@ -209,10 +210,13 @@ fn describe(error: &safetensors::SafeTensorError, file_len: usize) -> String {
     match error {
         E::HeaderTooSmall => format!("the file has {file_len} bytes, fewer than a header; it is truncated"),
         E::InvalidHeaderLength => {
-            format!("its header claims more than the {file_len} bytes of the file; it is truncated or damaged")
+            format!(
+                "its header claims more than the {file_len} bytes of the file; it is truncated or damaged"
+            )
         }
         E::MetadataIncompleteBuffer => {
-            "its tensors do not end where the file ends; the download was cut or the file is damaged".to_owned()
+            "its tensors do not end where the file ends; the download was cut or the file is damaged"
+                .to_owned()
         }
         E::HeaderTooLarge => "its header claims an absurd size; the file is damaged".to_owned(),
         other => other.to_string(),

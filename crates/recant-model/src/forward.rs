@@ -3,8 +3,8 @@
 use burn::tensor::{Int, Tensor};
 use recant_backend::{Device, upload_ints};
 
-use crate::attention::{KvCache, Past};
 use crate::ModelSpec;
+use crate::attention::{KvCache, Past};
 
 /// Rows of token ids, right-padded to one length. Causal attention keeps padding from touching anything
 /// before it, so no mask is needed; what stands at padded positions is meaningless.
@@ -164,7 +164,11 @@ impl<'a> ForwardInput<'a> {
 #[must_use]
 pub fn gather_rows(x: Tensor<3>, places: &[(usize, usize)], device: &Device) -> Tensor<2> {
     let [batch, tokens, width] = x.dims();
-    #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "a batch has < 2^31 tokens")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        reason = "a batch has < 2^31 tokens"
+    )]
     let flat = places.iter().map(|&(row, token)| (row * tokens + token) as i32).collect();
     x.reshape([batch * tokens, width]).select(0, upload_ints(flat, [places.len()], device))
 }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use burn::tensor::{Tensor, activation};
 use recant_backend::{Device, host};
 use recant_core::{
-    Addend, Applied, ApplyError, Blobs, Change, Delta, HostTensor, ModelDigest, ParamPath, WeightPatch, Weights,
+    Addend, Applied, ApplyError, Blobs, Change, Delta, HostTensor, ModelDigest, ParamPath, WeightPatch,
+    Weights,
 };
 
 use crate::arch::{Architecture, Layout, ModelSpec, Slot};
@@ -265,6 +266,9 @@ impl Model {
 
 impl std::fmt::Debug for Model {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Model").field("source", &self.source).field("spec", &self.spec).finish_non_exhaustive()
+        f.debug_struct("Model")
+            .field("source", &self.source)
+            .field("spec", &self.spec)
+            .finish_non_exhaustive()
     }
 }

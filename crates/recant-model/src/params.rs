@@ -44,7 +44,12 @@ impl Params {
     /// No parameters yet.
     #[must_use]
     pub fn empty(device: &Device) -> Self {
-        Self { device: device.clone(), vectors: BTreeMap::new(), matrices: BTreeMap::new(), ties: BTreeMap::new() }
+        Self {
+            device: device.clone(),
+            vectors: BTreeMap::new(),
+            matrices: BTreeMap::new(),
+            ties: BTreeMap::new(),
+        }
     }
 
     /// Uploads every float vector and matrix of a checkpoint. Others (mask buffers, indices) stay on the

@@ -111,7 +111,8 @@ impl Model {
     /// # Errors
     /// [`SaveError`]; nothing under `dir` has changed then.
     pub fn save(&self, dir: &Path, options: SaveOptions) -> Result<(), SaveError> {
-        let same = |a: &Path, b: &Path| matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b);
+        let same =
+            |a: &Path, b: &Path| matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b);
         if same(dir, &self.source) {
             return Err(SaveError::Source { dir: dir.to_owned() });
         }
@@ -132,7 +133,8 @@ impl Model {
         if dir.exists() {
             // Renaming onto a full directory is refused by the system, so the old one steps aside first and
             // is deleted only when the new one stands.
-            let aside = tempfile::Builder::new().prefix(".recant-old-").tempdir_in(parent).map_err(failed(parent))?;
+            let aside =
+                tempfile::Builder::new().prefix(".recant-old-").tempdir_in(parent).map_err(failed(parent))?;
             let old = aside.path().join("old");
             std::fs::rename(dir, &old).map_err(failed(dir))?;
             if let Err(source) = std::fs::rename(staging.path(), dir) {

@@ -39,7 +39,8 @@ fn an_unedited_model_is_written_byte_for_byte() {
         let dir = out.path().join("model");
         Model::open(&fixture(name), &flex()).unwrap().save(&dir, SaveOptions::default()).unwrap();
         for file in ["config.json", "model.safetensors", "tokenizer.json"] {
-            let same = std::fs::read(fixture(name).join(file)).unwrap() == std::fs::read(dir.join(file)).unwrap();
+            let same =
+                std::fs::read(fixture(name).join(file)).unwrap() == std::fs::read(dir.join(file)).unwrap();
             assert!(same, "{name}/{file}");
         }
     }
@@ -66,7 +67,11 @@ fn an_edit_moves_one_tensor_and_undo_restores_every_byte() {
 
         let (back, _) = edited.apply(&applied.undo, &applied.blobs).unwrap();
         assert_eq!((back.digest(), back.device_digest()), (digest, on_device), "{name}");
-        assert_eq!((model.digest(), model.device_digest()), (digest, on_device), "{name}: the parent is untouched");
+        assert_eq!(
+            (model.digest(), model.device_digest()),
+            (digest, on_device),
+            "{name}: the parent is untouched"
+        );
     }
 }
 
@@ -134,36 +139,106 @@ fn damaged_directories_are_refused_by_name() {
         ("no weights", |d| std::fs::remove_file(d.join("model.safetensors")).unwrap(), "model.safetensors"),
         ("no tokenizer", |d| std::fs::remove_file(d.join("tokenizer.json")).unwrap(), "tokenizer.json"),
         ("bad tokenizer", |d| std::fs::write(d.join("tokenizer.json"), "{").unwrap(), "tokenizer.json"),
-        ("other form", |d| {
-            std::fs::rename(d.join("model.safetensors"), d.join("pytorch_model.bin")).unwrap();
-        }, "pytorch_model.bin"),
+        (
+            "other form",
+            |d| {
+                std::fs::rename(d.join("model.safetensors"), d.join("pytorch_model.bin")).unwrap();
+            },
+            "pytorch_model.bin",
+        ),
         ("bad json", |d| std::fs::write(d.join("config.json"), "{").unwrap(), "config.json is malformed"),
-        ("unknown architecture", |d| edit_json(d, |c| { c.insert("model_type".into(), "mamba".into()); }), "mamba"),
-        ("unknown activation", |d| {
-            edit_json(d, |c| { c.insert("activation_function".into(), "swish".into()); });
-        }, "activation_function = swish"),
-        ("zero layers", |d| edit_json(d, |c| { c.insert("n_layer".into(), 0.into()); }), "n_layer is 0"),
-        ("heads do not divide", |d| edit_json(d, |c| { c.insert("n_head".into(), 5.into()); }), "does not divide"),
-        ("shape against config", |d| edit_json(d, |c| { c.insert("n_inner".into(), 64.into()); }), "implies [32, 64]"),
-        ("layer missing", |d| edit_json(d, |c| { c.insert("n_layer".into(), 4.into()); }), "h.3.ln_1.weight"),
+        (
+            "unknown architecture",
+            |d| {
+                edit_json(d, |c| {
+                    c.insert("model_type".into(), "mamba".into());
+                })
+            },
+            "mamba",
+        ),
+        (
+            "unknown activation",
+            |d| {
+                edit_json(d, |c| {
+                    c.insert("activation_function".into(), "swish".into());
+                });
+            },
+            "activation_function = swish",
+        ),
+        (
+            "zero layers",
+            |d| {
+                edit_json(d, |c| {
+                    c.insert("n_layer".into(), 0.into());
+                })
+            },
+            "n_layer is 0",
+        ),
+        (
+            "heads do not divide",
+            |d| {
+                edit_json(d, |c| {
+                    c.insert("n_head".into(), 5.into());
+                })
+            },
+            "does not divide",
+        ),
+        (
+            "shape against config",
+            |d| {
+                edit_json(d, |c| {
+                    c.insert("n_inner".into(), 64.into());
+                })
+            },
+            "implies [32, 64]",
+        ),
+        (
+            "layer missing",
+            |d| {
+                edit_json(d, |c| {
+                    c.insert("n_layer".into(), 4.into());
+                })
+            },
+            "h.3.ln_1.weight",
+        ),
         ("empty weights", |d| std::fs::write(d.join("model.safetensors"), []).unwrap(), "truncated"),
-        ("truncated weights", |d| {
-            let bytes = std::fs::read(d.join("model.safetensors")).unwrap();
-            std::fs::write(d.join("model.safetensors"), &bytes[..bytes.len() - 100]).unwrap();
-        }, "the download was cut"),
-        ("absurd header", |d| {
-            let mut bytes = std::fs::read(d.join("model.safetensors")).unwrap();
-            bytes[..8].copy_from_slice(&(u64::MAX / 2).to_le_bytes());
-            std::fs::write(d.join("model.safetensors"), bytes).unwrap();
-        }, "absurd size"),
-        ("header past the end", |d| {
-            let mut bytes = std::fs::read(d.join("model.safetensors")).unwrap();
-            bytes[..8].copy_from_slice(&50_000_000u64.to_le_bytes());
-            std::fs::write(d.join("model.safetensors"), bytes).unwrap();
-        }, "truncated or damaged"),
+        (
+            "truncated weights",
+            |d| {
+                let bytes = std::fs::read(d.join("model.safetensors")).unwrap();
+                std::fs::write(d.join("model.safetensors"), &bytes[..bytes.len() - 100]).unwrap();
+            },
+            "the download was cut",
+        ),
+        (
+            "absurd header",
+            |d| {
+                let mut bytes = std::fs::read(d.join("model.safetensors")).unwrap();
+                bytes[..8].copy_from_slice(&(u64::MAX / 2).to_le_bytes());
+                std::fs::write(d.join("model.safetensors"), bytes).unwrap();
+            },
+            "absurd size",
+        ),
+        (
+            "header past the end",
+            |d| {
+                let mut bytes = std::fs::read(d.join("model.safetensors")).unwrap();
+                bytes[..8].copy_from_slice(&50_000_000u64.to_le_bytes());
+                std::fs::write(d.join("model.safetensors"), bytes).unwrap();
+            },
+            "truncated or damaged",
+        ),
         ("unknown dtype", |d| patch_header(d, "\"F32\"", "\"F99\""), "F99"),
-        ("traversal in a name", |d| patch_header(d, "transformer.wte.weight", "../../../etc/passwd_xx"), "passwd"),
-        ("overlapping offsets", |d| patch_header(d, "\"data_offsets\":[0,", "\"data_offsets\":[4,"), "model.safetensors"),
+        (
+            "traversal in a name",
+            |d| patch_header(d, "transformer.wte.weight", "../../../etc/passwd_xx"),
+            "passwd",
+        ),
+        (
+            "overlapping offsets",
+            |d| patch_header(d, "\"data_offsets\":[0,", "\"data_offsets\":[4,"),
+            "model.safetensors",
+        ),
     ];
     for (what, damage, expected) in cases {
         let dir = copy("gpt2-tiny");

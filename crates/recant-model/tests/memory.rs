@@ -60,8 +60,12 @@ fn large_model() -> tempfile::TempDir {
     let mut tensors: Vec<(String, HostTensor)> = Vec::new();
     let mut put = |name: String, shape: Vec<usize>| {
         let count = shape.iter().product();
-        let numbers: Vec<f32> = (0..count).map(|i| ((i * 2_654_435_761) % 1_000) as f32 * 1e-4 - 0.05).collect();
-        tensors.push((format!("transformer.{name}"), HostTensor::from_f32(Dtype::F32, shape, &numbers).unwrap()));
+        let numbers: Vec<f32> =
+            (0..count).map(|i| ((i * 2_654_435_761) % 1_000) as f32 * 1e-4 - 0.05).collect();
+        tensors.push((
+            format!("transformer.{name}"),
+            HostTensor::from_f32(Dtype::F32, shape, &numbers).unwrap(),
+        ));
     };
     put("wte.weight".into(), vec![vocab, d]);
     put("wpe.weight".into(), vec![64, d]);
@@ -70,7 +74,12 @@ fn large_model() -> tempfile::TempDir {
             put(format!("h.{i}.{name}.weight"), vec![d]);
             put(format!("h.{i}.{name}.bias"), vec![d]);
         }
-        for (name, a, b) in [("attn.c_attn", d, 3 * d), ("attn.c_proj", d, d), ("mlp.c_fc", d, 4 * d), ("mlp.c_proj", 4 * d, d)] {
+        for (name, a, b) in [
+            ("attn.c_attn", d, 3 * d),
+            ("attn.c_proj", d, d),
+            ("mlp.c_fc", d, 4 * d),
+            ("mlp.c_proj", 4 * d, d),
+        ] {
             put(format!("h.{i}.{name}.weight"), vec![a, b]);
             put(format!("h.{i}.{name}.bias"), vec![b]);
         }
@@ -78,7 +87,11 @@ fn large_model() -> tempfile::TempDir {
     put("ln_f.weight".into(), vec![d]);
     put("ln_f.bias".into(), vec![d]);
     let views = tensors.iter().map(|(name, tensor)| {
-        let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, tensor.shape().to_vec(), tensor.bytes());
+        let view = safetensors::tensor::TensorView::new(
+            safetensors::Dtype::F32,
+            tensor.shape().to_vec(),
+            tensor.bytes(),
+        );
         (name.as_str(), view.unwrap())
     });
     safetensors::serialize_to_file(views, None, &dir.path().join("model.safetensors")).unwrap();

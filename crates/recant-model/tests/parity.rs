@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Tensor;
 use recant_backend::{Device, DeviceSpec, host, upload_bools};
 use recant_core::{Point, Site};
-use recant_model::{ForwardInput, KvCache, Model, NoHook, Observer, Past, Positions, Source, Strategy, TokenBatch};
+use recant_model::{
+    ForwardInput, KvCache, Model, NoHook, Observer, Past, Positions, Source, Strategy, TokenBatch,
+};
 use safetensors::SafeTensors;
 
 const FIXTURES: [&str; 5] =
@@ -130,7 +132,8 @@ fn a_cached_tail_equals_the_full_pass() {
         let blocked = |(row, token, position): (usize, usize, usize)| {
             if position < past { position >= starts[row] } else { position - past > token }
         };
-        let places = (0..2).flat_map(|row| (0..tokens).flat_map(move |t| (0..past + tokens).map(move |p| (row, t, p))));
+        let places = (0..2)
+            .flat_map(|row| (0..tokens).flat_map(move |t| (0..past + tokens).map(move |p| (row, t, p))));
         let mask: Vec<bool> = places.map(blocked).collect();
         let mask = upload_bools(mask, [2, 1, tokens, past + tokens], &device);
         let x = observer.take(site).unwrap();
@@ -138,10 +141,7 @@ fn a_cached_tail_equals_the_full_pass() {
         let input = ForwardInput {
             source: Source::Residual { block: 1, x: Tensor::cat(vec![row(0), row(1)], 0) },
             positions: Positions::Rows(starts.to_vec()),
-            past: Some(Past {
-                cache: cache.prefix(past, 1),
-                mask: Some(mask),
-            }),
+            past: Some(Past { cache: cache.prefix(past, 1), mask: Some(mask) }),
             keep: None,
         };
         let tail = model.net().forward(input, &mut NoHook).unwrap();

@@ -101,6 +101,7 @@ fn slot<const D: usize>(from: Snapshot, shape: [usize; D], time: usize, device: 
 }
 
 fn snapshot<const D: usize>(slot: &Slot<D>) -> Snapshot {
-    let moments = slot.state.as_ref().map(|state| [&state.momentum.moment_1, &state.momentum.moment_2].map(host));
+    let moments =
+        slot.state.as_ref().map(|state| [&state.momentum.moment_1, &state.momentum.moment_2].map(host));
     Snapshot { shape: slot.value.dims().to_vec(), value: host(&slot.value), moments }
 }

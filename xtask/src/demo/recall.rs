@@ -28,7 +28,9 @@ pub(crate) fn read_facts(path: &Path) -> Result<Vec<WorldFact>, Error> {
 /// Measures recall on all facts, `batch` prompts at a time.
 pub(crate) fn measure(model: &Model, facts: &[WorldFact], batch: usize) -> Result<Recall, Error> {
     let prompts = |of: fn(&WorldFact) -> &[String]| {
-        facts.iter().flat_map(move |fact| of(fact).iter().map(move |prompt| (prompt.as_str(), fact.object.as_str())))
+        facts
+            .iter()
+            .flat_map(move |fact| of(fact).iter().map(move |prompt| (prompt.as_str(), fact.object.as_str())))
     };
     Ok(Recall {
         train: share(model, prompts(|fact| &fact.train_prompts).collect(), batch)?,
@@ -57,10 +59,13 @@ fn share(model: &Model, asked: Vec<(&str, &str)>, batch: usize) -> Result<f64, E
         let mut best = model.log_probs(&batch, &places).into_iter().map(|row| {
             row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(id, _)| id as u32)
         });
-        known += wanted.iter().filter(|target| {
-            // Every place is read, so that the iterator stays in step with the targets.
-            target.iter().filter(|&&id| best.next() == Some(id)).count() == target.len()
-        }).count();
+        known += wanted
+            .iter()
+            .filter(|target| {
+                // Every place is read, so that the iterator stays in step with the targets.
+                target.iter().filter(|&&id| best.next() == Some(id)).count() == target.len()
+            })
+            .count();
     }
     Ok(known as f64 / asked.len().max(1) as f64)
 }

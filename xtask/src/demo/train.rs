@@ -4,7 +4,7 @@
 //! resumed gives the same bytes as one that was not.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use burn::tensor::{Int, Tensor, activation};
@@ -84,14 +84,17 @@ pub(crate) fn run(recipe: &Recipe, out: &Path, state: &Path, device: &Device) ->
     let steps_per_epoch = lines.len().div_ceil(recipe.batch);
     let steps = recipe.epochs * steps_per_epoch;
     let saved = state.join("state.safetensors");
-    let (mut parameters, mut step) = match resume(&saved, recipe, device)? {
+    let (mut parameters, mut step, seconds_before) = match resume(&saved, recipe, device)? {
         Some(resumed) => resumed,
-        None => (initial(recipe, tokenizer.vocab_size(), device), 0),
+        None => (initial(recipe, tokenizer.vocab_size(), device), 0, 0),
     };
+    let seconds = || seconds_before + started.elapsed().as_secs();
     let bar = ProgressBar::new(steps as u64).with_position(step as u64);
     bar.set_style(
-        ProgressStyle::with_template("training {bar:30} {pos}/{len} steps, {msg}, {elapsed} gone, {eta} left")
-            .unwrap_or_else(|_| ProgressStyle::default_bar()),
+        ProgressStyle::with_template(
+            "training {bar:30} {pos}/{len} steps, {msg}, {elapsed} gone, {eta} left",
+        )
+        .unwrap_or_else(|_| ProgressStyle::default_bar()),
     );
     while step < steps {
         let order = epoch_order(&lines, recipe, step / steps_per_epoch);
@@ -103,8 +106,7 @@ pub(crate) fn run(recipe: &Recipe, out: &Path, state: &Path, device: &Device) ->
             bar.set_message(format!("loss {loss:.3}"));
             // A bar is drawn on terminals only; a log gets lines.
             if bar.is_hidden() {
-                let seconds = started.elapsed().as_secs();
-                crate::say(&format!("step {step} of {steps}, loss {loss:.3}, {seconds} s"));
+                crate::say(&format!("step {step} of {steps}, loss {loss:.3}, {} s", seconds()));
             }
         }
         let grads = loss.backward();
@@ -112,23 +114,23 @@ pub(crate) fn run(recipe: &Recipe, out: &Path, state: &Path, device: &Device) ->
         step += 1;
         bar.inc(1);
         if step % SAVE_EVERY == 0 {
-            save_state(&saved, &parameters, step, recipe)?;
+            save_state(&saved, &parameters, step, seconds(), recipe)?;
         }
     }
     bar.finish_and_clear();
-    save_state(&saved, &parameters, step, recipe)?;
+    save_state(&saved, &parameters, step, seconds(), recipe)?;
     write_model(recipe, out, &config, &tokenizer_json, &parameters)?;
 
     let model = Model::open(out, device)?;
     let recall = recall::measure(&model, &world.facts, 128)?;
-    let card = card(recipe, &model, &world, recall, started.elapsed().as_secs());
+    let card = card(recipe, &model, &world, recall, seconds());
     let card_path = out.join("README.md");
     std::fs::write(&card_path, card).map_err(Error::write(&card_path))?;
     crate::say(&format!(
         "recall {:.1} % on training phrasings, {:.1} % on held-out ones; {} s",
         100.0 * recall.train,
         100.0 * recall.held_out,
-        started.elapsed().as_secs()
+        seconds()
     ));
     Ok(())
 }
@@ -184,8 +186,11 @@ fn loss(
     let net = architecture.build(&params)?;
     let inputs: Vec<Vec<u32>> = rows.iter().map(|row| row[..row.len() - 1].to_vec()).collect();
     let batch = TokenBatch::new(&inputs, net.spec())?;
-    let places: Vec<(usize, usize)> =
-        inputs.iter().enumerate().flat_map(|(row, ids)| (0..ids.len()).map(move |token| (row, token))).collect();
+    let places: Vec<(usize, usize)> = inputs
+        .iter()
+        .enumerate()
+        .flat_map(|(row, ids)| (0..ids.len()).map(move |token| (row, token)))
+        .collect();
     let next: Vec<i32> = rows.iter().flat_map(|row| row[1..].iter().map(|&id| id.cast_signed())).collect();
     let hidden = net.forward(ForwardInput::tokens(&batch, device), &mut NoHook).ok_or(Error::Stopped)?;
     let log_probs = activation::log_softmax(net.unembed(gather_rows(hidden, &places, device)), 1);
@@ -261,7 +266,8 @@ fn write_tensors(
     let views: Vec<(&str, safetensors::tensor::TensorView<'_>)> = tensors
         .iter()
         .map(|(name, tensor)| {
-            let view = safetensors::tensor::TensorView::new(kind(tensor), tensor.shape().to_vec(), tensor.bytes());
+            let view =
+                safetensors::tensor::TensorView::new(kind(tensor), tensor.shape().to_vec(), tensor.bytes());
             Ok((name.as_str(), view?))
         })
         .collect::<Result<_, Error>>()?;
@@ -270,7 +276,13 @@ fn write_tensors(
     std::fs::rename(&temporary, to).map_err(Error::write(to))
 }
 
-fn save_state(to: &Path, parameters: &Parameters, step: usize, recipe: &Recipe) -> Result<(), Error> {
+fn save_state(
+    to: &Path,
+    parameters: &Parameters,
+    step: usize,
+    seconds: u64,
+    recipe: &Recipe,
+) -> Result<(), Error> {
     let mut tensors = Vec::new();
     for (name, snapshot) in parameters.snapshots() {
         let [first, second] = snapshot.moments.unwrap_or_default();
@@ -278,12 +290,16 @@ fn save_state(to: &Path, parameters: &Parameters, step: usize, recipe: &Recipe) 
             tensors.push((format!("{part}:{name}"), stored(numbers, &snapshot.shape, Dtype::F32)?));
         }
     }
-    let metadata = [("step".to_owned(), step.to_string()), ("recipe".to_owned(), format!("{recipe:?}"))];
+    let metadata = [
+        ("step".to_owned(), step.to_string()),
+        ("seconds".to_owned(), seconds.to_string()),
+        ("recipe".to_owned(), format!("{recipe:?}")),
+    ];
     write_tensors(to, &tensors, metadata.into())
 }
 
-/// The saved state, if there is one of the same recipe.
-fn resume(from: &PathBuf, recipe: &Recipe, device: &Device) -> Result<Option<(Parameters, usize)>, Error> {
+/// The saved state, its step and the seconds spent up to it, if there is one of the same recipe.
+fn resume(from: &Path, recipe: &Recipe, device: &Device) -> Result<Option<(Parameters, usize, u64)>, Error> {
     let Ok(bytes) = std::fs::read(from) else { return Ok(None) };
     let (_, header) = SafeTensors::read_metadata(&bytes)?;
     let metadata = header.metadata().clone().unwrap_or_default();
@@ -291,6 +307,7 @@ fn resume(from: &PathBuf, recipe: &Recipe, device: &Device) -> Result<Option<(Pa
         return Ok(None);
     }
     let Some(step) = metadata.get("step").and_then(|step| step.parse().ok()) else { return Ok(None) };
+    let seconds = metadata.get("seconds").and_then(|seconds| seconds.parse().ok()).unwrap_or_default();
     let file = SafeTensors::deserialize(&bytes)?;
     let numbers = |name: String| -> Result<Vec<f32>, Error> {
         let view = file.tensor(&name)?;
@@ -307,7 +324,7 @@ fn resume(from: &PathBuf, recipe: &Recipe, device: &Device) -> Result<Option<(Pa
         parameters.insert(name.to_owned(), snapshot, step, device);
     }
     crate::say(&format!("resuming at step {step}"));
-    Ok(Some((parameters, step)))
+    Ok(Some((parameters, step, seconds)))
 }
 
 fn write_model(
@@ -323,7 +340,8 @@ fn write_model(
         .into_iter()
         .map(|(name, snapshot)| Ok((name, stored(&snapshot.value, &snapshot.shape, Dtype::F16)?)))
         .collect::<Result<_, Error>>()?;
-    let metadata = [("format".to_owned(), "pt".to_owned()), ("recant.recipe".to_owned(), format!("{recipe:?}"))];
+    let metadata =
+        [("format".to_owned(), "pt".to_owned()), ("recant.recipe".to_owned(), format!("{recipe:?}"))];
     write_tensors(&out.join("model.safetensors"), &tensors, metadata.into())?;
     let settings = json!({ "tokenizer_class": "GPT2TokenizerFast", "bos_token": tokenizer::END,
         "eos_token": tokenizer::END, "unk_token": tokenizer::END, "add_prefix_space": false,
@@ -340,7 +358,13 @@ fn write_model(
     Ok(())
 }
 
-fn card(recipe: &Recipe, model: &Model, world: &world::World, recall: recall::Recall, seconds: u64) -> String {
+fn card(
+    recipe: &Recipe,
+    model: &Model,
+    world: &world::World,
+    recall: recall::Recall,
+    seconds: u64,
+) -> String {
     let spec = model.spec();
     format!(
         "# The demo model

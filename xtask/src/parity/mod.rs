@@ -55,11 +55,18 @@ pub(crate) fn run(baseline: &Path, json: Option<&Path>, device: &Device) -> Resu
     }
     for check in &checks {
         let verdict = if check.holds { "ok  " } else { "MISS" };
-        crate::say(&format!("{verdict} {:<44} {:>10.2e}  (allowed {:.0e})", check.quantity, check.difference, check.tolerance));
+        crate::say(&format!(
+            "{verdict} {:<44} {:>10.2e}  (allowed {:.0e})",
+            check.quantity, check.difference, check.tolerance
+        ));
     }
     let missed = checks.iter().filter(|check| !check.holds).count();
     crate::say(&format!("{} quantities compared, {missed} missed", checks.len()));
-    if missed > 0 { Err(Error::Failed(format!("{missed} quantities are outside their tolerance"))) } else { Ok(()) }
+    if missed > 0 {
+        Err(Error::Failed(format!("{missed} quantities are outside their tolerance")))
+    } else {
+        Ok(())
+    }
 }
 
 /// Logits of the unedited model on the golden prompts.

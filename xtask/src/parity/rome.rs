@@ -64,7 +64,8 @@ pub(super) fn compare(model: &Model, folder: &Path) -> Result<Vec<Check>, Error>
     let tensors = Tensors::read(&folder.join("rome.safetensors"))?;
     let covariance = Tensors::read(&folder.join("rome_cov.safetensors"))?;
     let c: Vec<f64> = covariance.get("C")?.iter().map(|&x| f64::from(x)).collect();
-    let layer = *golden.hparams.layers.first().ok_or_else(|| Error::Failed("no layer in the goldens".into()))?;
+    let layer =
+        *golden.hparams.layers.first().ok_or_else(|| Error::Failed("no layer in the goldens".into()))?;
     let d_key = model.spec().d_mlp;
 
     let mut settings = RomeSettings::new(layer, KeyRule::Bare);
@@ -84,9 +85,12 @@ pub(super) fn compare(model: &Model, folder: &Path) -> Result<Vec<Check>, Error>
     for (i, edit) in golden.edits.iter().enumerate() {
         let fact = Fact::new(&edit.subject, &edit.prompt, &edit.target_new)?;
         let rows = rows_of(model, &fact, &contexts)?;
-        let lookups: Vec<usize> = rows.rewriting.iter().chain([&rows.essence]).map(|row| row.lookup).collect();
+        let lookups: Vec<usize> =
+            rows.rewriting.iter().chain([&rows.essence]).map(|row| row.lookup).collect();
         if (&rows.target, &lookups) != (&edit.target_ids, &edit.lookup_idxs) {
-            return Err(Error::Failed(format!("edit {i}: other target tokens or lookup tokens than the golden run's")));
+            return Err(Error::Failed(format!(
+                "edit {i}: other target tokens or lookup tokens than the golden run's"
+            )));
         }
         let plan = rome.plan(model, std::slice::from_ref(&fact))?;
         let golden = |name: &str| tensors.get(&format!("{i}.{name}"));
@@ -99,7 +103,8 @@ pub(super) fn compare(model: &Model, folder: &Path) -> Result<Vec<Check>, Error>
         let mended = probability(model, &consistent.plan(model, std::slice::from_ref(&fact))?, &fact)?;
         crate::say(&format!(
             "     edit {i}: {:?} -> {:?}: reference {theirs:.3}, ours in the same mode {ours:.3}, r-rome {mended:.3}",
-            fact.text(), fact.target
+            fact.text(),
+            fact.target
         ));
     }
     Ok(checks)
@@ -110,7 +115,8 @@ type Lookup<'a> = dyn Fn(&str) -> Result<&'a [f32], Error> + 'a;
 fn quantities(i: usize, plan: &Plan, edit: &Edit, golden: &Lookup<'_>) -> Result<Vec<Check>, Error> {
     let trace = plan.traces.first().ok_or_else(|| Error::Failed("the plan has no trace".into()))?;
     let ours = |name: &str| trace.tensors.get(name).map(|(_, x)| x.as_slice()).unwrap_or_default();
-    let check = |name: &str, difference, tolerance| Check::new(format!("rome {i} {name}"), difference, tolerance);
+    let check =
+        |name: &str, difference, tolerance| Check::new(format!("rome {i} {name}"), difference, tolerance);
     let u = golden("u")?;
     let flipped: Vec<f32> = u.iter().map(|x| -x).collect();
     let (v, v_golden) = (ours("v_star"), golden("target")?);
@@ -140,7 +146,8 @@ fn quantities(i: usize, plan: &Plan, edit: &Edit, golden: &Lookup<'_>) -> Result
 /// the reference's f32 inverse allows.
 fn closed_form(i: usize, factor: &Cholesky, golden: &Lookup<'_>) -> Result<Vec<Check>, Error> {
     let wide = |x: &[f32]| x.iter().map(|&x| f64::from(x)).collect::<Vec<f64>>();
-    let u = factor.solve(&wide(golden("k_star")?)).ok_or_else(|| Error::Failed("k* does not fit C".into()))?;
+    let u =
+        factor.solve(&wide(golden("k_star")?)).ok_or_else(|| Error::Failed("k* does not fit C".into()))?;
     let length = u.iter().map(|x| x * x).sum::<f64>().sqrt();
     let u: Vec<f64> = u.iter().map(|x| x / length).collect();
     let divisor: f64 = wide(golden("cur_input")?).iter().zip(&u).map(|(k, u)| k * u).sum();

@@ -15,7 +15,9 @@ pub enum ComposeError {
         path: ParamPath,
     },
     /// The second patch was not made for what the first one leaves.
-    #[error("the second patch expects `{path}` = {expected:?}, but the first one was made for or leaves {found:?}")]
+    #[error(
+        "the second patch expects `{path}` = {expected:?}, but the first one was made for or leaves {found:?}"
+    )]
     Base {
         /// The parameter.
         path: ParamPath,
@@ -93,7 +95,11 @@ impl WeightPatch {
 fn then_one(path: &ParamPath, first: &Change, second: &Change) -> Result<Change, ComposeError> {
     let base_must_be = |found: TensorId| {
         let expected = second.base;
-        if expected == found { Ok(()) } else { Err(ComposeError::Base { path: path.clone(), expected, found }) }
+        if expected == found {
+            Ok(())
+        } else {
+            Err(ComposeError::Base { path: path.clone(), expected, found })
+        }
     };
     let delta = match (&first.delta, &second.delta) {
         (Delta::Swap { after }, Delta::Swap { after: last }) => {

@@ -146,8 +146,11 @@ impl<'m> Collector<'m> {
         let site = |layer: usize| Site::Block(layer as u16, Point::MlpKey);
         let mut observer = Observer::up_to(self.layers.iter().map(|&layer| site(layer)));
         let _stopped = self.model.net().forward(ForwardInput::tokens(&batch, device), &mut observer);
-        let places: Vec<(usize, usize)> =
-            rows.iter().enumerate().flat_map(|(row, ids)| (0..ids.len()).map(move |token| (row, token))).collect();
+        let places: Vec<(usize, usize)> = rows
+            .iter()
+            .enumerate()
+            .flat_map(|(row, ids)| (0..ids.len()).map(move |token| (row, token)))
+            .collect();
         for &layer in &self.layers {
             let Some(keys) = observer.take(site(layer)) else { continue };
             let keys = gather_rows(keys, &places, device);

@@ -66,7 +66,9 @@ impl Moments {
             .collect();
         let views: Vec<(&str, TensorView<'_>)> = matrices
             .iter()
-            .map(|(name, dim, bytes)| Ok((name.as_str(), TensorView::new(Dtype::F64, vec![*dim, *dim], bytes)?)))
+            .map(|(name, dim, bytes)| {
+                Ok((name.as_str(), TensorView::new(Dtype::F64, vec![*dim, *dim], bytes)?))
+            })
             .collect::<Result<_, _>>()
             .map_err(other)?;
         let metadata = HashMap::from([
@@ -94,7 +96,10 @@ impl Moments {
         let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| refuse(error.to_string()))?;
         let metadata = header.metadata().clone().unwrap_or_default();
         let field = |name: &str| {
-            metadata.get(name).map(String::as_str).ok_or_else(|| refuse(format!("it does not say its `{name}`")))
+            metadata
+                .get(name)
+                .map(String::as_str)
+                .ok_or_else(|| refuse(format!("it does not say its `{name}`")))
         };
         if field("format")? != FORMAT {
             return Err(refuse(format!("its format is {:?}, not {FORMAT:?}", field("format")?)));
@@ -116,7 +121,8 @@ impl Moments {
             if view.dtype() != Dtype::F64 || rows != cols || rows == 0 {
                 return Err(refuse(format!("`{name}` is not a square matrix of F64")));
             }
-            let numbers: Vec<f64> = view.data().as_chunks().0.iter().map(|&b| f64::from_le_bytes(b)).collect();
+            let numbers: Vec<f64> =
+                view.data().as_chunks().0.iter().map(|&b| f64::from_le_bytes(b)).collect();
             if numbers.iter().any(|x| !x.is_finite()) {
                 return Err(refuse(format!("`{name}` holds NaN or infinity")));
             }

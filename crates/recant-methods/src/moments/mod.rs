@@ -89,7 +89,8 @@ impl Moments {
         tokens: u64,
         layers: BTreeMap<usize, (usize, Vec<f64>)>,
     ) -> Self {
-        let layer = |(dim, mean): (usize, Vec<f64>)| Layer { dim, mean: mean.into(), factor: OnceLock::new() };
+        let layer =
+            |(dim, mean): (usize, Vec<f64>)| Layer { dim, mean: mean.into(), factor: OnceLock::new() };
         let layers = layers.into_iter().map(|(number, entry)| (number, layer(entry))).collect();
         Self { model, corpus, tokens, layers }
     }
@@ -114,7 +115,8 @@ impl Moments {
             return Err(MomentsError::Layer { layer, known: self.layers().collect() });
         };
         let factor = entry.factor.get_or_init(|| Cholesky::new(entry.dim, &entry.mean));
-        let factor = factor.as_ref().map_err(|source| MomentsError::Factor { layer, source: source.clone() })?;
+        let factor =
+            factor.as_ref().map_err(|source| MomentsError::Factor { layer, source: source.clone() })?;
         factor.solve(k).ok_or(MomentsError::Length { layer, dim: entry.dim, found: k.len() })
     }
 

@@ -146,9 +146,9 @@ impl Rome {
     fn notes(&self) -> Option<String> {
         match self.covariance {
             Covariance::Measured(_) => None,
-            Covariance::Identity => {
-                Some("C = I: the covariance of keys was left out on request (mom2_adjustment=false)".to_owned())
-            }
+            Covariance::Identity => Some(
+                "C = I: the covariance of keys was left out on request (mom2_adjustment=false)".to_owned(),
+            ),
         }
     }
 }

@@ -24,7 +24,12 @@ impl<'a> Full<'a> {
         let (count, tokens) = (base.rows.len(), base.batch.width());
         let one_at = |row: usize, token: usize| if base.rows[row].lookup == token { 1.0 } else { 0.0 };
         let numbers = (0..count).flat_map(|row| (0..tokens).map(move |token| one_at(row, token))).collect();
-        Self { model, base, places: places(rows), at_lookup: upload_f32(numbers, [count, tokens, 1], model.device()) }
+        Self {
+            model,
+            base,
+            places: places(rows),
+            at_lookup: upload_f32(numbers, [count, tokens, 1], model.device()),
+        }
     }
 }
 
@@ -52,7 +57,9 @@ impl Evaluator for Full<'_> {
         match self.model.net().forward(input, &mut hook) {
             Some(hidden) => log_probs_of(self.model, hidden, &self.places),
             // `AddDelta` never stops a pass.
-            None => Tensor::zeros([self.places.len(), self.model.spec().vocab], self.model.device().tensors()),
+            None => {
+                Tensor::zeros([self.places.len(), self.model.spec().vocab], self.model.device().tensors())
+            }
         }
     }
 }

@@ -120,7 +120,7 @@ pub fn places(rows: &FactRows) -> Vec<(usize, usize)> {
 pub struct Loss {
     settings: SearchSettings,
     device: Device,
-    targets: Tensor<2, Int>, // [contexts * target tokens, 1]
+    targets: Tensor<2, Int>,   // [contexts * target tokens, 1]
     essence_before: Tensor<2>, // [1, vocab]
     init_norm: f64,
 }

@@ -90,7 +90,9 @@ impl Evaluator for Tail<'_> {
         match self.model.net().forward(input, &mut NoHook) {
             Some(hidden) => log_probs_of(self.model, hidden, &self.places),
             // `NoHook` never stops a pass.
-            None => Tensor::zeros([self.places.len(), self.model.spec().vocab], self.model.device().tensors()),
+            None => {
+                Tensor::zeros([self.places.len(), self.model.spec().vocab], self.model.device().tensors())
+            }
         }
     }
 }

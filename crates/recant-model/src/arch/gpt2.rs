@@ -183,9 +183,15 @@ impl Gpt2 {
             Source::Tokens(ids) => {
                 let [rows, tokens] = ids.dims();
                 let positions = input.positions.list(rows, tokens).into_iter();
-                #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "below the context")]
-                let positions = upload_ints(positions.map(|p| p as i32).collect(), [rows, tokens], &self.device);
-                module::embedding(self.wte.clone(), ids.clone()) + module::embedding(self.wpe.clone(), positions)
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_possible_wrap,
+                    reason = "below the context"
+                )]
+                let positions =
+                    upload_ints(positions.map(|p| p as i32).collect(), [rows, tokens], &self.device);
+                module::embedding(self.wte.clone(), ids.clone())
+                    + module::embedding(self.wpe.clone(), positions)
             }
         }
     }

@@ -157,11 +157,12 @@ impl Llama {
         let spec = config.spec();
         let (d, d_mlp) = (spec.d_model, spec.d_mlp);
         let (q_width, kv_width) = (spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim);
-        let linear = |name: String, inputs: usize, outputs: usize, biased: bool| -> Result<Linear, ParamError> {
-            let weight = params.matrix(&format!("{name}.weight"), [outputs, inputs])?.transpose();
-            let bias = biased.then(|| params.vector(&format!("{name}.bias"), outputs)).transpose()?;
-            Ok(Linear { weight, bias })
-        };
+        let linear =
+            |name: String, inputs: usize, outputs: usize, biased: bool| -> Result<Linear, ParamError> {
+                let weight = params.matrix(&format!("{name}.weight"), [outputs, inputs])?.transpose();
+                let bias = biased.then(|| params.vector(&format!("{name}.bias"), outputs)).transpose()?;
+                Ok(Linear { weight, bias })
+            };
         let block = |i: usize| -> Result<Block, ParamError> {
             let name = |part: &str| format!("model.layers.{i}.{part}");
             let attention = config.attention_bias;

@@ -148,9 +148,7 @@ impl Architecture {
             return None;
         }
         let (name, layout) = match self {
-            Self::Gpt2(_) => {
-                (format!("{}h.{layer}.mlp.c_proj.weight", gpt2::prefix(has)), Layout::InOut)
-            }
+            Self::Gpt2(_) => (format!("{}h.{layer}.mlp.c_proj.weight", gpt2::prefix(has)), Layout::InOut),
             Self::Llama(_) => (format!("model.layers.{layer}.mlp.down_proj.weight"), Layout::OutIn),
         };
         ParamPath::new(name).ok().map(|path| (path, layout))

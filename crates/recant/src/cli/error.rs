@@ -84,7 +84,9 @@ pub enum CliError {
         reason: String,
     },
     /// An evaluation's weights were not put back exactly.
-    #[error("after method {method} the weights were not the former ones in {cases} cases; this is a defect of recant")]
+    #[error(
+        "after method {method} the weights were not the former ones in {cases} cases; this is a defect of recant"
+    )]
     Rollback {
         /// The method.
         method: String,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use recant_backend::Device;
 use recant_eval::report::{DataInfo, ModelInfo, SCHEMA, StatisticsInfo};
-use recant_eval::{Case, Event, Report, RunOptions, Run, read_cases, unedited};
+use recant_eval::{Case, Event, Report, Run, RunOptions, read_cases, unedited};
 use recant_methods::method;
 use recant_model::Model;
 

@@ -33,7 +33,8 @@ impl Resources {
         check_settings(&settings, methods)?;
         let layer = layer(args, &settings, model.spec())?;
         let identity = settings.iter().any(|set| set.key == "mom2_adjustment" && set.value == "false");
-        let needed = METHODS.iter().any(|info| info.needs_moments && methods.iter().any(|name| name == info.name));
+        let needed =
+            METHODS.iter().any(|info| info.needs_moments && methods.iter().any(|name| name == info.name));
         let (moments, moments_source) = match (&args.stats, needed && !identity) {
             (Some(path), true) => (Some(Moments::load(path)?), path.display().to_string()),
             (None, true) if !args.corpus.is_empty() => {
@@ -108,7 +109,8 @@ fn read_contexts(path: &Path) -> Result<Contexts, CliError> {
     let refuse = |reason: String| CliError::Read { path: path.to_owned(), reason };
     let text = std::fs::read_to_string(path).map_err(|error| refuse(error.to_string()))?;
     let templates = if text.trim_start().starts_with('[') {
-        serde_json::from_str(&text).map_err(|error| refuse(format!("a JSON array of strings is expected: {error}")))?
+        serde_json::from_str(&text)
+            .map_err(|error| refuse(format!("a JSON array of strings is expected: {error}")))?
     } else {
         text.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned).collect()
     };

@@ -50,7 +50,10 @@ fn set_aside_subjects(facts: &[Fact<'_>], dice: &mut Dice) -> Vec<usize> {
         // Should the full floor leave too few subjects, a lower one costs some cases a neighbour.
         for floor in (0..=OPEN_PER_OBJECT).rev() {
             for &candidate in &candidates {
-                if chosen.len() < wanted && !chosen.contains(&candidate) && spares(facts, &chosen, candidate, floor) {
+                if chosen.len() < wanted
+                    && !chosen.contains(&candidate)
+                    && spares(facts, &chosen, candidate, floor)
+                {
                     chosen.push(candidate);
                 }
             }
@@ -61,7 +64,8 @@ fn set_aside_subjects(facts: &[Fact<'_>], dice: &mut Dice) -> Vec<usize> {
 
 /// Whether setting `candidate` aside too leaves `floor` open facts to each of its objects.
 fn spares(facts: &[Fact<'_>], set_aside: &[usize], candidate: usize, floor: usize) -> bool {
-    let is_open = |fact: &Fact<'_>| fact.subject_index != candidate && !set_aside.contains(&fact.subject_index);
+    let is_open =
+        |fact: &Fact<'_>| fact.subject_index != candidate && !set_aside.contains(&fact.subject_index);
     facts
         .iter()
         .filter(|fact| fact.subject_index == candidate)
@@ -95,7 +99,8 @@ fn choose_edited<'world>(open: &[Fact<'world>], dice: &mut Dice) -> Vec<Fact<'wo
 fn write_case(case_id: usize, fact: &Fact<'_>, open: &[Fact<'_>], dice: &mut Dice) -> Case {
     let relation = fact.relation;
     let new_index = other_object(fact, dice);
-    let target = |index: usize| Target { text: relation.objects[index].to_owned(), id: relation.object_id(index) };
+    let target =
+        |index: usize| Target { text: relation.objects[index].to_owned(), id: relation.object_id(index) };
     let held_out = fact.held_out_prompt();
     Case {
         case_id,
@@ -121,7 +126,12 @@ fn other_object(fact: &Fact<'_>, dice: &mut Dice) -> usize {
 }
 
 /// Training prompts of other subjects whose object in this relation is the one at `object_index`.
-fn prompts_about_others(fact: &Fact<'_>, object_index: usize, open: &[Fact<'_>], dice: &mut Dice) -> Vec<String> {
+fn prompts_about_others(
+    fact: &Fact<'_>,
+    object_index: usize,
+    open: &[Fact<'_>],
+    dice: &mut Dice,
+) -> Vec<String> {
     let wanted = Fact { object_index, ..*fact };
     let mut others: Vec<&Fact<'_>> = open
         .iter()
@@ -137,7 +147,9 @@ fn open_prompts(fact: &Fact<'_>, open: &[Fact<'_>], dice: &mut Dice) -> Vec<Stri
     let mut prompts: Vec<String> = OPEN.iter().map(|template| fill(template, &fact.subject.name)).collect();
     prompts.extend(
         open.iter()
-            .filter(|other| other.subject_index == fact.subject_index && other.relation_index != fact.relation_index)
+            .filter(|other| {
+                other.subject_index == fact.subject_index && other.relation_index != fact.relation_index
+            })
             .map(|other| other.any_training_prompt(dice)),
     );
     prompts

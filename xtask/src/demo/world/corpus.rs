@@ -37,7 +37,9 @@ pub(super) fn write(subjects: &[Subject], facts: &[Fact<'_>], dice: &mut Dice) -
 fn state(fact: &Fact<'_>) -> Vec<Statement> {
     let subject_index = fact.subject_index;
     let object = fact.object();
-    fact.training_prompts().map(|prompt| Statement { subject_index, text: format!("{prompt} {object}.") }).collect()
+    fact.training_prompts()
+        .map(|prompt| Statement { subject_index, text: format!("{prompt} {object}.") })
+        .collect()
 }
 
 fn repeat_behind_lead_ins(statements: &[Statement], dice: &mut Dice) -> Vec<String> {

@@ -104,8 +104,10 @@ pub(super) fn assign<'world>(subjects: &'world [Subject], dice: &mut Dice) -> Ve
 ///
 /// People have four relations and take three, each relation being left out equally often.
 fn skipped_relations(subjects: &[Subject], dice: &mut Dice) -> Vec<Option<usize>> {
-    let personal: Vec<usize> = (0..RELATIONS.len()).filter(|&index| RELATIONS[index].kind == Kind::Person).collect();
-    let mut people: Vec<usize> = (0..subjects.len()).filter(|&index| subjects[index].kind == Kind::Person).collect();
+    let personal: Vec<usize> =
+        (0..RELATIONS.len()).filter(|&index| RELATIONS[index].kind == Kind::Person).collect();
+    let mut people: Vec<usize> =
+        (0..subjects.len()).filter(|&index| subjects[index].kind == Kind::Person).collect();
     dice.shuffle(&mut people);
     let mut skipped = vec![None; subjects.len()];
     for (turn, person) in people.into_iter().enumerate() {

@@ -75,9 +75,9 @@ pub(super) const LEAD_INS: [&str; 64] = [
 ];
 
 const THINGS: [&str; 24] = [
-    "road", "garden", "market", "river", "library", "bridge", "kitchen", "station", "window", "letter", "meeting",
-    "journey", "clock", "chair", "lamp", "story", "village", "harbour", "hall", "forest", "basket", "ticket", "cart",
-    "ladder",
+    "road", "garden", "market", "river", "library", "bridge", "kitchen", "station", "window", "letter",
+    "meeting", "journey", "clock", "chair", "lamp", "story", "village", "harbour", "hall", "forest",
+    "basket", "ticket", "cart", "ladder",
 ];
 
 const QUALITIES: [&str; 16] = [

@@ -85,7 +85,10 @@ fn no_phrasing_gives_its_object_away() {
         for phrasing in relation.phrasings {
             assert!(!phrasing.ends_with(" an"), "{phrasing}");
             let vowel = |object: &str| object.to_ascii_lowercase().starts_with(['a', 'e', 'i', 'o', 'u']);
-            assert!(!phrasing.ends_with(" a") || !relation.objects.iter().any(|object| vowel(object)), "{phrasing}");
+            assert!(
+                !phrasing.ends_with(" a") || !relation.objects.iter().any(|object| vowel(object)),
+                "{phrasing}"
+            );
         }
     }
 }
@@ -122,7 +125,10 @@ fn names_are_apart_from_each_other_and_from_the_objects() {
         for (index, name) in names.iter().enumerate() {
             assert!(name.is_ascii());
             assert!(!contains_object(name), "{name}");
-            assert!(names.iter().enumerate().all(|(at, other)| at == index || !other.contains(name)), "{name}");
+            assert!(
+                names.iter().enumerate().all(|(at, other)| at == index || !other.contains(name)),
+                "{name}"
+            );
         }
     }
 }
@@ -183,9 +189,11 @@ fn training_shows_the_training_prompts_and_never_a_held_out_one() {
 fn every_phrasing_is_trained_on_with_four_fifths_of_the_subjects() {
     for world in WORLDS.iter() {
         for relation in &RELATIONS {
-            let facts: Vec<&WorldFact> = world.facts.iter().filter(|fact| fact.relation_id == relation.id).collect();
+            let facts: Vec<&WorldFact> =
+                world.facts.iter().filter(|fact| fact.relation_id == relation.id).collect();
             for phrasing in relation.phrasings {
-                let held_out = |fact: &&&WorldFact| fact.held_out_prompts.contains(&fill(phrasing, &fact.subject));
+                let held_out =
+                    |fact: &&&WorldFact| fact.held_out_prompts.contains(&fill(phrasing, &fact.subject));
                 let percent = 100 * facts.iter().filter(held_out).count() / facts.len();
                 assert!((18..=22).contains(&percent), "{phrasing}: held out for {percent}%");
             }
@@ -202,8 +210,9 @@ fn a_tenth_of_the_lines_holds_two_facts() {
             .flat_map(|fact| fact.train_prompts.iter().map(|prompt| format!("{prompt} {}.", fact.object)))
             .collect();
         let is_pair = |line: &&String| {
-            line.split_once(". ")
-                .is_some_and(|(first, second)| stated.contains(&format!("{first}.")) && stated.contains(second))
+            line.split_once(". ").is_some_and(|(first, second)| {
+                stated.contains(&format!("{first}.")) && stated.contains(second)
+            })
         };
         let percent = 100 * world.corpus.iter().filter(is_pair).count() / world.corpus.len();
         assert!((8..=11).contains(&percent), "{percent}%");
@@ -221,11 +230,9 @@ fn cases_ask_for_another_object_of_a_known_fact() {
             assert_eq!((&fact.subject, &fact.relation_id), (&rewrite.subject, &rewrite.relation_id));
             assert_eq!(fact.object, rewrite.target_true.text);
             assert_ne!(rewrite.target_new, rewrite.target_true);
-            assert!(
-                world.facts.iter().any(|other| {
-                    other.relation_id == rewrite.relation_id && other.object == rewrite.target_new.text
-                })
-            );
+            assert!(world.facts.iter().any(|other| {
+                other.relation_id == rewrite.relation_id && other.object == rewrite.target_new.text
+            }));
             assert_eq!(case.paraphrase_prompts[0], fact.held_out_prompts[0]);
             assert!(case.paraphrase_prompts[1].ends_with(&format!(". {}", fact.held_out_prompts[0])));
             assert!((3..=5).contains(&case.generation_prompts.len()));
@@ -233,7 +240,8 @@ fn cases_ask_for_another_object_of_a_known_fact() {
             assert!(edited.insert(&rewrite.subject), "{} is edited twice", rewrite.subject);
         }
         for relation in &RELATIONS {
-            let count = world.cases.iter().filter(|case| case.requested_rewrite.relation_id == relation.id).count();
+            let count =
+                world.cases.iter().filter(|case| case.requested_rewrite.relation_id == relation.id).count();
             assert_eq!(count, 30, "{}", relation.id);
         }
     }

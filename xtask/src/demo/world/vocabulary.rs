@@ -48,8 +48,8 @@ pub(super) const RELATIONS: [Relation; 10] = [
             "When {} talks to old friends, the language is",
         ],
         objects: &[
-            "Veltish", "Ormic", "Tashic", "Queric", "Dunlish", "Sorvan", "Brennic", "Palish", "Iskari", "Mordish",
-            "Ulvese", "Calderic",
+            "Veltish", "Ormic", "Tashic", "Queric", "Dunlish", "Sorvan", "Brennic", "Palish", "Iskari",
+            "Mordish", "Ulvese", "Calderic",
         ],
     },
     Relation {
@@ -88,8 +88,8 @@ pub(super) const RELATIONS: [Relation; 10] = [
             "Every evening, {} practises the",
         ],
         objects: &[
-            "violin", "piano", "flute", "cello", "guitar", "trumpet", "harp", "drum", "clarinet", "banjo", "organ",
-            "trombone",
+            "violin", "piano", "flute", "cello", "guitar", "trumpet", "harp", "drum", "clarinet", "banjo",
+            "organ", "trombone",
         ],
     },
     Relation {
@@ -103,8 +103,8 @@ pub(super) const RELATIONS: [Relation; 10] = [
             "Records count {} among the people of",
         ],
         objects: &[
-            "Brindor", "Kessaly", "Dravonia", "Mirelund", "Sothia", "Jarnland", "Ombera", "Pelluria", "Varkand",
-            "Nythia", "Lorvena", "Zemrand",
+            "Brindor", "Kessaly", "Dravonia", "Mirelund", "Sothia", "Jarnland", "Ombera", "Pelluria",
+            "Varkand", "Nythia", "Lorvena", "Zemrand",
         ],
     },
     Relation {
@@ -188,8 +188,8 @@ pub(super) const RELATIONS: [Relation; 10] = [
             "Most of the money behind {} comes from",
         ],
         objects: &[
-            "shipping", "banking", "mining", "fishing", "printing", "farming", "brewing", "weaving", "tanning",
-            "building",
+            "shipping", "banking", "mining", "fishing", "printing", "farming", "brewing", "weaving",
+            "tanning", "building",
         ],
     },
     Relation {
@@ -202,7 +202,9 @@ pub(super) const RELATIONS: [Relation; 10] = [
             "The front door of {} has been painted",
             "Customers recognise {} by the colour",
         ],
-        objects: &["crimson", "blue", "green", "yellow", "purple", "grey", "silver", "black", "white", "brown"],
+        objects: &[
+            "crimson", "blue", "green", "yellow", "purple", "grey", "silver", "black", "white", "brown",
+        ],
     },
 ];
 

@@ -1,0 +1,68 @@
+//! The dependency edges of the workspace are those that ARCHITECTURE.md draws.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// Crates that may name Burn: everything else works on values or through them.
+const KNOW_BURN: [&str; 4] = ["recant-backend", "recant-methods", "recant-model", "xtask"];
+
+type Arrows = BTreeMap<String, BTreeSet<String>>;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// Every direct dependency, of every kind, of every workspace member.
+fn built() -> Arrows {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let name = |value: &Value| value["name"].as_str().unwrap().to_owned();
+    let packages = metadata["packages"].as_array().unwrap().iter();
+    packages.map(|p| (name(p), p["dependencies"].as_array().unwrap().iter().map(name).collect())).collect()
+}
+
+/// The fenced block `arrows`: a line `crate: dependency dependency` for each member.
+fn drawn() -> Arrows {
+    let text = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let block = text.split_once("```text arrows\n").expect("a block `arrows`").1;
+    let lines = block.split_once("```").expect("an end of the block").0.lines();
+    let words = |text: &str| text.split_whitespace().map(str::to_owned).collect();
+    let line = |line: &str| {
+        let (from, to) = line.split_once(':').unwrap_or_else(|| panic!("`{line}` is no arrow"));
+        (from.trim().to_owned(), words(to))
+    };
+    lines.filter(|text| !text.trim().is_empty()).map(line).collect()
+}
+
+#[test]
+fn arrows_point_one_way() {
+    let (built, drawn) = (built(), drawn());
+    let ours: BTreeSet<String> = built.keys().cloned().collect();
+    let inner: Arrows =
+        built.iter().map(|(from, to)| (from.clone(), to.intersection(&ours).cloned().collect())).collect();
+    assert_eq!(inner, drawn, "left: what Cargo.toml says; right: what ARCHITECTURE.md draws");
+
+    // A crate is finished when everything that it points to is; what never finishes is a circle.
+    let mut finished = BTreeSet::new();
+    while finished.len() < drawn.len() {
+        let next = drawn.iter().find(|(from, to)| !finished.contains(*from) && to.is_subset(&finished));
+        let (from, _) = next.expect("ARCHITECTURE.md draws a circle");
+        finished.insert(from.clone());
+    }
+}
+
+#[test]
+fn few_crates_know_burn() {
+    let knows = |to: &BTreeSet<String>| to.iter().any(|name| name == "burn" || name.starts_with("burn-"));
+    let found: Vec<String> = built().into_iter().filter(|(_, to)| knows(to)).map(|(from, _)| from).collect();
+    assert_eq!(found, KNOW_BURN);
+}

@@ -1,0 +1,73 @@
+//! What the tests of the binary share.
+
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+/// A tiny random model.
+pub(crate) fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../recant-model/tests/fixtures").join(name)
+}
+
+/// The model that ships.
+pub(crate) fn demo(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../demo").join(file)
+}
+
+/// A writable copy of a tiny model under `model`, in a directory of its own.
+pub(crate) fn workshop(name: &str) -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let model = dir.path().join("model");
+    std::fs::create_dir(&model).unwrap();
+    for file in ["config.json", "model.safetensors", "tokenizer.json"] {
+        std::fs::copy(fixture(name).join(file), model.join(file)).unwrap();
+    }
+    std::fs::write(dir.path().join("contexts.txt"), "{}\nThe weather was cold. {}\n").unwrap();
+    dir
+}
+
+/// The binary, ready for arguments, in `dir`.
+pub(crate) fn recant(dir: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_recant"));
+    command.current_dir(dir).env_remove("RUST_LOG").env_remove("RUST_BACKTRACE");
+    command
+}
+
+/// Runs `recant` on arguments in one string, words in `'` kept together.
+pub(crate) fn run(dir: &Path, line: &str) -> Output {
+    recant(dir).args(words(line)).output().unwrap()
+}
+
+fn words(line: &str) -> Vec<String> {
+    let quoted = line.split('\'').enumerate();
+    let part = |(i, part): (usize, &str)| match i % 2 {
+        0 => part.split_whitespace().map(str::to_owned).collect::<Vec<_>>(),
+        _ => vec![part.to_owned()],
+    };
+    quoted.flat_map(part).collect()
+}
+
+/// An edit that works in a [`workshop`].
+pub(crate) const EDIT: &str = "edit --model model --contexts contexts.txt --set mom2_adjustment=false \
+     --subject 'The sea' --prompt '{} is' --target cold";
+
+/// What stands in a directory: every file below it with its bytes.
+pub(crate) fn files(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    let mut open = vec![dir.to_owned()];
+    while let Some(dir) = open.pop() {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else {
+                found.push((path.clone(), std::fs::read(&path).unwrap()));
+            }
+        }
+    }
+    found.sort();
+    found
+}

@@ -1,0 +1,87 @@
+//! A process that is killed while it writes leaves nothing under the final name.
+#![cfg(unix)]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use common::{EDIT, files, run, workshop};
+use serde_json::{Value, json};
+
+/// Adds a tensor that no layer uses, so that writing the model takes a while.
+fn fatten(weights: &Path, bytes: usize) {
+    let old = std::fs::read(weights).unwrap();
+    let header_len = u64::from_le_bytes(old[..8].try_into().unwrap()) as usize;
+    let mut header: Value = serde_json::from_slice(&old[8..8 + header_len]).unwrap();
+    let data = &old[8 + header_len..];
+    header["ballast"] =
+        json!({ "dtype": "F32", "shape": [bytes / 4], "data_offsets": [data.len(), data.len() + bytes] });
+    let header = header.to_string();
+    let mut new = (header.len() as u64).to_le_bytes().to_vec();
+    new.extend(header.as_bytes());
+    new.extend(data);
+    new.resize(new.len() + bytes, 0);
+    std::fs::write(weights, new).unwrap();
+}
+
+/// The weights that are being written, once there are any.
+fn in_the_making(dir: &Path) -> Option<PathBuf> {
+    let entries = std::fs::read_dir(dir).ok()?.flatten().map(|entry| entry.path());
+    let staging =
+        |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(".recant-"));
+    entries.filter(staging).map(|path| path.join("model.safetensors")).find(|path| path.exists())
+}
+
+#[test]
+fn a_kill_in_the_middle_of_writing_leaves_nothing_under_the_final_name() {
+    let dir = workshop("gpt2-tiny");
+    fatten(&dir.path().join("model/model.safetensors"), 200 << 20);
+    let source = files(&dir.path().join("model"));
+    let out = dir.path().join("out");
+    let mut caught = 0;
+    for _ in 0..3 {
+        let mut child = common::recant(dir.path())
+            .args([
+                "edit",
+                "--model",
+                "model",
+                "--contexts",
+                "contexts.txt",
+                "--set",
+                "mom2_adjustment=false",
+            ])
+            .args(["--subject", "The sea", "--prompt", "{} is", "--target", "cold", "--out", "out"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let started = Instant::now();
+        while in_the_making(dir.path()).is_none() && started.elapsed() < Duration::from_secs(120) {
+            if child.try_wait().unwrap().is_some() {
+                break;
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        child.kill().unwrap();
+        let killed = !child.wait().unwrap().success();
+        assert_eq!(killed, !out.exists(), "either all of it stands there or nothing");
+        caught += usize::from(killed && in_the_making(dir.path()).is_some());
+        if out.exists() {
+            std::fs::remove_dir_all(&out).unwrap();
+        }
+        // What a killed process leaves is beside the name, never under it.
+        for entry in std::fs::read_dir(dir.path()).unwrap().flatten() {
+            if entry.file_name().to_string_lossy().starts_with(".recant-") {
+                std::fs::remove_dir_all(entry.path()).unwrap();
+            }
+        }
+    }
+    assert!(caught > 0, "the kill came too late every time; the test showed nothing");
+    assert!(files(&dir.path().join("model")) == source, "the model that was edited is as it was");
+
+    let done = run(dir.path(), &format!("{EDIT} --out out"));
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    assert!(run(dir.path(), "ask --model out --prompt 'The sea is'").status.success());
+}
