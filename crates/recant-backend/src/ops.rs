@@ -9,7 +9,7 @@ use burn::tensor::{Tensor, activation};
 /// tanh with libm; this form is several times faster and differs by less than 1e-6.
 #[must_use]
 pub fn gelu_tanh<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    const LINEAR: f32 = 1.595_769_1; // 2 sqrt(2/pi)
+    const LINEAR: f32 = 1.595_769; // 2 sqrt(2/pi)
     const CUBIC: f32 = 0.071_354_814; // 0.044715 * LINEAR
     let t = x.clone() * (x.clone() * x.clone() * CUBIC + LINEAR);
     x * activation::sigmoid(t)

@@ -1,5 +1,7 @@
 //! The laws of an edit's algebra, as properties. Numbers refer to the invariants in ARCHITECTURE.md.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

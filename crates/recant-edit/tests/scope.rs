@@ -1,5 +1,7 @@
 //! The scoped handle: every byte back, whatever happens inside.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 

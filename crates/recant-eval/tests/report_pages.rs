@@ -1,5 +1,7 @@
 //! The table and the HTML page of a small report.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use recant_eval::report::{
     CaseResult, DataInfo, Failure, ModelInfo, Outcome, PromptKind, PromptResult, Report, Run, StatisticsInfo,
 };

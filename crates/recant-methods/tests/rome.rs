@@ -1,5 +1,7 @@
 //! ROME's closed form, on both shapes of model.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -112,7 +114,8 @@ fn u_is_the_whitened_key() {
 /// The edit raises the target's probability, and is one rank-one change in kilobytes.
 ///
 /// A random model's MLP adds next to nothing to the residual stream, so the bounds that are relative to its
-/// output, the clamp and the weight decay, are opened.
+/// output, the clamp and the weight decay, are opened; and its logits differ by less than one, so no answer
+/// can become much more probable than another.
 #[test]
 fn an_edit_is_small_and_works() {
     for (name, keys) in
@@ -129,7 +132,7 @@ fn an_edit_is_small_and_works() {
             let answers = model.answers("The sea is", model.spec().vocab).unwrap();
             answers.iter().find(|answer| answer.id == target).unwrap().logprob
         };
-        assert!(p(&edited) > p(&model) + 0.5, "{name}: {} to {}", p(&model), p(&edited));
+        assert!(p(&edited) > p(&model) + 0.1, "{name}: {} to {}", p(&model), p(&edited));
         let changes: Vec<_> = plan.patch.changes().values().collect();
         assert!(
             matches!(&changes[..], [change] if matches!(&change.delta, Delta::Add(addend) if addend.rank() == Some(1)))
@@ -216,7 +219,9 @@ fn moments_are_the_mean_outer_product() {
     let model = open("llama-tiny-gqa");
     let texts = ["The sea is cold.", "A cat", "the old cat was very tired and the sea was old"];
     let mut collector = Collector::new(&model, &[0, 2], Some(1_000)).unwrap();
-    texts.iter().for_each(|text| drop(collector.text(text).unwrap()));
+    for text in texts {
+        collector.text(text).unwrap();
+    }
     let moments = collector.finish().unwrap();
     let d = model.spec().d_mlp;
     for layer in [0u16, 2] {

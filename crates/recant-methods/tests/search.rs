@@ -1,5 +1,7 @@
 //! The cached v* search is the plain one, computed with less work.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::path::{Path, PathBuf};
 
 use recant_backend::{Device, DeviceSpec};

@@ -136,10 +136,10 @@ pub(crate) fn read(path: PathBuf) -> Result<Vec<u8>, OpenError> {
 /// Maps a safetensors file and checks everything about it that can be checked without a configuration.
 pub(crate) fn map(dir: &Path) -> Result<Checkpoint, OpenError> {
     let path = dir.join(WEIGHTS);
-    if !path.exists() {
-        if let Some(found) = other_form(dir) {
-            return Err(OpenError::Form { dir: dir.to_owned(), found });
-        }
+    if !path.exists()
+        && let Some(found) = other_form(dir)
+    {
+        return Err(OpenError::Form { dir: dir.to_owned(), found });
     }
     let bytes = map_file(&path).map_err(|source| OpenError::Read { path: path.clone(), source })?;
     let header = |reason: String| OpenError::Header { path: path.clone(), reason };

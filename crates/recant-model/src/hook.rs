@@ -7,6 +7,7 @@ use recant_core::Site;
 
 /// What a hook answers at a site.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one a visit, and taken apart at once")]
 pub enum Flow {
     /// Go on with this tensor: the one that was shown (observe) or another one of its shape (replace).
     Continue(Tensor<3>),

@@ -1,5 +1,7 @@
 //! The same input gives the same bytes, whatever the number of threads.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod common;
 
 use common::{demo, recant};

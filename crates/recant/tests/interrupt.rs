@@ -1,4 +1,6 @@
 //! A process that is killed while it writes leaves nothing under the final name.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![cfg(unix)]
 
 mod common;

@@ -98,7 +98,7 @@ impl Gpt2Config {
 
     pub(super) fn ties(&self, has: &dyn Fn(&str) -> bool) -> Vec<(String, String)> {
         let embedding = format!("{}wte.weight", prefix(has));
-        self.tie_word_embeddings.then(|| vec![("lm_head.weight".to_owned(), embedding)]).unwrap_or_default()
+        if self.tie_word_embeddings { vec![("lm_head.weight".to_owned(), embedding)] } else { Vec::new() }
     }
 }
 
