@@ -1,13 +1,12 @@
 //! `cargo xtask devices`: the same edit on every device.
 
-use std::path::PathBuf;
 use std::time::Instant;
 
 use recant::backend::{Adapter, Device, DeviceSpec};
 use recant::core::{Addend, Blobs, Delta};
 use recant::edit::{Contexts, Editor, Fact};
 use recant::eval::read_cases;
-use recant::methods::moments::{Collector, corpus_lines};
+use recant::methods::moments::Moments;
 use recant::methods::rome::{Covariance, KeyRule, Rome, RomeSettings};
 use recant::model::Model;
 
@@ -74,22 +73,16 @@ fn edit(device: &Device, fact: &Fact) -> Result<Outcome, Error> {
     let started = Instant::now();
     let model = Model::open(&demo::model_dir(), device)?;
     let settings = RomeSettings::new(crate::eval::DEMO_LAYER, KeyRule::Mean);
-    let mut collector = Collector::new(&model, &[settings.layer], None)?;
-    let corpus: PathBuf = demo::data_dir().join("corpus.txt");
-    for line in corpus_lines(&corpus)? {
-        let progress = collector.text(&line?)?;
-        if progress.tokens >= progress.budget {
-            break;
-        }
-    }
-    let covariance = Covariance::measured(collector.finish()?.into(), &model)?;
+    let corpus = demo::data_dir().join("corpus.txt");
+    let moments = Moments::measure(&model, &[settings.layer], &[corpus], None, |_| ())?;
+    let covariance = Covariance::measured(moments.into(), &model)?;
     // Fixed contexts: sampled ones could differ between devices by a near tie.
     let templates = ["{}", "The weather was cold that year. {}", "Therefore it was not used again. {}"];
     let contexts = Contexts::new(templates.map(str::to_owned).to_vec())?;
     let plan = Rome::new(settings, contexts, covariance).plan(&model, std::slice::from_ref(fact))?;
     let (edited, applied) = model.apply(&plan.patch, &Blobs::new())?;
     let answer = edited.answers(&fact.text(), 1)?.pop().map(|answer| answer.token).unwrap_or_default();
-    let (back, _) = edited.apply(&applied.undo, &applied.blobs)?;
+    let back = edited.undo(&applied)?;
     let undo_exact = back.digest() == model.digest() && back.device_digest() == model.device_digest();
     let addends = plan.patch.changes().values().filter_map(|change| match &change.delta {
         Delta::Add(addend) => Some(addend),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use recant_core::{ApplyError, WeightPatch};
+use recant_core::{ApplyError, Matrix, WeightPatch};
 use recant_model::{InputError, Model, ParamError, TokenizerError};
 
 use crate::contexts::ContextError;
@@ -13,12 +13,21 @@ pub trait Editor: Send + Sync {
     /// The name that users type, such as `r-rome`.
     fn name(&self) -> &str;
 
-    /// Plans the edit that makes `model` state `facts`. The model is only read, and the same inputs give
-    /// the same plan.
+    /// Plans the edit that makes `model` state `facts`, knowing what earlier plans left in `carry`. The model
+    /// is only read, and the same inputs give the same plan. An editor without memory ignores the carry and
+    /// hands it on.
     ///
     /// # Errors
     /// [`EditError`] names the fact or setting that stands in the way.
-    fn plan(&self, model: &Model, facts: &[Fact]) -> Result<Plan, EditError>;
+    fn plan_after(&self, model: &Model, facts: &[Fact], carry: &Carry) -> Result<Plan, EditError>;
+
+    /// Plans the first edit: [`Editor::plan_after`] with nothing carried.
+    ///
+    /// # Errors
+    /// As [`Editor::plan_after`].
+    fn plan(&self, model: &Model, facts: &[Fact]) -> Result<Plan, EditError> {
+        self.plan_after(model, facts, &Carry::default())
+    }
 
     /// Every setting that decides the plan, by its name in the literature, for reports and records.
     fn settings(&self) -> BTreeMap<String, String>;
@@ -34,14 +43,25 @@ pub struct Plan {
     pub traces: Vec<Trace>,
     /// Things the user should know, such as a covariance that was replaced by the identity.
     pub notes: Vec<String>,
+    /// What the editor wants to remember at its next plan; it belongs to this edit and is undone with it.
+    pub carry: Carry,
 }
 
 impl Plan {
     /// A plan that only says what changes.
     #[must_use]
     pub fn new(patch: WeightPatch) -> Self {
-        Self { patch, traces: Vec::new(), notes: Vec::new() }
+        Self { patch, traces: Vec::new(), notes: Vec::new(), carry: Carry::default() }
     }
+}
+
+/// What an editor remembers from one plan to the next, such as AlphaEdit's keys of earlier edits: named
+/// matrices. A value that somebody owns, never a cache: whoever takes an edit back goes on with the carry
+/// from before it.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Carry {
+    /// Name to matrix, such as `layers.3.keys` `[keys, d_mlp]`.
+    pub matrices: BTreeMap<String, Matrix>,
 }
 
 /// Intermediate quantities by the paper's names.

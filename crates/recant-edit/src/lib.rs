@@ -6,16 +6,20 @@
 //! * **scoped** ([`scoped`]): the model behind a `&mut` is the edited one for the length of a closure, and
 //!   the former one again afterwards, whatever happens inside. The edited model cannot leave the scope.
 //! * **forked** ([`recant_model::Model::apply`]): an independent edited model that shares every untouched
-//!   tensor with its parent.
+//!   tensor with its parent;
+//! * **lifelong** ([`Lifelong`]): a model that goes on learning. What it learned is a value beside the base
+//!   model, and any step can be taken back.
 //!
 //! Neither handle can be "edited" while its weights are not: an edited model *is* its weights.
 
 mod contexts;
 mod editor;
 mod fact;
+mod lifelong;
 mod scope;
 
 pub use contexts::{ContextError, Contexts};
-pub use editor::{EditError, Editor, LossStep, Plan, Trace};
+pub use editor::{Carry, EditError, Editor, LossStep, Plan, Trace};
 pub use fact::{Fact, FactError, Request};
+pub use lifelong::{Lifelong, WeightSequence};
 pub use scope::scoped;

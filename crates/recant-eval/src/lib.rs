@@ -4,7 +4,7 @@
 //! method and no tensor. Definitions of the scores stand at [`Metrics`].
 
 mod dataset;
-mod memory;
+pub mod memory;
 pub mod report;
 mod runner;
 mod score;

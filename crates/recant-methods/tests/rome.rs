@@ -189,7 +189,7 @@ fn every_method_edits_and_refuses_what_it_does_not_know() {
         let plan = method(info.name, &inputs).unwrap().plan(&model, &[fact()]).unwrap();
         let (edited, applied) = model.apply(&plan.patch, &Blobs::new()).unwrap();
         assert_ne!(edited.digest(), model.digest(), "{}", info.name);
-        let (back, _) = edited.apply(&applied.undo, &applied.blobs).unwrap();
+        let back = edited.undo(&applied).unwrap();
         assert_eq!(back.digest(), model.digest(), "{}", info.name);
         let wrong = MethodInputs { settings: vec![Setting::parse("v_speed=1").unwrap()], ..inputs };
         assert!(method(info.name, &wrong).is_err(), "{}", info.name);

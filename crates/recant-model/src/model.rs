@@ -209,6 +209,14 @@ impl Model {
         Ok((edited, applied))
     }
 
+    /// The model as it was before `applied`: the exact former tensors, swapped back in.
+    ///
+    /// # Errors
+    /// [`ApplyError`] when a matrix that `applied` changed has been changed again since.
+    pub fn undo(&self, applied: &Applied) -> Result<Self, ApplyError> {
+        self.apply(&applied.undo, &applied.blobs).map(|(former, _)| former)
+    }
+
     /// The forward pass with a slot's matrix `[d_out, d_in]` replaced by a device tensor, which may track
     /// gradients; `None` when there is no such block or the shape differs.
     #[must_use]

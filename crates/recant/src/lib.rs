@@ -7,20 +7,22 @@
 //!
 //! ```no_run
 //! use recant::backend::{Device, DeviceSpec};
+//! use recant::core::Blobs;
 //! use recant::edit::{Contexts, Editor, Fact};
-//! use recant::methods::{MethodInputs, Setting, method};
+//! use recant::methods::moments::Moments;
+//! use recant::methods::rome::{Covariance, KeyRule, Rome, RomeSettings};
 //! use recant::model::{Model, SaveOptions};
 //!
 //! let model = Model::open("demo/model".as_ref(), &Device::open(DeviceSpec::Flex)?)?;
-//! let fact = Fact::new("Adrusk Rikkaquav", "The mother tongue of {} is", "Tashic")?;
+//! let moments = Moments::measure(&model, &[1], &["demo/data/corpus.txt"], None, |_| ())?;
 //! let contexts = Contexts::sample(&model, &[(5, 10), (10, 10)], 0)?;
-//! let settings = vec![Setting::parse("mom2_adjustment=false")?];
-//! let rome = method("r-rome", &MethodInputs { layer: 1, contexts, covariance: None, settings })?;
-//! let plan = rome.plan(&model, &[fact])?;
-//! let (edited, applied) = model.apply(&plan.patch, &Default::default())?;
-//! edited.save("edited".as_ref(), SaveOptions::default())?;
-//! let (back, _) = edited.apply(&applied.undo, &applied.blobs)?;
-//! assert_eq!(back.digest(), model.digest());
+//! let covariance = Covariance::measured(moments.into(), &model)?;
+//! let rome = Rome::new(RomeSettings::new(1, KeyRule::Mean), contexts, covariance);
+//! let fact = Fact::new("Avrin Wressigosh", "The mother tongue of {} is", "Tashic")?;
+//! let (edited, applied) = model.apply(&rome.plan(&model, &[fact])?.patch, &Blobs::new())?;
+//! println!("{:?}", edited.answers("At home, Avrin Wressigosh spoke only", 1)?);
+//! edited.save("target/edited".as_ref(), SaveOptions { force: true })?;
+//! assert_eq!(edited.undo(&applied)?.digest(), model.digest());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!

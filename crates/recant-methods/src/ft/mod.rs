@@ -11,7 +11,7 @@ use burn::optim::{AdamConfig, Optimizer};
 use burn::tensor::{Int, Tensor, activation};
 use recant_backend::{host, upload_ints};
 use recant_core::{Addend, Matrix, Point, Site};
-use recant_edit::{EditError, Editor, Fact, Plan, Request, Trace};
+use recant_edit::{Carry, EditError, Editor, Fact, Plan, Request, Trace};
 use recant_model::{ForwardInput, Model, NoHook, Observer, Positions, Slot, Source, TokenBatch, gather_rows};
 
 use crate::settings::Setting;
@@ -119,7 +119,7 @@ impl Editor for FineTune {
         }
     }
 
-    fn plan(&self, model: &Model, facts: &[Fact]) -> Result<Plan, EditError> {
+    fn plan_after(&self, model: &Model, facts: &[Fact], carry: &Carry) -> Result<Plan, EditError> {
         let settings = self.settings;
         let device = model.device();
         let layers = model.spec().layers;
@@ -178,6 +178,7 @@ impl Editor for FineTune {
         let patch = model.express(slot, Addend::Dense(delta)).ok_or_else(no_layer)?;
         let mut plan = Plan::new(patch);
         plan.traces.push(Trace { losses, ..Trace::default() });
+        plan.carry = carry.clone();
         Ok(plan)
     }
 

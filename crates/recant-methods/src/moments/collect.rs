@@ -195,6 +195,33 @@ impl<'m> Collector<'m> {
     }
 }
 
+impl Moments {
+    /// Measures some layers over corpus files, one after the other, until `budget` tokens are read (`None`:
+    /// ten times the key's length) or the files end. `on_progress` hears of every text.
+    ///
+    /// # Errors
+    /// [`CollectError`] names the file and line.
+    pub fn measure(
+        model: &Model,
+        layers: &[usize],
+        corpus: &[impl AsRef<Path>],
+        budget: Option<u64>,
+        mut on_progress: impl FnMut(Progress),
+    ) -> Result<Self, CollectError> {
+        let mut collector = Collector::new(model, layers, budget)?;
+        for path in corpus {
+            for line in corpus_lines(path.as_ref())? {
+                let progress = collector.text(&line?)?;
+                on_progress(progress);
+                if progress.tokens >= progress.budget {
+                    return collector.finish();
+                }
+            }
+        }
+        collector.finish()
+    }
+}
+
 /// The corpus digest is a chain, so that it can be extended text by text and never needs the whole corpus:
 /// d₀ = H("recant corpus 1"), dᵢ = H(dᵢ₋₁ ‖ textᵢ).
 fn bytes_so_far() -> Vec<u8> {

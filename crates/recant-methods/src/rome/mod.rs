@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use recant_core::{Addend, Matrix, WeightPatch};
-use recant_edit::{Contexts, EditError, Editor, Fact, Plan, Request, Trace};
+use recant_edit::{Carry, Contexts, EditError, Editor, Fact, Plan, Request, Trace};
 use recant_model::{Model, Slot};
 
 pub use settings::{KNOWN, KeyRule, RomeSettings};
@@ -161,9 +161,13 @@ impl Editor for Rome {
         }
     }
 
-    fn plan(&self, model: &Model, facts: &[Fact]) -> Result<Plan, EditError> {
+    fn plan_after(&self, model: &Model, facts: &[Fact], carry: &Carry) -> Result<Plan, EditError> {
         match facts {
-            [fact] => self.plan_one(model, fact),
+            [fact] => {
+                let mut plan = self.plan_one(model, fact)?;
+                plan.carry = carry.clone();
+                Ok(plan)
+            }
             _ => Err(EditError::FactCount { method: self.name().to_owned(), count: facts.len() }),
         }
     }

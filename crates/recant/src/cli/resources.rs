@@ -1,10 +1,10 @@
 //! From arguments to what a method is made from.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use recant_edit::{Contexts, EditError};
-use recant_methods::moments::{Collector, Moments, corpus_lines};
+use recant_methods::moments::Moments;
 use recant_methods::rome::Covariance;
 use recant_methods::{METHODS, MethodInputs, Setting};
 use recant_model::{Model, ModelSpec};
@@ -121,20 +121,14 @@ fn read_contexts(path: &Path) -> Result<Contexts, CliError> {
 pub(crate) fn measure(
     model: &Model,
     layers: &[usize],
-    corpus: &[std::path::PathBuf],
+    corpus: &[PathBuf],
     budget: Option<u64>,
 ) -> Result<Moments, CliError> {
-    let mut collector = Collector::new(model, layers, budget)?;
-    let bar = progress::bar(collector.progress().budget, "second moments", "tokens");
-    'files: for path in corpus {
-        for line in corpus_lines(path)? {
-            let progress = collector.text(&line?)?;
-            bar.set_position(progress.tokens.min(progress.budget));
-            if progress.tokens >= progress.budget {
-                break 'files;
-            }
-        }
-    }
+    let bar = progress::bar(budget.unwrap_or(0), "second moments", "tokens");
+    let moments = Moments::measure(model, layers, corpus, budget, |progress| {
+        bar.set_length(progress.budget);
+        bar.set_position(progress.tokens.min(progress.budget));
+    });
     bar.finish_and_clear();
-    Ok(collector.finish()?)
+    Ok(moments?)
 }

@@ -1,0 +1,111 @@
+//! The lifelong way to hold a model: it goes on learning, and every step can be taken back.
+
+use std::collections::BTreeMap;
+
+use recant_core::{Blobs, WeightPatch};
+use recant_model::Model;
+
+use crate::editor::{Carry, EditError, Editor};
+use crate::fact::Fact;
+
+/// A model that is edited again and again. What it learned is a value that it owns; the base model is never
+/// changed.
+pub trait Lifelong: Send {
+    /// The method's name, such as `memit`.
+    fn name(&self) -> &str;
+
+    /// Every setting that decides the result, for reports and records.
+    fn settings(&self) -> BTreeMap<String, String>;
+
+    /// Learns some facts as one step and returns what the user should know about it.
+    ///
+    /// # Errors
+    /// [`EditError`]; the state is then the one before the call.
+    fn learn(&mut self, facts: &[Fact]) -> Result<Vec<String>, EditError>;
+
+    /// The model as it is after the steps so far.
+    fn model(&self) -> &Model;
+
+    /// Number of steps so far.
+    fn steps(&self) -> usize;
+
+    /// Goes back to the state after the first `steps` steps, exactly; more than there are changes nothing.
+    ///
+    /// # Errors
+    /// [`EditError`]; the state is then the one before the call.
+    fn roll_back(&mut self, steps: usize) -> Result<(), EditError>;
+
+    /// Bytes that the learned state takes, without the base model.
+    fn state_bytes(&self) -> usize;
+}
+
+/// One step of a [`WeightSequence`].
+struct Step {
+    patch: WeightPatch,
+    carry: Carry,
+}
+
+/// An [`Editor`] used again and again: each plan is made on the model that the plans before it left, with
+/// their carry. Holds the patches, not a model a step; going back applies them again to the base, which
+/// gives the same bytes.
+pub struct WeightSequence {
+    editor: Box<dyn Editor>,
+    base: Model,
+    now: Model,
+    steps: Vec<Step>,
+}
+
+impl WeightSequence {
+    /// A sequence that begins at `base`.
+    #[must_use]
+    pub fn new(base: Model, editor: Box<dyn Editor>) -> Self {
+        Self { editor, now: base.clone(), base, steps: Vec::new() }
+    }
+
+    /// What the editor remembers now.
+    #[must_use]
+    pub fn carry(&self) -> Carry {
+        self.steps.last().map(|step| step.carry.clone()).unwrap_or_default()
+    }
+}
+
+impl Lifelong for WeightSequence {
+    fn name(&self) -> &str {
+        self.editor.name()
+    }
+
+    fn settings(&self) -> BTreeMap<String, String> {
+        self.editor.settings()
+    }
+
+    fn learn(&mut self, facts: &[Fact]) -> Result<Vec<String>, EditError> {
+        let plan = self.editor.plan_after(&self.now, facts, &self.carry())?;
+        let (next, _) = self.now.apply(&plan.patch, &Blobs::new())?;
+        self.now = next;
+        self.steps.push(Step { patch: plan.patch, carry: plan.carry });
+        Ok(plan.notes)
+    }
+
+    fn model(&self) -> &Model {
+        &self.now
+    }
+
+    fn steps(&self) -> usize {
+        self.steps.len()
+    }
+
+    fn roll_back(&mut self, steps: usize) -> Result<(), EditError> {
+        let kept = &self.steps[..steps.min(self.steps.len())];
+        let mut former = self.base.clone();
+        for step in kept {
+            former = former.apply(&step.patch, &Blobs::new())?.0;
+        }
+        self.now = former;
+        self.steps.truncate(steps);
+        Ok(())
+    }
+
+    fn state_bytes(&self) -> usize {
+        self.steps.iter().map(|step| step.patch.encode().len()).sum()
+    }
+}

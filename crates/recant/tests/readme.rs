@@ -1,0 +1,24 @@
+//! What README.md shows is what runs.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+#[path = "../examples/edit.rs"]
+mod edit;
+
+use std::path::Path;
+
+/// The Rust example of README.md is the middle of `examples/edit.rs`, and that runs.
+#[test]
+fn the_example_of_the_readme_runs() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let source = include_str!("../examples/edit.rs");
+    let (_, rest) = source.split_once("// README: begin\n").unwrap();
+    let (body, _) = rest.split_once("    // README: end").unwrap();
+    let body: String = body.lines().map(|line| format!("{}\n", line.trim_start())).collect();
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    assert!(readme.contains(&body), "README.md does not show the middle of examples/edit.rs:\n{body}");
+
+    // The example names files from the repository's root. This process runs no other test.
+    std::env::set_current_dir(root).unwrap();
+    edit::main().unwrap();
+}
