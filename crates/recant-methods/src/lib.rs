@@ -1,14 +1,19 @@
 //! Editing methods, one folder per paper.
 //!
 //! * [`rome`]: ROME and R-ROME, a rank-one rewrite of one MLP's down-projection.
+//! * [`memit`], [`emmet`], [`alphaedit`]: many facts at once, by one family of closed forms ([`batch`]).
 //! * [`ft`]: FT-L and FT-M, the fine-tuning baselines.
 //!
 //! What they share: where a fact is looked up ([`lookup`]), the search for the value that a layer should
 //! answer ([`search`]), and the second moments of keys ([`moments`]). [`method`] makes an editor from its
 //! name.
 
+pub mod alphaedit;
+pub mod batch;
+pub mod emmet;
 pub mod ft;
 pub mod lookup;
+pub mod memit;
 pub mod moments;
 mod registry;
 pub mod rome;
@@ -16,4 +21,4 @@ pub mod search;
 mod settings;
 
 pub use registry::{METHODS, MethodInfo, MethodInputs, method};
-pub use settings::Setting;
+pub use settings::{Setting, parse_layers};
