@@ -20,5 +20,5 @@ pub mod rome;
 pub mod search;
 mod settings;
 
-pub use registry::{METHODS, MethodInfo, MethodInputs, method};
+pub use registry::{METHODS, MethodInfo, MethodInputs, lifelong, method};
 pub use settings::{Setting, parse_layers};

@@ -1,6 +1,7 @@
 //! From a method's name to an editor.
 
-use recant_edit::{Contexts, EditError, Editor};
+use recant_edit::{Contexts, EditError, Editor, Lifelong, WeightSequence};
+use recant_model::Model;
 
 use crate::alphaedit::{self, AlphaEdit};
 use crate::emmet::{self, Emmet};
@@ -124,6 +125,14 @@ pub fn method(name: &str, inputs: &MethodInputs) -> Result<Box<dyn Editor>, Edit
             reason: format!("no such method; there are {}", METHODS.map(|info| info.name).join(", ")),
         }),
     }
+}
+
+/// Makes a model that goes on learning with a method, beginning at `base`.
+///
+/// # Errors
+/// As [`method`].
+pub fn lifelong(name: &str, inputs: &MethodInputs, base: Model) -> Result<Box<dyn Lifelong>, EditError> {
+    Ok(Box::new(WeightSequence::new(base, method(name, inputs)?)))
 }
 
 impl MethodInputs {
