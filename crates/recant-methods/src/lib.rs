@@ -2,6 +2,7 @@
 //!
 //! * [`rome`]: ROME and R-ROME, a rank-one rewrite of one MLP's down-projection.
 //! * [`memit`], [`emmet`], [`alphaedit`]: many facts at once, by one family of closed forms ([`batch`]).
+//! * [`ledger`]: many facts as a set, which can be changed at any time.
 //! * [`ft`]: FT-L and FT-M, the fine-tuning baselines.
 //!
 //! What they share: where a fact is looked up ([`lookup`]), the search for the value that a layer should
@@ -12,6 +13,7 @@ pub mod alphaedit;
 pub mod batch;
 pub mod emmet;
 pub mod ft;
+pub mod ledger;
 pub mod lookup;
 pub mod memit;
 pub mod moments;
@@ -20,5 +22,5 @@ pub mod rome;
 pub mod search;
 mod settings;
 
-pub use registry::{METHODS, MethodInfo, MethodInputs, lifelong, method};
+pub use registry::{METHODS, MethodInfo, MethodInputs, lifelong, make_ledger, method};
 pub use settings::{Setting, parse_layers};
