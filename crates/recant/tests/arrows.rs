@@ -76,7 +76,8 @@ fn every_test_named_in_the_architecture_exists() {
     let table = text.split_once("| invariant | test |").expect("a table of invariants").1;
     let table = table.split_once("\n## ").expect("an end of the table").0;
     // The last column: words in backquotes that look like a function's name.
-    let is_name = |word: &&str| word.contains('_') && word.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    let is_name =
+        |word: &&str| word.contains('_') && word.chars().all(|c| c.is_ascii_lowercase() || c == '_');
     let columns = table.lines().filter_map(|line| line.trim_end().trim_end_matches('|').rsplit_once('|'));
     let named: BTreeSet<&str> =
         columns.flat_map(|(_, tests)| tests.split('`').skip(1).step_by(2)).filter(is_name).collect();
