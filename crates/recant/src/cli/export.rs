@@ -65,7 +65,7 @@ pub(crate) fn run(args: &ExportArgs) -> Result<(), CliError> {
     let patch = WeightPatch::decode(&bytes)
         .map_err(|error| CliError::Read { path: args.patch.clone(), reason: error.to_string() })?;
     // Applying checks that the edit was made for this very model.
-    model.apply(&patch, &Default::default())?;
+    let _applied = model.apply(&patch, &Default::default())?;
     let modules = modules(&model, &patch, args.rank.map(|rank| rank as usize))?;
     write(&args.out, &args.model, &modules)?;
     let lines: Vec<Value> = modules
@@ -96,7 +96,9 @@ fn modules(model: &Model, patch: &WeightPatch, cap: Option<usize>) -> Result<Vec
     let mut modules = Vec::new();
     for (path, change) in patch.changes() {
         let Delta::Add(Addend::LowRank { u, v }) = &change.delta else {
-            return Err(refuse(format!("`{path}` is not changed by low-rank factors; a LoRA cannot say that")));
+            return Err(refuse(format!(
+                "`{path}` is not changed by low-rank factors; a LoRA cannot say that"
+            )));
         };
         let layout = slots.iter().find(|(slot, _)| slot == path).map(|(_, layout)| *layout);
         let layout = layout.ok_or_else(|| refuse(format!("`{path}` is no matrix that recant exports")))?;
@@ -107,7 +109,9 @@ fn modules(model: &Model, patch: &WeightPatch, cap: Option<usize>) -> Result<Vec
         };
         let (out, input, error) = match cap.filter(|&cap| cap < u.cols()) {
             None => (out.clone(), input.clone(), 0.0),
-            Some(cap) => truncated(out, input, cap).ok_or_else(|| refuse(format!("`{path}`: the SVD failed")))?,
+            Some(cap) => {
+                truncated(out, input, cap).ok_or_else(|| refuse(format!("`{path}`: the SVD failed")))?
+            }
         };
         let name = path.as_str().trim_end_matches(".weight");
         // A checkpoint of the bare GPT-2 leaves out the prefix that the model with a head has.

@@ -15,8 +15,8 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Fact>, CliError> {
     let mut seen: BTreeMap<(String, String), (usize, String)> = BTreeMap::new();
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let at_line = |reason: String| refuse(format!("line {}: {reason}", number + 1));
-        let value: serde_json::Value =
-            serde_json::from_str(line).map_err(|error| at_line(format!("this is no JSON object: {error}")))?;
+        let value: serde_json::Value = serde_json::from_str(line)
+            .map_err(|error| at_line(format!("this is no JSON object: {error}")))?;
         let field = |name: &str| match value.get(name) {
             Some(serde_json::Value::String(text)) => Ok(text.clone()),
             Some(_) => Err(at_line(format!("`{name}` is not a string"))),

@@ -10,7 +10,10 @@ mod ask;
 mod edit;
 mod error;
 mod eval;
+mod export;
+mod facts;
 mod generate;
+mod many;
 mod progress;
 mod resources;
 mod stats;
@@ -41,6 +44,8 @@ struct Cli {
 enum Command {
     /// Rewrite one fact and show the answers before and after.
     Edit(edit::EditArgs),
+    /// Write an edit as a LoRA adapter.
+    Export(export::ExportArgs),
     /// Show the most probable next tokens behind a prompt.
     Ask(ask::AskArgs),
     /// Let the model continue a prompt.
@@ -77,6 +82,7 @@ pub fn complain(error: &CliError) -> ExitCode {
 fn run(command: Command) -> Result<(), CliError> {
     match command {
         Command::Edit(args) => edit::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Ask(args) => ask::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Stats(args) => stats::run(&args),
