@@ -8,12 +8,17 @@
 //! name.
 
 pub mod ft;
+pub mod grace;
+pub mod lifelong;
 pub mod lookup;
 pub mod moments;
 mod registry;
+pub mod retrieval;
 pub mod rome;
 pub mod search;
 mod settings;
+pub mod upper;
+pub mod wise;
 
 pub use registry::{METHODS, MethodInfo, MethodInputs, method};
 pub use settings::Setting;
