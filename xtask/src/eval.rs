@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use recant::backend::DeviceSpec;
-use recant::cli::{EvalArgs, MethodArgs, ModelArgs};
+use recant::cli::{EvalArgs, MethodArgs, ModelArgs, ScenarioArg};
 
 use crate::demo;
 use crate::error::Error;
@@ -33,6 +33,15 @@ pub(crate) struct DemoEvalArgs {
     /// A small run that ends within a minute.
     #[arg(long, conflicts_with = "limit")]
     quick: bool,
+    /// How facts are put in: single, batch, sequential.
+    #[arg(long, value_enum, default_value = "single")]
+    scenario: ScenarioArg,
+    /// Facts a step, or several sizes, separated by commas.
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    batch_size: Vec<usize>,
+    /// Facts that no edit is about [default: the demo world's, except for single].
+    #[arg(long, value_name = "FILE")]
+    probe: Option<PathBuf>,
     /// Device.
     #[arg(long, value_name = "DEVICE", default_value = "flex")]
     device: DeviceSpec,
@@ -47,7 +56,7 @@ pub(crate) struct DemoEvalArgs {
 }
 
 pub(crate) fn run(args: DemoEvalArgs) -> Result<(), Error> {
-    let DemoEvalArgs { model, data, method, limit, quick, device, mut with, out, json } = args;
+    let DemoEvalArgs { model, data, method, limit, quick, device, mut with, out, json, .. } = args;
     let demo_model = model.is_none();
     let demo_data = data.is_none();
     if demo_model {
@@ -57,12 +66,22 @@ pub(crate) fn run(args: DemoEvalArgs) -> Result<(), Error> {
             with.corpus.push(demo::data_dir().join("corpus.txt"));
         }
     }
-    let default_limit = if quick { Some(QUICK_CASES) } else { demo_data.then_some(FULL_CASES) };
+    let demo_probe = || demo::data_dir().join("retained.json");
+    let single = args.scenario == ScenarioArg::Single;
+    let probe = args.probe.or_else(|| (demo_model && demo_data && !single).then(demo_probe));
+    let default_limit = if quick {
+        Some(QUICK_CASES)
+    } else {
+        demo_data.then(|| args.batch_size.iter().copied().fold(FULL_CASES, usize::max))
+    };
     recant::cli::evaluate(&EvalArgs {
         model: ModelArgs { model: model.unwrap_or_else(demo::model_dir), device },
         data: data.unwrap_or_else(|| demo::data_dir().join("cases.json")),
         method,
         limit: limit.or(default_limit),
+        scenario: args.scenario,
+        batch_size: args.batch_size,
+        probe,
         with,
         out: out.unwrap_or_else(|| demo::root().join("target/recant-eval")),
         json,

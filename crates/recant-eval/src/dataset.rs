@@ -23,6 +23,15 @@ pub struct Case {
     pub neighbours: Vec<(String, String)>,
 }
 
+/// A fact that no edit is about, and that a model should go on answering.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Retained {
+    /// The prompt.
+    pub prompt: String,
+    /// What the unedited model should answer, without a leading space.
+    pub answer: String,
+}
+
 /// A data set cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -169,6 +178,28 @@ pub fn read_cases(path: &Path) -> Result<Vec<Case>, DatasetError> {
     entries.into_iter().enumerate().map(read).collect()
 }
 
+/// Reads facts to be retained: a JSON array of objects with `prompt` and `answer`.
+///
+/// # Errors
+/// [`DatasetError`] names the entry and the field.
+pub fn read_retained(path: &Path) -> Result<Vec<Retained>, DatasetError> {
+    let bytes = std::fs::read(path).map_err(|source| DatasetError::Read { path: path.to_owned(), source })?;
+    let entries: Vec<serde_json::Value> = serde_json::from_slice(&bytes)
+        .map_err(|source| DatasetError::Json { path: path.to_owned(), source })?;
+    if entries.is_empty() {
+        return Err(DatasetError::Empty { path: path.to_owned() });
+    }
+    let read = |(index, entry): (usize, serde_json::Value)| {
+        let refuse = |reason: String| DatasetError::Entry { path: path.to_owned(), index, reason };
+        let fact: Retained = serde_json::from_value(entry).map_err(|error| refuse(error.to_string()))?;
+        if fact.prompt.trim().is_empty() || fact.answer.trim().is_empty() {
+            return Err(refuse("`prompt` or `answer` is empty".to_owned()));
+        }
+        Ok(Retained { answer: fact.answer.trim().to_owned(), ..fact })
+    };
+    entries.into_iter().enumerate().map(read).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -195,6 +226,23 @@ mod tests {
         assert_eq!(original.fact, flattened.fact);
         assert_eq!((original.id, &original.paraphrases), (flattened.id, &flattened.paraphrases));
         assert_eq!(original.neighbours[..1], flattened.neighbours[..]);
+    }
+
+    #[test]
+    fn retained_facts_have_a_prompt_and_an_answer() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("retained.json");
+        let mut read = |json: &str| {
+            std::fs::write(&path, json).unwrap();
+            read_retained(&path).map_err(|error| error.to_string())
+        };
+        let one = read(r#"[{"prompt": "The sea is", "answer": " cold"}]"#).unwrap();
+        assert_eq!(one, [Retained { prompt: "The sea is".into(), answer: "cold".into() }]);
+        assert!(read("[]").unwrap_err().contains("no cases"));
+        assert!(
+            read(r#"[{"prompt": "a", "answer": "b"}, {"prompt": "a"}]"#).unwrap_err().contains("entry 1")
+        );
+        assert!(read(r#"[{"prompt": "a", "answer": " "}]"#).unwrap_err().contains("empty"));
     }
 
     #[test]

@@ -7,9 +7,11 @@ mod dataset;
 pub mod memory;
 pub mod report;
 mod runner;
+mod scenario;
 mod score;
 
-pub use dataset::{Case, DatasetError, read_cases};
+pub use dataset::{Case, DatasetError, Retained, read_cases, read_retained};
 pub use report::{Metrics, Report, Run};
 pub use runner::{Event, RunOptions, Unedited, evaluate, unedited};
+pub use scenario::{Scenario, evaluate_lifelong, share_answered};
 pub use score::{CaseScores, Probe, ProbeScore, ScoreError};

@@ -7,12 +7,13 @@ use recant_core::{Blobs, ModelDigest};
 use recant_edit::{Editor, scoped};
 use recant_model::Model;
 
-use crate::dataset::Case;
+use crate::dataset::{Case, Retained};
 use crate::memory;
 use crate::report::{CaseResult, Failure, Metrics, Outcome, PromptKind, PromptResult, Run};
+use crate::scenario::share_answered;
 use crate::score::{Probe, ProbeScore, ScoreError, case_scores, probes, score_probes};
 
-type Scores = BTreeMap<Probe, ProbeScore>;
+pub(crate) type Scores = BTreeMap<Probe, ProbeScore>;
 
 /// What happens during an evaluation, for whoever shows progress.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -44,13 +45,26 @@ pub struct Unedited {
     device: ModelDigest,
 }
 
-/// Scores the unedited model on every case.
+impl Unedited {
+    /// Scores of the case at a place.
+    pub(crate) fn scores(&self, at: usize) -> &Scores {
+        &self.scores[at]
+    }
+
+    /// Whether a model is the unedited one, byte for byte, on the host and on the device.
+    pub(crate) fn is(&self, model: &Model) -> bool {
+        model.digest() == self.host && model.device_digest() == self.device
+    }
+}
+
+/// Scores the unedited model on every case, and on facts that no edit is about.
 ///
 /// # Errors
 /// [`ScoreError`] names the prompt that cannot be asked.
 pub fn unedited(
     model: &Model,
     cases: &[Case],
+    retained: &[Retained],
     options: RunOptions,
     on_event: &mut dyn FnMut(Event<'_>),
 ) -> Result<(Unedited, Run), ScoreError> {
@@ -75,6 +89,11 @@ pub fn unedited(
         peak_rss_bytes: memory::peak_rss_bytes(),
         rollback_exact: None,
         failures: Vec::new(),
+        step: None,
+        retained: share_answered(model, retained)?,
+        immediate: None,
+        curve: Vec::new(),
+        state_bytes: None,
         results,
     };
     Ok((Unedited { scores, host: model.digest(), device: model.device_digest() }, run))
@@ -131,7 +150,7 @@ pub fn evaluate(
                 before.clone()
             }
         };
-        let exact = model.digest() == base.host && model.device_digest() == base.device;
+        let exact = base.is(model);
         results.push(result(case, before, &after, Some(seconds), Some(exact), options));
         on_event(Event::Case { method: editor.name(), done: done + 1, of: cases.len() });
     }
@@ -148,15 +167,20 @@ pub fn evaluate(
         peak_rss_bytes: memory::peak_rss_bytes(),
         rollback_exact: Some(results.iter().all(|result| result.rollback_exact == Some(true))),
         failures,
+        step: None,
+        retained: None,
+        immediate: None,
+        curve: Vec::new(),
+        state_bytes: None,
         results,
     })
 }
 
-fn metrics(results: &[CaseResult]) -> Metrics {
+pub(crate) fn metrics(results: &[CaseResult]) -> Metrics {
     Metrics::of(&results.iter().map(|result| result.scores).collect::<Vec<_>>())
 }
 
-fn result(
+pub(crate) fn result(
     case: &Case,
     before: &Scores,
     after: &Scores,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use recant_model::{Answer, AskError, Model, TokenBatch};
 use serde::{Deserialize, Serialize};
 
-use crate::dataset::Case;
+use crate::dataset::{Case, Retained};
 
 /// A prompt with a continuation to be judged.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -127,6 +127,21 @@ pub(crate) fn score_probes(
         scores.insert(probe.clone(), score);
     }
     Ok(scores)
+}
+
+/// How many facts a model answers greedily, every token of the answer in its place.
+///
+/// # Errors
+/// [`ScoreError`].
+pub(crate) fn answered(model: &Model, facts: &[Retained]) -> Result<usize, ScoreError> {
+    let probe = |fact: &Retained| Probe { prompt: fact.prompt.clone(), target: fact.answer.clone() };
+    let probes: Vec<Probe> = facts.iter().map(probe).collect();
+    let mut right = 0;
+    for together in probes.chunks(32) {
+        let scores = score_probes(model, together)?;
+        right += together.iter().filter(|probe| scores[*probe].best == scores[*probe].target).count();
+    }
+    Ok(right)
 }
 
 /// Ids of the `count` largest numbers, largest first, lowest id first among equals.

@@ -61,6 +61,11 @@ fn run(method: &str) -> Run {
         peak_rss_bytes: None,
         rollback_exact: None,
         failures: vec![],
+        step: None,
+        retained: None,
+        immediate: None,
+        curve: Vec::new(),
+        state_bytes: None,
         results: vec![],
     }
 }

@@ -1,13 +1,16 @@
 //! The Cholesky factor of a symmetric positive definite matrix.
 
-use faer::linalg::solvers::{Llt, Solve};
-use faer::{Mat, Side};
+use faer::linalg::solvers::Llt;
+use faer::linalg::triangular_solve::{solve_lower_triangular_in_place, solve_upper_triangular_in_place};
+use faer::{Mat, MatMut, Par, Side};
+
+use crate::rows::Rows;
 
 /// C = L Lᵀ, kept for solving.
 #[derive(Debug, Clone)]
 pub struct Cholesky {
-    factor: Llt<f64>,
-    dim: usize,
+    /// L, lower triangular.
+    lower: Mat<f64>,
 }
 
 /// A matrix cannot be factored.
@@ -56,46 +59,121 @@ impl Cholesky {
     /// # Errors
     /// [`FactorError`] names the first element or pivot that is not as it must be.
     pub fn new(dim: usize, matrix: &[f64]) -> Result<Self, FactorError> {
-        if dim == 0 || dim.checked_mul(dim) != Some(matrix.len()) {
-            return Err(FactorError::Shape { dim, len: matrix.len() });
-        }
-        if let Some(at) = matrix.iter().position(|x| !x.is_finite()) {
-            return Err(FactorError::NonFinite { row: at / dim, col: at % dim, value: matrix[at] });
-        }
-        let largest = (0..dim).map(|i| matrix[i * dim + i].abs()).fold(0.0, f64::max);
-        for row in 0..dim {
-            for col in 0..row {
-                let difference = (matrix[row * dim + col] - matrix[col * dim + row]).abs();
-                if difference > 1e-9 * largest {
-                    return Err(FactorError::Asymmetric { row, col, difference });
-                }
-            }
-        }
-        let matrix = Mat::from_fn(dim, dim, |i, j| matrix[i * dim + j]);
-        match Llt::new(matrix.as_ref(), Side::Lower) {
-            Ok(factor) => Ok(Self { factor, dim }),
+        match Llt::new(checked(dim, matrix)?.as_ref(), Side::Lower) {
+            Ok(factor) => Ok(Self { lower: factor.L().to_owned() }),
             Err(faer::linalg::solvers::LltError::NonPositivePivot { index }) => {
                 Err(FactorError::NotPositiveDefinite { pivot: index })
             }
         }
     }
 
+    /// A factor that was kept: `lower` is L `[dim, dim]`, row-major.
+    ///
+    /// # Errors
+    /// [`FactorError`] when it is no factor: a pivot that is not positive, a number above the diagonal, or one
+    /// that is not finite.
+    pub fn from_lower(dim: usize, lower: &[f64]) -> Result<Self, FactorError> {
+        if dim == 0 || dim.checked_mul(dim) != Some(lower.len()) {
+            return Err(FactorError::Shape { dim, len: lower.len() });
+        }
+        for (row, numbers) in lower.chunks_exact(dim).enumerate() {
+            if let Some(col) = numbers.iter().position(|x| !x.is_finite()) {
+                return Err(FactorError::NonFinite { row, col, value: numbers[col] });
+            }
+            if let Some(above) = numbers[row + 1..].iter().position(|&x| x != 0.0) {
+                let col = row + 1 + above;
+                return Err(FactorError::Asymmetric { row, col, difference: numbers[col] });
+            }
+            if numbers[row] <= 0.0 {
+                return Err(FactorError::NotPositiveDefinite { pivot: row });
+            }
+        }
+        Ok(Self { lower: Mat::from_fn(dim, dim, |i, j| lower[i * dim + j]) })
+    }
+
+    /// L, row-major, for [`Cholesky::from_lower`].
+    #[must_use]
+    pub fn lower(&self) -> Vec<f64> {
+        Rows::from_mat(&self.lower).data().to_vec()
+    }
+
     /// Side of the matrix.
     #[must_use]
     pub fn dim(&self) -> usize {
-        self.dim
+        self.lower.nrows()
     }
 
     /// x with C x = `b`; `None` when `b` does not have [`Cholesky::dim`] numbers.
     #[must_use]
     pub fn solve(&self, b: &[f64]) -> Option<Vec<f64>> {
-        if b.len() != self.dim {
+        self.column(b).map(|mut x| {
+            self.solve_in_place(x.as_mut());
+            numbers(&x)
+        })
+    }
+
+    /// C⁻¹ b for every row b, all at once; `None` when the rows have another length. The last bits of a row
+    /// may depend on how many rows there are.
+    #[must_use]
+    pub fn solve_rows(&self, rows: &Rows) -> Option<Rows> {
+        if rows.width() != self.dim() {
             return None;
         }
-        let b = Mat::from_fn(self.dim, 1, |i, _| b[i]);
-        let x = self.factor.solve(&b);
-        Some((0..self.dim).map(|i| x[(i, 0)]).collect())
+        let mut x = rows.view().transpose().to_owned();
+        self.solve_in_place(x.as_mut());
+        Some(Rows::from_mat(&x.transpose().to_owned()))
     }
+
+    /// L⁻¹ b: whitening, after which a dot product is one under C⁻¹. A function of `b` alone.
+    #[must_use]
+    pub fn whiten(&self, b: &[f64]) -> Option<Vec<f64>> {
+        self.column(b).map(|mut x| {
+            solve_lower_triangular_in_place(self.lower.as_ref(), x.as_mut(), Par::Seq);
+            numbers(&x)
+        })
+    }
+
+    /// L⁻ᵀ h: from a whitened vector h = L⁻¹ b to C⁻¹ b.
+    #[must_use]
+    pub fn unwhiten(&self, h: &[f64]) -> Option<Vec<f64>> {
+        self.column(h).map(|mut x| {
+            solve_upper_triangular_in_place(self.lower.transpose(), x.as_mut(), Par::Seq);
+            numbers(&x)
+        })
+    }
+
+    pub(crate) fn solve_in_place(&self, mut x: MatMut<'_, f64>) {
+        solve_lower_triangular_in_place(self.lower.as_ref(), x.as_mut(), Par::Seq);
+        solve_upper_triangular_in_place(self.lower.transpose(), x, Par::Seq);
+    }
+
+    fn column(&self, b: &[f64]) -> Option<Mat<f64>> {
+        (b.len() == self.dim()).then(|| Mat::from_fn(b.len(), 1, |i, _| b[i]))
+    }
+}
+
+fn numbers(column: &Mat<f64>) -> Vec<f64> {
+    (0..column.nrows()).map(|i| column[(i, 0)]).collect()
+}
+
+/// A row-major matrix that is square, finite and symmetric to 1e-9 of its largest diagonal element.
+pub(crate) fn checked(dim: usize, matrix: &[f64]) -> Result<Mat<f64>, FactorError> {
+    if dim == 0 || dim.checked_mul(dim) != Some(matrix.len()) {
+        return Err(FactorError::Shape { dim, len: matrix.len() });
+    }
+    if let Some(at) = matrix.iter().position(|x| !x.is_finite()) {
+        return Err(FactorError::NonFinite { row: at / dim, col: at % dim, value: matrix[at] });
+    }
+    let largest = (0..dim).map(|i| matrix[i * dim + i].abs()).fold(0.0, f64::max);
+    for row in 0..dim {
+        for col in 0..row {
+            let difference = (matrix[row * dim + col] - matrix[col * dim + row]).abs();
+            if difference > 1e-9 * largest {
+                return Err(FactorError::Asymmetric { row, col, difference });
+            }
+        }
+    }
+    Ok(Mat::from_fn(dim, dim, |i, j| matrix[i * dim + j]))
 }
 
 #[cfg(test)]

@@ -63,9 +63,44 @@ impl Setting {
         self.value.parse().map_err(|_| self.refuse("true or false is expected"))
     }
 
+    /// The layers of a method that edits several: `3`, `0,1,2`, `[0, 1, 2]` or `0-2`; ascending.
+    pub(crate) fn layer_list(&self) -> Result<Vec<usize>, EditError> {
+        parse_layers(&self.value).ok_or_else(|| self.refuse("layers are expected, such as 3, 0,1,2 or 0-2"))
+    }
+
     /// The layer of a method that edits one: `3` or `[3]`.
     pub(crate) fn one_layer(&self) -> Result<usize, EditError> {
         let inner = self.value.trim_start_matches('[').trim_end_matches(']').trim();
         inner.parse().map_err(|_| self.refuse("one layer number is expected; this method edits one layer"))
+    }
+}
+
+/// Layers as a user writes them: `3`, `0,1,2`, `[0, 1, 2]` or `0-2`. They come out ascending; `None` when the text
+/// is something else, empty, or names a layer twice.
+#[must_use]
+pub fn parse_layers(text: &str) -> Option<Vec<usize>> {
+    let inner = text.trim().trim_start_matches('[').trim_end_matches(']');
+    let mut layers = match inner.split_once('-') {
+        Some((first, last)) => (first.trim().parse().ok()?..=last.trim().parse().ok()?).collect(),
+        None => inner.split(',').map(|layer| layer.trim().parse().ok()).collect::<Option<Vec<usize>>>()?,
+    };
+    layers.sort_unstable();
+    let distinct = layers.windows(2).all(|pair| pair[0] < pair[1]);
+    (distinct && !layers.is_empty()).then_some(layers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_layers;
+
+    #[test]
+    fn layers_have_four_spellings() {
+        assert_eq!(parse_layers("3"), Some(vec![3]));
+        for text in ["0,1,2", "[2, 0, 1]", "0-2", " 0 - 2 "] {
+            assert_eq!(parse_layers(text), Some(vec![0, 1, 2]), "{text}");
+        }
+        for text in ["", "a", "1,1", "2-1", "0-1-2", "-1"] {
+            assert_eq!(parse_layers(text), None, "{text}");
+        }
     }
 }

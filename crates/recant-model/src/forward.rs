@@ -84,6 +84,20 @@ impl TokenBatch {
         &self.prompts
     }
 
+    /// The same rows padded to at least `width` tokens, as far as the model's context goes.
+    #[must_use]
+    pub fn at_least(mut self, width: usize, spec: &ModelSpec) -> Self {
+        let width = width.min(spec.context);
+        if width > self.width {
+            let row =
+                |row: &[i32]| row.iter().copied().chain(std::iter::repeat_n(0, width - self.width)).collect();
+            let rows: Vec<Vec<i32>> = self.ids.chunks_exact(self.width).map(row).collect();
+            self.ids = rows.concat();
+            self.width = width;
+        }
+        self
+    }
+
     /// Number of rows.
     #[must_use]
     pub fn rows(&self) -> usize {

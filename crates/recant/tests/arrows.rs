@@ -1,4 +1,4 @@
-//! The dependency edges of the workspace are those that ARCHITECTURE.md draws.
+//! The dependency edges of the workspace are those that ARCHITECTURE.md draws, and the tests it names exist.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -67,4 +67,34 @@ fn few_crates_know_burn() {
     let knows = |to: &BTreeSet<String>| to.iter().any(|name| name == "burn" || name.starts_with("burn-"));
     let found: Vec<String> = built().into_iter().filter(|(_, to)| knows(to)).map(|(from, _)| from).collect();
     assert_eq!(found, KNOW_BURN);
+}
+
+/// The table of invariants names tests; a renamed or deleted test would leave a promise that nothing holds.
+#[test]
+fn every_test_named_in_the_architecture_exists() {
+    let text = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let table = text.split_once("| invariant | test |").expect("a table of invariants").1;
+    let table = table.split_once("\n## ").expect("an end of the table").0;
+    // The last column: words in backquotes that look like a function's name.
+    let is_name =
+        |word: &&str| word.contains('_') && word.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    let columns = table.lines().filter_map(|line| line.trim_end().trim_end_matches('|').rsplit_once('|'));
+    let named: BTreeSet<&str> =
+        columns.flat_map(|(_, tests)| tests.split('`').skip(1).step_by(2)).filter(is_name).collect();
+    assert!(named.len() > 20, "{named:?}");
+
+    let mut found = BTreeSet::new();
+    let mut open = vec![root().join("crates"), root().join("xtask")];
+    while let Some(place) = open.pop() {
+        for path in std::fs::read_dir(place).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let source = std::fs::read_to_string(path).unwrap();
+                found.extend(named.iter().filter(|name| source.contains(&format!("fn {name}("))).copied());
+            }
+        }
+    }
+    let missing: Vec<_> = named.difference(&found).collect();
+    assert!(missing.is_empty(), "ARCHITECTURE.md names tests that do not exist: {missing:?}");
 }

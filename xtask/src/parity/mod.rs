@@ -1,8 +1,9 @@
 //! `cargo xtask parity`: recomputes what the reference code computed, and compares.
 //!
 //! Reads any folder of this layout: `ref-gpt2/` (a Hugging Face directory), `goldens/base_logits.*`,
-//! `goldens/rome.*`, `goldens/rome_cov.safetensors`. The tolerances are those stated beside the goldens.
+//! `goldens/rome.*`, `goldens/rome_cov.safetensors`, `goldens/memit.*`, `goldens/alphaedit.*`. The tolerances are those stated beside the goldens.
 
+mod batch;
 mod goldens;
 mod rome;
 
@@ -48,6 +49,7 @@ pub(crate) fn run(baseline: &Path, json: Option<&Path>, device: &Device) -> Resu
     let goldens = baseline.join("goldens");
     let mut checks = logits(&model, &goldens)?;
     checks.extend(rome::compare(&model, &goldens)?);
+    checks.extend(batch::compare(&model, &goldens)?);
     if let Some(path) = json {
         let holds = checks.iter().all(|check| check.holds);
         let report = ParityReport { device: device.spec().to_string(), holds, checks: &checks };

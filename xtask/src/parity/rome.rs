@@ -176,7 +176,7 @@ fn dense(plan: &Plan) -> Vec<f32> {
 }
 
 /// Probability of the target behind the prompt on the edited model: exp of the mean log-probability.
-fn probability(model: &Model, plan: &Plan, fact: &Fact) -> Result<f64, Error> {
+pub(super) fn probability(model: &Model, plan: &Plan, fact: &Fact) -> Result<f64, Error> {
     let (edited, _) = model.apply(&plan.patch, &Blobs::new())?;
     let request = Request::new(model, fact)?;
     let mut ids = model.tokenizer().encode(&fact.text())?;

@@ -53,7 +53,7 @@ const LONGEST: usize = 24;
 /// # Errors
 /// [`ReportError::Html`] where plotters cannot draw.
 pub(super) fn score_bars(runs: &[Run]) -> Result<String, ReportError> {
-    let names: Vec<String> = runs.iter().map(|run| shortened(&run.method)).collect();
+    let names: Vec<String> = runs.iter().map(|run| shortened(&run.label())).collect();
     let longest = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
     let plot = Plot { left: 24 + 8 * longest as i32, bottom: HEAD + GROUP * runs.len() as i32 };
     let mut svg = String::new();

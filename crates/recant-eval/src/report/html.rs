@@ -7,7 +7,7 @@ use std::path::Path;
 
 use askama::Template;
 
-use super::table::{self, NONE, NOT_EXACT, share};
+use super::table::{self, CURVE_HEADS, NONE, NOT_EXACT, share};
 use super::{CaseResult, Outcome, PromptKind, PromptResult, Report, ReportError, Run, chart};
 
 impl Report {
@@ -101,12 +101,15 @@ fn grouped(number: u64) -> String {
 struct RunView<'a> {
     run: &'a Run,
     cells: Vec<String>,
+    /// Rows of its retention curve.
+    curve: Vec<Vec<String>>,
     cases: Vec<CaseView<'a>>,
 }
 
 impl<'a> RunView<'a> {
     fn of(report: &Report, run: &'a Run) -> Self {
-        Self { run, cells: table::cells(report, run), cases: run.results.iter().map(CaseView::of).collect() }
+        let cases = run.results.iter().map(CaseView::of).collect();
+        Self { run, cells: table::cells(report, run), curve: table::curve_rows(run), cases }
     }
 }
 

@@ -83,7 +83,8 @@ pub struct StatisticsInfo {
 pub struct Run {
     /// The method's name; `unedited` for the base model.
     pub method: String,
-    /// `single`: each case is edited alone, scored and taken back.
+    /// `single`: each case is edited alone, scored and taken back. `batch`: all cases in one step.
+    /// `sequential`: one step after the other, everything scored at the end.
     pub scenario: String,
     /// Device that computed.
     pub device: String,
@@ -104,8 +105,50 @@ pub struct Run {
     pub rollback_exact: Option<bool>,
     /// Cases that could not be edited.
     pub failures: Vec<Failure>,
+    /// Facts a step; `None` for `single` and the unedited model.
+    #[serde(default)]
+    pub step: Option<usize>,
+    /// Share of facts that no edit is about and that are still answered, where a file of them was given.
+    #[serde(default)]
+    pub retained: Option<f64>,
+    /// Scores of every case right after its own step, where there was more than one step.
+    #[serde(default)]
+    pub immediate: Option<Metrics>,
+    /// How scores change along the sequence, where there was more than one step.
+    #[serde(default)]
+    pub curve: Vec<CurvePoint>,
+    /// Bytes of what was learned, without the base model.
+    #[serde(default)]
+    pub state_bytes: Option<u64>,
     /// Every case.
     pub results: Vec<CaseResult>,
+}
+
+impl Run {
+    /// The method, and how facts were put in where it is not one by one.
+    #[must_use]
+    pub fn label(&self) -> String {
+        match (self.step, self.scenario.as_str()) {
+            (None, _) => self.method.clone(),
+            (Some(_), "batch") => format!("{} batch {}", self.method, self.cases),
+            (Some(step), scenario) => format!("{} {scenario} {}/{step}", self.method, self.cases),
+        }
+    }
+}
+
+/// A point of a sequence's retention curve.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct CurvePoint {
+    /// Facts learned so far.
+    pub edits: usize,
+    /// Scores of all of them.
+    pub all: Metrics,
+    /// Scores of the earliest ones.
+    pub earliest: Metrics,
+    /// How many those are.
+    pub earliest_count: usize,
+    /// As [`Run::retained`], at this point.
+    pub retained: Option<f64>,
 }
 
 /// Scores over the cases of a run: means of [`CaseScores`], and S.

@@ -14,6 +14,9 @@ const HEADS: [&str; 14] = [
 /// Head of the column that is shown only where something failed.
 const FAILURES: &str = "failures";
 
+/// Head of the column that is shown only where facts to be retained were given.
+const RETAINED: &str = "retained";
+
 /// Shown for an edit that left a byte behind: the one finding that must not be overlooked.
 pub(super) const NOT_EXACT: &str = "NOT EXACT";
 
@@ -36,30 +39,79 @@ impl Report {
             let side = if at == 0 { CellAlignment::Left } else { CellAlignment::Right };
             column.set_padding((0, 1)).set_cell_alignment(side);
         }
+        let curves: String = self.runs.iter().filter_map(curve).collect();
         let noted = self.runs.iter().flat_map(|run| run.notes.iter().map(move |note| (&run.method, note)));
         let notes: String = noted.map(|(method, note)| format!("{method}: {note}\n")).collect();
         let gap = if notes.is_empty() { "" } else { "\n" };
-        format!("{}\n{gap}{notes}", table.trim_fmt())
+        format!("{}\n{curves}{gap}{notes}", table.trim_fmt())
     }
+}
+
+/// Heads of a retention curve; [`curve_rows`] fills them.
+pub(super) const CURVE_HEADS: [&str; 9] =
+    ["edits", "ES", "PS", "NS", "rewrite", "earliest ES", "earliest PS", "earliest rewrite", "retained"];
+
+/// The rows of a sequence's retention curve, after what every case scored right after its step.
+pub(super) fn curve_rows(run: &Run) -> Vec<Vec<String>> {
+    let number = |score: Option<f64>| score.map_or_else(|| NONE.to_owned(), share);
+    let scores = |m: &Metrics| [Some(m.ES), m.PS, m.NS, Some(m.rewrite_acc)].map(number);
+    let immediate = run.immediate.iter().map(|metrics| {
+        let mut row = vec!["immediate".to_owned()];
+        row.extend(scores(metrics));
+        row.resize(CURVE_HEADS.len(), NONE.to_owned());
+        row
+    });
+    let points = run.curve.iter().map(|point| {
+        let mut row = vec![point.edits.to_string()];
+        row.extend(scores(&point.all));
+        let earliest = &point.earliest;
+        row.extend([Some(earliest.ES), earliest.PS, Some(earliest.rewrite_acc), point.retained].map(number));
+        row
+    });
+    immediate.chain(points).collect()
+}
+
+/// A sequence's retention curve as plain text.
+fn curve(run: &Run) -> Option<String> {
+    let rows = curve_rows(run);
+    if rows.is_empty() {
+        return None;
+    }
+    let mut table = Table::new();
+    table.load_style(NOTHING.header_separator(LineStyle::none().fill('─').junction('─')));
+    table.set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(CURVE_HEADS);
+    table.add_rows(rows);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 1)).set_cell_alignment(CellAlignment::Right);
+    }
+    Some(format!("\n{}, along the sequence\n{}\n", run.label(), table.trim_fmt()))
 }
 
 /// Heads of a report's summary.
 pub(super) fn heads(report: &Report) -> Vec<&'static str> {
     let failures = any_failed(report).then_some(FAILURES);
-    HEADS.into_iter().chain(failures).collect()
+    let retained = any_retained(report).then_some(RETAINED);
+    HEADS.into_iter().chain(retained).chain(failures).collect()
 }
 
 /// A run's row under [`heads`].
 pub(super) fn cells(report: &Report, run: &Run) -> Vec<String> {
     let Metrics { S, ES, EM, PS, PM, NS, NM, rewrite_acc, rephrase_acc, locality_acc } = run.metrics;
     let scores = [S, Some(ES), Some(EM), PS, PM, NS, NM, Some(rewrite_acc), rephrase_acc, locality_acc];
-    let mut cells = vec![run.method.clone()];
+    let mut cells = vec![run.label()];
     cells.extend(scores.map(|score| score.map_or_else(|| NONE.to_owned(), share)));
     cells.push(run.seconds_per_edit.map_or_else(|| NONE.to_owned(), |seconds| format!("{seconds:.2}")));
     cells.push(run.peak_rss_bytes.map_or_else(|| NONE.to_owned(), megabytes));
     cells.push(rollback(run.rollback_exact).to_owned());
+    let retained = || run.retained.map_or_else(|| NONE.to_owned(), share);
+    cells.extend(any_retained(report).then(retained));
     cells.extend(any_failed(report).then(|| run.failures.len().to_string()));
     cells
+}
+
+fn any_retained(report: &Report) -> bool {
+    report.runs.iter().any(|run| run.retained.is_some())
 }
 
 fn any_failed(report: &Report) -> bool {

@@ -8,10 +8,10 @@ mod collect;
 mod file;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use recant_core::ModelDigest;
-use recant_linalg::{Cholesky, FactorError};
+use recant_linalg::{Cholesky, FactorError, NullSpace, NullSpaceError};
 use recant_model::Model;
 
 pub use collect::{CollectError, Collector, Progress, corpus_lines};
@@ -35,6 +35,10 @@ struct Layer {
     /// Σ k kᵀ / tokens, row-major.
     mean: Arc<[f64]>,
     factor: OnceLock<Result<Cholesky, FactorError>>,
+    /// Factors of C + ridge I by the ridge's bits, and projectors by the threshold's, for the methods that
+    /// ask for them again and again.
+    ridged: Mutex<BTreeMap<u64, Arc<Cholesky>>>,
+    null_spaces: Mutex<BTreeMap<u64, Arc<NullSpace>>>,
 }
 
 /// Second moments cannot be used.
@@ -68,6 +72,14 @@ pub enum MomentsError {
         /// What is wrong.
         source: FactorError,
     },
+    /// The moment has no null space to write into.
+    #[error("the second moment of layer {layer} has no null space: {source}; raise nullspace_threshold")]
+    NullSpace {
+        /// The layer.
+        layer: usize,
+        /// What is wrong.
+        source: NullSpaceError,
+    },
     /// A vector has another length than the keys.
     #[error("layer {layer} has keys of length {dim}, not {found}")]
     Length {
@@ -89,8 +101,13 @@ impl Moments {
         tokens: u64,
         layers: BTreeMap<usize, (usize, Vec<f64>)>,
     ) -> Self {
-        let layer =
-            |(dim, mean): (usize, Vec<f64>)| Layer { dim, mean: mean.into(), factor: OnceLock::new() };
+        let layer = |(dim, mean): (usize, Vec<f64>)| Layer {
+            dim,
+            mean: mean.into(),
+            factor: OnceLock::new(),
+            ridged: Mutex::default(),
+            null_spaces: Mutex::default(),
+        };
         let layers = layers.into_iter().map(|(number, entry)| (number, layer(entry))).collect();
         Self { model, corpus, tokens, layers }
     }
@@ -111,13 +128,58 @@ impl Moments {
     /// # Errors
     /// [`MomentsError::Layer`], [`MomentsError::Factor`], [`MomentsError::Length`].
     pub fn solve(&self, layer: usize, k: &[f64]) -> Result<Vec<f64>, MomentsError> {
-        let Some(entry) = self.layers.get(&layer) else {
-            return Err(MomentsError::Layer { layer, known: self.layers().collect() });
-        };
+        let factor = self.factor(layer)?;
+        factor.solve(k).ok_or(MomentsError::Length { layer, dim: factor.dim(), found: k.len() })
+    }
+
+    fn entry(&self, layer: usize) -> Result<&Layer, MomentsError> {
+        let unknown = || MomentsError::Layer { layer, known: self.layers().collect() };
+        self.layers.get(&layer).ok_or_else(unknown)
+    }
+
+    /// The factor of C, computed at the first call and kept. It serves every weight λ, because
+    /// (λC)⁻¹ = C⁻¹ / λ.
+    ///
+    /// # Errors
+    /// [`MomentsError::Layer`], [`MomentsError::Factor`].
+    pub fn factor(&self, layer: usize) -> Result<&Cholesky, MomentsError> {
+        let entry = self.entry(layer)?;
         let factor = entry.factor.get_or_init(|| Cholesky::new(entry.dim, &entry.mean));
-        let factor =
-            factor.as_ref().map_err(|source| MomentsError::Factor { layer, source: source.clone() })?;
-        factor.solve(k).ok_or(MomentsError::Length { layer, dim: entry.dim, found: k.len() })
+        factor.as_ref().map_err(|source| MomentsError::Factor { layer, source: source.clone() })
+    }
+
+    /// The factor of C + `ridge` I, computed at the first call for a ridge and kept.
+    ///
+    /// # Errors
+    /// As [`Moments::factor`].
+    pub fn ridged(&self, layer: usize, ridge: f64) -> Result<Arc<Cholesky>, MomentsError> {
+        let entry = self.entry(layer)?;
+        let mut kept = entry.ridged.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(factor) = kept.get(&ridge.to_bits()) {
+            return Ok(Arc::clone(factor));
+        }
+        let mut matrix = entry.mean.to_vec();
+        matrix.iter_mut().step_by(entry.dim + 1).for_each(|diagonal| *diagonal += ridge);
+        let factor = Cholesky::new(entry.dim, &matrix);
+        let factor = Arc::new(factor.map_err(|source| MomentsError::Factor { layer, source })?);
+        kept.insert(ridge.to_bits(), Arc::clone(&factor));
+        Ok(factor)
+    }
+
+    /// The projector onto the eigenvectors of C with eigenvalues below `threshold`, computed once and kept.
+    ///
+    /// # Errors
+    /// [`MomentsError::Layer`], [`MomentsError::NullSpace`].
+    pub fn null_space(&self, layer: usize, threshold: f64) -> Result<Arc<NullSpace>, MomentsError> {
+        let entry = self.entry(layer)?;
+        let mut kept = entry.null_spaces.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(space) = kept.get(&threshold.to_bits()) {
+            return Ok(Arc::clone(space));
+        }
+        let space = NullSpace::of(entry.dim, &entry.mean, threshold);
+        let space = Arc::new(space.map_err(|source| MomentsError::NullSpace { layer, source })?);
+        kept.insert(threshold.to_bits(), Arc::clone(&space));
+        Ok(space)
     }
 
     /// Whether the moments were made for this model's weights.

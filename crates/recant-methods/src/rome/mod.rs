@@ -40,6 +40,14 @@ pub enum Covariance {
 #[derive(Debug, Clone)]
 pub struct BaseMoments(Arc<Moments>);
 
+impl BaseMoments {
+    /// The moments.
+    #[must_use]
+    pub fn moments(&self) -> &Moments {
+        &self.0
+    }
+}
+
 impl Covariance {
     /// The second moments of this very model.
     ///

@@ -9,9 +9,10 @@
 //! does; it is the definition. [`tail`] runs only what can change: causality makes every position before
 //! the lookup token and every layer up to the edited one constant while δ moves, so it keeps the residual
 //! stream of the edited layer from the lookup token on, the keys and values before it, and computes logits
-//! only where the loss reads them.
+//! only where the loss reads them. [`many`] searches for many facts in one graph.
 
 pub mod full;
+pub mod many;
 pub mod tail;
 
 use burn::optim::{AdamConfig, Optimizer};
@@ -65,13 +66,18 @@ impl Base {
     /// # Errors
     /// [`EditError::Layer`], [`EditError::Input`].
     pub fn observe(model: &Model, layer: usize, rows: &FactRows) -> Result<Self, EditError> {
+        let all: Vec<Row> = rows.rewriting.iter().chain([&rows.essence]).cloned().collect();
+        Self::over(model, layer, all, 0)
+    }
+
+    /// Runs the model once over any rows, padded to at least `width` tokens.
+    fn over(model: &Model, layer: usize, all: Vec<Row>, width: usize) -> Result<Self, EditError> {
         let layers = model.spec().layers;
         let Some(block) = u16::try_from(layer).ok().filter(|_| layer < layers) else {
             return Err(EditError::Layer { layer, layers });
         };
-        let all: Vec<Row> = rows.rewriting.iter().chain([&rows.essence]).cloned().collect();
         let ids: Vec<Vec<u32>> = all.iter().map(|row| row.ids.clone()).collect();
-        let batch = TokenBatch::new(&ids, model.spec())?;
+        let batch = TokenBatch::new(&ids, model.spec())?.at_least(width, model.spec());
         let [key, out, post] =
             [Point::MlpKey, Point::MlpOut, Point::ResidPost].map(|point| Site::Block(block, point));
         let mut observer = Observer::of([key, out, post]);
@@ -152,10 +158,21 @@ impl Loss {
         evaluator: &dyn Evaluator,
         device: &Device,
     ) -> Self {
+        let before = evaluator.log_probs(upload_f32(vec![0.0; init.len()], [init.len()], device));
+        Self::given(settings, rows, init, before, device)
+    }
+
+    /// The loss for `rows` whose log-probabilities are `before` when nothing is added.
+    fn given(
+        settings: SearchSettings,
+        rows: &FactRows,
+        init: &[f32],
+        before: Tensor<2>,
+        device: &Device,
+    ) -> Self {
         let count = rows.rewriting.len() * rows.target.len();
         let ids = rows.target.iter().map(|id| id.cast_signed());
         let targets = (0..rows.rewriting.len()).flat_map(|_| ids.clone()).collect();
-        let before = evaluator.log_probs(upload_f32(vec![0.0; init.len()], [init.len()], device));
         Self {
             settings,
             device: device.clone(),
@@ -168,8 +185,13 @@ impl Loss {
     /// `mean NLL + kl_factor KL(now ‖ before) + v_weight_decay ‖δ‖ / ‖v₀‖²`.
     #[must_use]
     pub fn at(&self, delta: Tensor<1>, evaluator: &dyn Evaluator) -> LossParts {
-        let count = self.targets.dims()[0];
         let log_probs = evaluator.log_probs(delta.clone());
+        self.of(delta, log_probs)
+    }
+
+    /// The loss of δ, given the log-probabilities that it leads to.
+    fn of(&self, delta: Tensor<1>, log_probs: Tensor<2>) -> LossParts {
+        let count = self.targets.dims()[0];
         let nll = -log_probs.clone().narrow(0, 0, count).gather(1, self.targets.clone()).mean();
         let now = log_probs.narrow(0, count, 1);
         let kl = (now.clone().exp() * (now - self.essence_before.clone())).sum() * self.settings.kl_factor;

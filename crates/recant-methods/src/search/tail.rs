@@ -1,11 +1,11 @@
 //! The cached evaluator: layers above the edit, positions from the lookup token on.
 
 use burn::tensor::{Bool, Tensor};
-use recant_backend::{upload_bools, upload_f32};
+use recant_backend::{upload_bools, upload_f32, upload_ints};
 use recant_model::{ForwardInput, Model, NoHook, Past, Positions, Source, gather_rows};
 
 use super::{Base, Evaluator, log_probs_of, places};
-use crate::lookup::FactRows;
+use crate::lookup::{FactRows, Row};
 
 /// Runs only what δ can change.
 ///
@@ -24,18 +24,40 @@ pub struct Tail<'a> {
     lookups: Vec<usize>,
     /// What the loss reads, in tail columns.
     places: Vec<(usize, usize)>,
+    /// Which fact each row belongs to.
+    owner: Vec<usize>,
+}
+
+/// The shape that rows are brought to. Wider than needed is allowed: what is added is masked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Frame {
+    /// Tokens before the lookup token.
+    pub(super) prefix: usize,
+    /// Tokens from it on.
+    pub(super) width: usize,
 }
 
 impl<'a> Tail<'a> {
     /// The evaluator for a fact's rows.
     #[must_use]
     pub fn new(model: &'a Model, base: &'a Base, rows: &FactRows) -> Self {
+        let places = places(rows);
+        let frame = Frame::around(&base.rows, &places);
+        Self::framed(model, base, &places, frame, vec![0; base.rows.len()])
+    }
+
+    /// The evaluator for rows of several facts: `places` are what the loss reads, in tokens of the rows.
+    pub(super) fn framed(
+        model: &'a Model,
+        base: &'a Base,
+        places: &[(usize, usize)],
+        frame: Frame,
+        owner: Vec<usize>,
+    ) -> Self {
         let device = model.device();
         let lookups: Vec<usize> = base.rows.iter().map(|row| row.lookup).collect();
-        let places: Vec<(usize, usize)> =
-            places(rows).into_iter().map(|(row, token)| (row, token - lookups[row])).collect();
-        let width = places.iter().map(|(_, column)| column + 1).max().unwrap_or(1);
-        let prefix = lookups.iter().copied().max().unwrap_or(0);
+        let places = places.iter().map(|&(row, token)| (row, token - lookups[row])).collect();
+        let Frame { prefix, width } = frame;
         let count = base.rows.len();
 
         // Columns behind a row's end repeat its last token; nothing reads them.
@@ -61,6 +83,45 @@ impl<'a> Tail<'a> {
             past,
             lookups,
             places,
+            owner,
+        }
+    }
+
+    /// Log-probabilities at the places with a δ a fact, `deltas` `[facts, d_model]`.
+    pub(super) fn log_probs_each(&self, deltas: Tensor<2>) -> Tensor<2> {
+        let width = deltas.dims()[1];
+        #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "far below 2^31")]
+        let owner = self.owner.iter().map(|&fact| fact as i32).collect();
+        let owner = upload_ints(owner, [self.owner.len()], self.model.device());
+        self.run(deltas.select(0, owner).reshape([self.owner.len(), 1, width]))
+    }
+
+    /// Log-probabilities with `added` `[rows or 1, 1, d_model]` at each row's first column.
+    fn run(&self, added: Tensor<3>) -> Tensor<2> {
+        let x = self.resid.clone() + self.first_column.clone() * added;
+        let input = ForwardInput {
+            source: Source::Residual { block: self.block, x },
+            positions: Positions::Rows(self.lookups.clone()),
+            past: Some(self.past.clone()),
+            keep: None,
+        };
+        match self.model.net().forward(input, &mut NoHook) {
+            Some(hidden) => log_probs_of(self.model, hidden, &self.places),
+            // `NoHook` never stops a pass.
+            None => {
+                Tensor::zeros([self.places.len(), self.model.spec().vocab], self.model.device().tensors())
+            }
+        }
+    }
+}
+
+impl Frame {
+    /// The smallest frame around rows and the places that are read in them.
+    pub(super) fn around(rows: &[Row], places: &[(usize, usize)]) -> Self {
+        let column = |&(row, token): &(usize, usize)| Some(token - rows.get(row)?.lookup);
+        Self {
+            prefix: rows.iter().map(|row| row.lookup).max().unwrap_or(0),
+            width: places.iter().filter_map(column).max().map_or(1, |last| last + 1),
         }
     }
 }
@@ -80,19 +141,6 @@ fn mask(lookups: &[usize], prefix: usize, width: usize, model: &Model) -> Tensor
 
 impl Evaluator for Tail<'_> {
     fn log_probs(&self, delta: Tensor<1>) -> Tensor<2> {
-        let x = self.resid.clone() + self.first_column.clone() * delta.unsqueeze::<3>();
-        let input = ForwardInput {
-            source: Source::Residual { block: self.block, x },
-            positions: Positions::Rows(self.lookups.clone()),
-            past: Some(self.past.clone()),
-            keep: None,
-        };
-        match self.model.net().forward(input, &mut NoHook) {
-            Some(hidden) => log_probs_of(self.model, hidden, &self.places),
-            // `NoHook` never stops a pass.
-            None => {
-                Tensor::zeros([self.places.len(), self.model.spec().vocab], self.model.device().tensors())
-            }
-        }
+        self.run(delta.unsqueeze::<3>())
     }
 }

@@ -22,6 +22,9 @@ pub struct MethodArgs {
     /// Layer to edit, counted from 0 [default: a third of the way up; a sixth for llama].
     #[arg(long, value_name = "L")]
     pub layer: Option<usize>,
+    /// Layers of the methods that edit several, such as 0,1,2 or 0-2 [default: a range that ends at --layer].
+    #[arg(long, value_name = "L1,L2")]
+    pub layers: Option<String>,
     /// Context templates: a JSON array, or one a line, each with {} where the prompt goes
     /// [default: sampled from the model with the seed].
     #[arg(long, value_name = "FILE")]
@@ -33,7 +36,8 @@ pub struct MethodArgs {
     #[arg(long, value_name = "FILE")]
     pub corpus: Vec<PathBuf>,
     /// Set a hyper-parameter by its name in the literature: v_lr, v_num_grad_steps, v_weight_decay,
-    /// clamp_norm_factor, kl_factor, mom2_adjustment (false: C = I), num_steps, lr, norm_constraint
+    /// clamp_norm_factor, kl_factor, mom2_adjustment (false: C = I), mom2_update_weight, norm_weight, blue,
+    /// consistent_keys, max_mb, emmet_lambda, nullspace_threshold, L2, num_steps, lr, norm_constraint
     /// (repeatable).
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,

@@ -1,6 +1,6 @@
 //! `recant edit`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -61,6 +61,8 @@ pub(crate) struct EditArgs {
 struct Outcome {
     plan: Plan,
     layer: usize,
+    settings: BTreeMap<String, String>,
+    contexts: Vec<String>,
     seconds: f64,
     before: Vec<Answer>,
     after: Vec<Answer>,
@@ -84,6 +86,8 @@ pub(crate) fn run(args: &EditArgs) -> Result<(), CliError> {
     let top = args.top as usize;
     let outcome = Outcome {
         layer: resources.layer,
+        settings: editor.settings(),
+        contexts: resources.contexts.templates().to_vec(),
         seconds,
         before: model.answers(&fact.text(), top)?,
         after: edited.answers(&fact.text(), top)?,
@@ -137,6 +141,7 @@ fn print_json(args: &EditArgs, fact: &Fact, outcome: &Outcome) -> Result<(), Cli
     let losses = outcome.plan.traces.first().map(|trace| &trace.losses);
     super::print_json(&json!({
         "fact": fact, "text": fact.text(), "method": args.method, "layer": outcome.layer,
+        "settings": outcome.settings, "contexts": outcome.contexts,
         "seconds": outcome.seconds, "before": answers(&outcome.before), "after": answers(&outcome.after),
         "model_before": before, "model_after": after, "patch": outcome.plan.patch.id().to_string(),
         "changed": describe(&outcome.plan.patch), "notes": outcome.plan.notes, "losses": losses,

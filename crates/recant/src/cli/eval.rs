@@ -2,11 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use recant_backend::Device;
 use recant_eval::report::{DataInfo, ModelInfo, SCHEMA, StatisticsInfo};
-use recant_eval::{Case, Event, Report, Run, RunOptions, read_cases, unedited};
-use recant_methods::method;
+use recant_eval::{
+    Case, Event, Report, Run, RunOptions, Scenario, evaluate_lifelong, read_cases, read_retained, unedited,
+};
+use recant_methods::{lifelong, method};
 use recant_model::Model;
 
 use super::args::{MethodArgs, ModelArgs};
@@ -29,6 +31,17 @@ pub struct EvalArgs {
     /// Use only the first N cases.
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
+    /// How facts are put in: single (each alone, then taken back), batch (the first N in one step), sequential
+    /// (all, in steps of N).
+    #[arg(long, value_enum, default_value = "single")]
+    pub scenario: ScenarioArg,
+    /// Facts a step, or several sizes, separated by commas [default: all for batch, 1 for sequential].
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    pub batch_size: Vec<usize>,
+    /// Facts that no edit is about, a JSON array of `prompt` and `answer`: the share still answered is
+    /// reported as `retained`.
+    #[arg(long, value_name = "FILE")]
+    pub probe: Option<PathBuf>,
     /// What the methods are made from.
     #[command(flatten)]
     pub with: MethodArgs,
@@ -38,6 +51,42 @@ pub struct EvalArgs {
     /// Print the report as JSON instead of a table.
     #[arg(long)]
     pub json: bool,
+}
+
+/// How facts are put into a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ScenarioArg {
+    /// Each fact alone.
+    Single,
+    /// Many facts in one step.
+    Batch,
+    /// One step after the other.
+    Sequential,
+}
+
+impl EvalArgs {
+    /// The scenarios to run with each method.
+    fn scenarios(&self, cases: usize) -> Result<Vec<Scenario>, CliError> {
+        let refuse = |reason: String| Err(CliError::Option { option: "--batch-size", reason });
+        if self.batch_size.contains(&0) {
+            return refuse("a step has at least one fact".to_owned());
+        }
+        match self.scenario {
+            ScenarioArg::Single if !self.batch_size.is_empty() => {
+                refuse("it goes with --scenario batch or sequential".to_owned())
+            }
+            ScenarioArg::Single => Ok(vec![Scenario::Single]),
+            ScenarioArg::Batch if self.batch_size.is_empty() => Ok(vec![Scenario::Batch(cases)]),
+            ScenarioArg::Batch => match self.batch_size.iter().find(|&&size| size > cases) {
+                Some(size) => refuse(format!("there are {cases} cases, not {size}")),
+                None => Ok(self.batch_size.iter().copied().map(Scenario::Batch).collect()),
+            },
+            ScenarioArg::Sequential if self.batch_size.is_empty() => Ok(vec![Scenario::Sequential(1)]),
+            ScenarioArg::Sequential => {
+                Ok(self.batch_size.iter().copied().map(Scenario::Sequential).collect())
+            }
+        }
+    }
 }
 
 /// Edits, scores and takes back every case with every method, writes the report and prints the table.
@@ -51,6 +100,8 @@ pub fn evaluate(args: &EvalArgs) -> Result<(), CliError> {
     if cases.is_empty() {
         return Err(CliError::Option { option: "--limit", reason: "no cases are left".to_owned() });
     }
+    let scenarios = args.scenarios(cases.len())?;
+    let retained = args.probe.as_deref().map(read_retained).transpose()?.unwrap_or_default();
     check_out(&args.out)?;
     let mut model = Model::open(&args.model.model, &Device::open(args.model.device)?)?;
     let resources = Resources::gather(&args.with, &args.method, &model)?;
@@ -60,7 +111,8 @@ pub fn evaluate(args: &EvalArgs) -> Result<(), CliError> {
         .map(|name| method(name, &resources.inputs(name)))
         .collect::<Result<Vec<_>, _>>()?;
 
-    let bar = progress::bar((cases.len() * (editors.len() + 1)) as u64, "unedited", "cases");
+    let steps = cases.len() * (editors.len() * scenarios.len() + 1);
+    let bar = progress::bar(steps as u64, "unedited", "cases");
     let mut on_event = |event: Event<'_>| {
         if let Event::Case { method, .. } = event {
             bar.set_message(method.to_owned());
@@ -68,10 +120,17 @@ pub fn evaluate(args: &EvalArgs) -> Result<(), CliError> {
         bar.inc(1);
     };
     let options = RunOptions { keep_prompts: true };
-    let (base, first) = unedited(&model, &cases, options, &mut on_event)?;
+    let (base, first) = unedited(&model, &cases, &retained, options, &mut on_event)?;
     let mut runs = vec![first];
-    for editor in &editors {
-        runs.push(recant_eval::evaluate(&mut model, &**editor, &cases, &base, options, &mut on_event)?);
+    for (editor, name) in editors.iter().zip(&args.method) {
+        for &scenario in &scenarios {
+            runs.push(if scenario == Scenario::Single {
+                recant_eval::evaluate(&mut model, &**editor, &cases, &base, options, &mut on_event)?
+            } else {
+                let mut learner = lifelong(name, &resources.inputs(name), model.clone())?;
+                evaluate_lifelong(&mut *learner, scenario, &cases, &retained, &base, options, &mut on_event)?
+            });
+        }
     }
     bar.finish_and_clear();
 

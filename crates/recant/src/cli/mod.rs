@@ -21,7 +21,7 @@ use clap::{Parser, Subcommand};
 
 pub use args::{MethodArgs, ModelArgs};
 pub use error::CliError;
-pub use eval::{EvalArgs, evaluate};
+pub use eval::{EvalArgs, ScenarioArg, evaluate};
 
 /// Make a language model take back what it said.
 ///

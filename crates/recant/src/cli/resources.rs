@@ -6,7 +6,7 @@ use std::sync::Arc;
 use recant_edit::{Contexts, EditError};
 use recant_methods::moments::Moments;
 use recant_methods::rome::Covariance;
-use recant_methods::{METHODS, MethodInputs, Setting};
+use recant_methods::{METHODS, MethodInputs, Setting, parse_layers};
 use recant_model::{Model, ModelSpec};
 
 use super::args::MethodArgs;
@@ -15,11 +15,17 @@ use super::progress;
 
 /// Sampled contexts of ROME's code: ten texts of five tokens, ten of ten.
 const CONTEXT_LENGTHS: [(usize, usize); 2] = [(5, 10), (10, 10)];
+/// Sampled contexts of MEMIT's code: five texts of ten tokens.
+const FEW_CONTEXT_LENGTHS: [(usize, usize); 1] = [(10, 5)];
 
 /// Everything that methods need, gathered once.
 pub(crate) struct Resources {
     pub(crate) layer: usize,
+    /// Layers of the methods that edit several.
+    pub(crate) layers: Vec<usize>,
     pub(crate) contexts: Contexts,
+    /// Contexts of the methods that write many facts.
+    few_contexts: Contexts,
     pub(crate) moments: Option<Arc<Moments>>,
     pub(crate) moments_source: String,
     covariance: Option<Covariance>,
@@ -32,6 +38,7 @@ impl Resources {
         let settings = args.set.iter().map(|text| Setting::parse(text)).collect::<Result<Vec<_>, _>>()?;
         check_settings(&settings, methods)?;
         let layer = layer(args, &settings, model.spec())?;
+        let layers = layers(args, &settings, layer, model.spec())?;
         let identity = settings.iter().any(|set| set.key == "mom2_adjustment" && set.value == "false");
         let needed =
             METHODS.iter().any(|info| info.needs_moments && methods.iter().any(|name| name == info.name));
@@ -39,28 +46,48 @@ impl Resources {
             (Some(path), true) => (Some(Moments::load(path)?), path.display().to_string()),
             (None, true) if !args.corpus.is_empty() => {
                 let names: Vec<String> = args.corpus.iter().map(|path| path.display().to_string()).collect();
-                let moments = measure(model, &[layer], &args.corpus, None)?;
+                let named = |many: bool| {
+                    METHODS.iter().any(|info| info.many == many && methods.iter().any(|m| m == info.name))
+                };
+                let mut measured = if named(true) { layers.clone() } else { Vec::new() };
+                if named(false) && !measured.contains(&layer) {
+                    measured.push(layer);
+                }
+                let moments = measure(model, &measured, &args.corpus, None)?;
                 (Some(moments), format!("measured over {}", names.join(", ")))
             }
             _ => (None, String::new()),
         };
         let moments = moments.map(Arc::new);
         let covariance = moments.clone().map(|moments| Covariance::measured(moments, model)).transpose()?;
-        let contexts = match &args.contexts {
-            Some(path) => read_contexts(path)?,
-            None if needed => Contexts::sample(model, &CONTEXT_LENGTHS, args.seed)?,
-            None => Contexts::bare(),
+        let given = args.contexts.as_deref().map(read_contexts).transpose()?;
+        let sample = |many: bool, lengths: &[(usize, usize)]| {
+            let wanted = METHODS
+                .iter()
+                .filter(|info| info.needs_moments && info.many == many)
+                .any(|info| methods.iter().any(|name| name == info.name));
+            match &given {
+                Some(given) => Ok(Some(given.clone())),
+                None if wanted => Contexts::sample(model, lengths, args.seed).map(Some),
+                None => Ok(None),
+            }
         };
-        Ok(Self { layer, contexts, moments, moments_source, covariance, settings })
+        let (of_one, of_many) = (sample(false, &CONTEXT_LENGTHS)?, sample(true, &FEW_CONTEXT_LENGTHS)?);
+        let few_contexts = of_many.clone().unwrap_or_else(Contexts::bare);
+        let contexts = of_one.or(of_many).unwrap_or_else(Contexts::bare);
+        Ok(Self { layer, layers, few_contexts, contexts, moments, moments_source, covariance, settings })
     }
 
     /// The inputs of one method: hyper-parameters that only others know are left out.
     pub(crate) fn inputs(&self, method: &str) -> MethodInputs {
-        let known = METHODS.iter().find(|info| info.name == method).map_or(&[][..], |info| info.settings);
+        let info = METHODS.iter().find(|info| info.name == method);
+        let known = info.map_or(&[][..], |info| info.settings);
+        let many = info.is_some_and(|info| info.many);
         let own = |set: &&Setting| known.contains(&set.key.as_str());
         MethodInputs {
             layer: self.layer,
-            contexts: self.contexts.clone(),
+            layers: self.layers.clone(),
+            contexts: if many { self.few_contexts.clone() } else { self.contexts.clone() },
             covariance: self.covariance.clone(),
             settings: self.settings.iter().filter(own).cloned().collect(),
         }
@@ -85,16 +112,16 @@ fn check_settings(settings: &[Setting], methods: &[String]) -> Result<(), CliErr
 
 fn layer(args: &MethodArgs, settings: &[Setting], spec: &ModelSpec) -> Result<usize, CliError> {
     let set = settings.iter().find(|set| set.key == "layers");
-    let named = set.map(|set| set.value.trim_matches(['[', ']', ' ']).parse::<usize>());
+    let named = set.map(|set| parse_layers(&set.value).and_then(|layers| layers.last().copied()));
     let layer = match (args.layer, named) {
-        (Some(layer), _) | (None, Some(Ok(layer))) => layer,
+        (Some(layer), _) | (None, Some(Some(layer))) => layer,
         // GPT-2 XL is edited at 17 of 48 in the ROME paper, Llama-2 7B at 5 of 32 in EasyEdit.
         (None, None) if spec.architecture == "llama" => spec.layers * 5 / 32,
         (None, None) => spec.layers * 17 / 48,
-        (None, Some(Err(_))) => {
+        (None, Some(None)) => {
             return Err(CliError::Option {
                 option: "--set layers",
-                reason: "one layer number is expected".to_owned(),
+                reason: "layer numbers are expected, such as 3, 0,1,2 or 0-2".to_owned(),
             });
         }
     };
@@ -102,6 +129,32 @@ fn layer(args: &MethodArgs, settings: &[Setting], spec: &ModelSpec) -> Result<us
         return Err(EditError::Layer { layer, layers: spec.layers }.into());
     }
     Ok(layer)
+}
+
+/// The layers of methods that edit several: the named ones, or a range that ends at `layer`.
+fn layers(
+    args: &MethodArgs,
+    settings: &[Setting],
+    layer: usize,
+    spec: &ModelSpec,
+) -> Result<Vec<usize>, CliError> {
+    let set = settings.iter().find(|set| set.key == "layers").and_then(|set| parse_layers(&set.value));
+    let layers = match (&args.layers, set) {
+        (Some(text), _) => parse_layers(text).ok_or_else(|| CliError::Option {
+            option: "--layers",
+            reason: "layer numbers are expected, such as 3, 0,1,2 or 0-2".to_owned(),
+        })?,
+        (None, Some(set)) => set,
+        // GPT-2 XL is edited at 13 to 17 of 48 in the MEMIT paper.
+        (None, None) => {
+            let count = spec.layers.div_ceil(3).clamp(1, 5);
+            ((layer + 1).saturating_sub(count)..=layer).collect()
+        }
+    };
+    match layers.iter().find(|&&layer| layer >= spec.layers) {
+        Some(&layer) => Err(EditError::Layer { layer, layers: spec.layers }.into()),
+        None => Ok(layers),
+    }
 }
 
 /// A JSON array of templates, or one template a line.

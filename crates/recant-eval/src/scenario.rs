@@ -1,0 +1,168 @@
+//! Many facts in one model: a batch at once, or one batch after the other.
+
+use std::time::Instant;
+
+use recant_edit::{Fact, Lifelong};
+use recant_model::Model;
+
+use crate::dataset::{Case, Retained};
+use crate::memory;
+use crate::report::{CaseResult, CurvePoint, Failure, Run};
+use crate::runner::{Event, RunOptions, Unedited, metrics, result};
+use crate::score::{ScoreError, answered, probes, score_probes};
+
+/// How facts are put into a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Scenario {
+    /// Each fact alone: edited, scored, taken back.
+    Single,
+    /// The first N facts in one step.
+    Batch(usize),
+    /// All facts in steps of N.
+    Sequential(usize),
+}
+
+/// Points of a retention curve, the last one included.
+const POINTS: usize = 4;
+
+/// Teaches `learner` the cases as one step ([`Scenario::Batch`]) or as many, scores every case right after its
+/// step and again at the end, and goes back to the base, which must be there to the byte.
+///
+/// A step that fails is recorded as a failure of each of its cases, which then count as not written.
+/// [`Scenario::Single`] is [`evaluate`](crate::evaluate)'s; here it means steps of one.
+///
+/// # Errors
+/// [`ScoreError`] names the prompt that cannot be asked.
+pub fn evaluate_lifelong(
+    learner: &mut dyn Lifelong,
+    scenario: Scenario,
+    cases: &[Case],
+    retained: &[Retained],
+    base: &Unedited,
+    options: RunOptions,
+    on_event: &mut dyn FnMut(Event<'_>),
+) -> Result<Run, ScoreError> {
+    memory::restart_peak();
+    let (name, cases, step) = match scenario {
+        Scenario::Single => ("sequential", cases, 1),
+        Scenario::Batch(size) => ("batch", &cases[..size.min(cases.len())], size),
+        Scenario::Sequential(size) => ("sequential", cases, size),
+    };
+    let step = step.clamp(1, cases.len().max(1));
+    let method = learner.name().to_owned();
+    let (mut failures, mut notes) = (Vec::new(), Vec::<String>::new());
+    let (mut immediate, mut curve) = (Vec::new(), Vec::new());
+    let mut seconds = 0.0;
+    let every = cases.len().div_ceil(POINTS);
+    for (at, chunk) in cases.chunks(step).enumerate() {
+        let facts: Vec<Fact> = chunk.iter().map(|case| case.fact.clone()).collect();
+        let started = Instant::now();
+        let learned = learner.learn(&facts);
+        let took = started.elapsed().as_secs_f64();
+        seconds += took;
+        match learned {
+            Ok(told) => told.into_iter().for_each(|note| {
+                if !notes.contains(&note) {
+                    notes.push(note);
+                }
+            }),
+            Err(error) => failures
+                .extend(chunk.iter().map(|case| Failure { case_id: case.id, error: error.to_string() })),
+        }
+        let first = at * step;
+        let each = took / chunk.len() as f64;
+        if step < cases.len() {
+            immediate.extend(scored(learner.model(), chunk, first, each, None, base, options)?);
+            let done = first + chunk.len();
+            if done / every > first / every && done < cases.len() {
+                curve.push(point(learner.model(), &cases[..done], step, retained, base)?);
+            }
+        }
+        (0..chunk.len()).for_each(|i| {
+            on_event(Event::Case { method: &method, done: first + i + 1, of: cases.len() });
+        });
+    }
+    let each = seconds / cases.len().max(1) as f64;
+    let mut results = scored(learner.model(), cases, 0, each, None, base, options)?;
+    if step < cases.len() {
+        curve.push(point(learner.model(), cases, step, retained, base)?);
+    }
+    let kept = share_answered(learner.model(), retained)?;
+    let (settings, state_bytes) = (learner.settings(), learner.state_bytes() as u64);
+    let peak_rss_bytes = memory::peak_rss_bytes();
+    let device = learner.model().device().spec().to_string();
+    let back = learner.roll_back(0);
+    let exact = back.is_ok() && base.is(learner.model());
+    results.iter_mut().for_each(|result| result.rollback_exact = Some(exact));
+    if let Err(error) = back {
+        notes.push(format!("going back failed: {error}"));
+    }
+    Ok(Run {
+        method,
+        scenario: name.to_owned(),
+        device,
+        cases: cases.len(),
+        settings,
+        notes,
+        metrics: metrics(&results),
+        seconds_per_edit: Some(each),
+        peak_rss_bytes,
+        rollback_exact: Some(exact),
+        failures,
+        step: Some(step),
+        retained: kept,
+        immediate: (!immediate.is_empty()).then(|| metrics(&immediate)),
+        curve,
+        state_bytes: Some(state_bytes),
+        results,
+    })
+}
+
+/// Scores of some cases on a model; `first` is the place of the first among all.
+fn scored(
+    model: &Model,
+    cases: &[Case],
+    first: usize,
+    seconds: f64,
+    exact: Option<bool>,
+    base: &Unedited,
+    options: RunOptions,
+) -> Result<Vec<CaseResult>, ScoreError> {
+    let score = |(at, case): (usize, &Case)| {
+        let after = score_probes(model, &probes(case))?;
+        Ok(result(case, base.scores(first + at), &after, Some(seconds), exact, options))
+    };
+    cases.iter().enumerate().map(score).collect()
+}
+
+/// A point of the retention curve: every edit so far, and those of the first step apart.
+fn point(
+    model: &Model,
+    so_far: &[Case],
+    step: usize,
+    retained: &[Retained],
+    base: &Unedited,
+) -> Result<CurvePoint, ScoreError> {
+    let results = scored(model, so_far, 0, 0.0, None, base, RunOptions::default())?;
+    // The earliest facts: the first step, or a quarter of a long sequence of small steps.
+    let earliest = step.max(10).min(results.len());
+    Ok(CurvePoint {
+        edits: so_far.len(),
+        all: metrics(&results),
+        earliest: metrics(&results[..earliest]),
+        earliest_count: earliest,
+        retained: share_answered(model, retained)?,
+    })
+}
+
+/// Share of facts that the model still answers, greedily; `None` of none.
+///
+/// # Errors
+/// [`ScoreError`].
+pub fn share_answered(model: &Model, retained: &[Retained]) -> Result<Option<f64>, ScoreError> {
+    if retained.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(answered(model, retained)? as f64 / retained.len() as f64))
+}

@@ -1,0 +1,172 @@
+//! AlphaEdit: updates that ordinary keys cannot see.
+//!
+//! Fang et al., "AlphaEdit: Null-Space Constrained Knowledge Editing for Language Models" (arXiv 2410.02355).
+//! `PAPER.md` beside this file maps every symbol.
+//!
+//! $$ \Delta^\top = \big(P (K K^\top + K_p K_p^\top) + L_2 I\big)^{-1} P K R^\top $$
+//!
+//! with P the projector onto the directions in which the second moment C of ordinary keys is (nearly) zero
+//! and K_p the keys of earlier edits, which the editor remembers in its [`Carry`]. The paper solves the
+//! unsymmetric d x d system; (P M Mᵀ + L₂I) P M = P M (Mᵀ P M + L₂I) with M = [K K_p] makes it one of the
+//! number of keys.
+
+use std::collections::BTreeMap;
+
+use recant_core::Blobs;
+use recant_edit::{Carry, Contexts, EditError, Editor, Fact, Plan};
+use recant_linalg::{LowRank, NullSpace, Rows, push_through};
+use recant_model::Model;
+
+use crate::batch::{self, BatchSettings, Prepared};
+use crate::rome::Covariance;
+use crate::settings::Setting;
+
+/// Names of the hyper-parameters.
+pub const KNOWN: [&str; 16] = {
+    let mut known = ["nullspace_threshold"; 16];
+    let mut at = 0;
+    while at < batch::KNOWN.len() {
+        known[at] = batch::KNOWN[at];
+        at += 1;
+    }
+    known[at] = "L2";
+    known
+};
+
+/// Settings of AlphaEdit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AlphaEditSettings {
+    /// What the batch methods share; λ and λₙ have no place in this closed form.
+    pub batch: BatchSettings,
+    /// Eigenvalues of C below this count as zero.
+    pub nullspace_threshold: f64,
+    /// L₂: the ridge.
+    pub l2: f64,
+}
+
+/// The AlphaEdit editor.
+#[derive(Debug, Clone)]
+pub struct AlphaEdit {
+    settings: AlphaEditSettings,
+    contexts: Contexts,
+    covariance: Covariance,
+}
+
+impl AlphaEdit {
+    /// An editor. A measured covariance must hold the settings' layers.
+    #[must_use]
+    pub fn new(settings: AlphaEditSettings, contexts: Contexts, covariance: Covariance) -> Self {
+        Self { settings, contexts, covariance }
+    }
+
+    /// Defaults at some layers, and the user's hyper-parameters.
+    ///
+    /// # Errors
+    /// [`EditError::Setting`].
+    pub fn settings_of(layers: Vec<usize>, given: &[Setting]) -> Result<AlphaEditSettings, EditError> {
+        let batch = BatchSettings::new(layers);
+        let mut settings = AlphaEditSettings { batch, nullspace_threshold: 2e-2, l2: 1.0 };
+        for setting in given {
+            match setting.key.as_str() {
+                "nullspace_threshold" => settings.nullspace_threshold = setting.float(f64::MIN_POSITIVE)?,
+                "L2" => settings.l2 = setting.float(f64::MIN_POSITIVE)?,
+                _ if settings.batch.set(setting)? => {}
+                _ => return Err(setting.unknown("alphaedit", &KNOWN)),
+            }
+        }
+        Ok(settings)
+    }
+
+    /// P for a layer; `None` with C = I on request, when P = I.
+    fn projector(&self, layer: usize) -> Result<Option<std::sync::Arc<NullSpace>>, EditError> {
+        match &self.covariance {
+            Covariance::Identity => Ok(None),
+            Covariance::Measured(base) => {
+                let space = base.moments().null_space(layer, self.settings.nullspace_threshold);
+                space.map(Some).map_err(|error| EditError::Statistics { reason: error.to_string() })
+            }
+        }
+    }
+
+    /// The carry after an edit: the earlier keys, and those of these facts on the model with every layer
+    /// written.
+    fn remember(&self, edited: &Model, facts: &[Fact], carry: &Carry) -> Result<Carry, EditError> {
+        let settings = &self.settings.batch;
+        let prepared = Prepared::new(edited, facts, &self.contexts)?;
+        let mut next = carry.clone();
+        for layer in settings.written(edited)? {
+            let keys = prepared.see(edited, layer, layer, settings)?.keys;
+            let name = keys_of(layer);
+            let all = match batch::remembered(carry, &name) {
+                Some(earlier) => earlier.above(&keys).ok_or_else(misfit)?,
+                None => keys,
+            };
+            next.matrices.extend([batch::remember(&name, &all)?]);
+        }
+        Ok(next)
+    }
+}
+
+fn keys_of(layer: usize) -> String {
+    format!("layers.{layer}.keys")
+}
+
+fn misfit() -> EditError {
+    EditError::Statistics {
+        reason: "the keys, the projector and the carry are of different widths".to_owned(),
+    }
+}
+
+/// Δ = [R 0] (Mᵀ P M + L₂I)⁻¹ Mᵀ P with M = [K K_p].
+///
+/// # Errors
+/// [`EditError::Statistics`].
+pub fn delta(
+    p: Option<&NullSpace>,
+    k: &Rows,
+    k_p: Option<&Rows>,
+    r: &Rows,
+    l2: f64,
+) -> Result<LowRank, EditError> {
+    let m = match k_p {
+        Some(k_p) => k.clone().above(k_p).ok_or_else(misfit)?,
+        None => k.clone(),
+    };
+    let images = match p {
+        Some(p) => p.project(&m).ok_or_else(misfit)?,
+        None => m.clone(),
+    };
+    push_through(&m, &images, r, l2).map_err(|error| batch::unsolved(&error))
+}
+
+impl Editor for AlphaEdit {
+    fn name(&self) -> &str {
+        "alphaedit"
+    }
+
+    fn plan_after(&self, model: &Model, facts: &[Fact], carry: &Carry) -> Result<Plan, EditError> {
+        let mut closed_form = |layer: usize, k: &Rows, r: &Rows| {
+            let p = self.projector(layer)?;
+            let k_p = batch::remembered(carry, &keys_of(layer));
+            delta(p.as_deref(), k, k_p.as_ref(), r, self.settings.l2)
+        };
+        let settings = &self.settings.batch;
+        let mut plan = batch::climb(model, facts, &self.contexts, settings, &mut closed_form)?;
+        if matches!(self.covariance, Covariance::Identity) {
+            let note = "P = I: the covariance of keys was left out on request (mom2_adjustment=false)";
+            plan.notes.push(note.to_owned());
+        }
+        let (edited, _) = model.apply(&plan.patch, &Blobs::new())?;
+        plan.carry = self.remember(&edited, facts, carry)?;
+        Ok(plan)
+    }
+
+    fn settings(&self) -> BTreeMap<String, String> {
+        let measured = matches!(self.covariance, Covariance::Measured(_));
+        let mut named = batch::named(&self.settings.batch, &self.contexts, measured);
+        named.retain(|key, _| !["mom2_update_weight", "norm_weight"].contains(&key.as_str()));
+        named.insert("nullspace_threshold".to_owned(), self.settings.nullspace_threshold.to_string());
+        named.insert("L2".to_owned(), self.settings.l2.to_string());
+        named
+    }
+}

@@ -1,0 +1,50 @@
+//! B = λC + λₙI: what an update is measured by.
+
+use recant_edit::EditError;
+use recant_linalg::Rows;
+
+use crate::rome::Covariance;
+
+/// The quadratic form tr(ΔW B ΔWᵀ) that a closed form keeps small: λC, how much the layer's answers to
+/// ordinary keys change, plus λₙI, how long ΔW itself grows (ENCORE, arXiv 2502.01636).
+#[derive(Debug, Clone, Copy)]
+pub struct Metric<'a> {
+    /// C.
+    pub covariance: &'a Covariance,
+    /// λ, `mom2_update_weight`.
+    pub weight: f64,
+    /// λₙ, `norm_weight`.
+    pub norm: f64,
+}
+
+impl Metric<'_> {
+    /// B⁻¹k for every row k.
+    ///
+    /// # Errors
+    /// [`EditError::Statistics`] when C is missing for the layer or cannot be factored.
+    pub fn images(&self, layer: usize, keys: &Rows) -> Result<Rows, EditError> {
+        let statistics = |reason: String| EditError::Statistics { reason };
+        let Covariance::Measured(base) = self.covariance else {
+            return Ok(keys.clone().scaled(1.0 / (self.weight + self.norm)));
+        };
+        let moments = base.moments();
+        let solved = if self.norm == 0.0 {
+            moments.factor(layer).map(|factor| factor.solve_rows(keys))
+        } else {
+            moments.ridged(layer, self.norm / self.weight).map(|factor| factor.solve_rows(keys))
+        };
+        let images = solved.map_err(|error| statistics(error.to_string()))?;
+        let misfit = || statistics(format!("the statistics of layer {layer} are of another width"));
+        Ok(images.ok_or_else(misfit)?.scaled(1.0 / self.weight))
+    }
+
+    /// What the user should know: C = I is never silent.
+    pub fn notes(&self) -> Option<String> {
+        match self.covariance {
+            Covariance::Measured(_) => None,
+            Covariance::Identity => Some(
+                "C = I: the covariance of keys was left out on request (mom2_adjustment=false)".to_owned(),
+            ),
+        }
+    }
+}

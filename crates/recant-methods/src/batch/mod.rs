@@ -1,0 +1,149 @@
+//! What the methods for many facts share: rows of many facts, keys and hidden states at their subjects, and the
+//! climb over the layers of MEMIT.
+//!
+//! MEMIT, EMMET and AlphaEdit differ in one equation, the closed form that turns keys K and residuals R of a
+//! layer into ΔW. Everything around it is here: z, the value that the last layer should have at the subject,
+//! searched for all facts at once; and [`climb`], which goes up the layers and gives each a share of what is
+//! still missing.
+
+mod metric;
+mod rows;
+mod settings;
+
+use std::collections::BTreeMap;
+
+use recant_core::{Addend, Blobs, Matrix, WeightPatch};
+use recant_edit::{Carry, Contexts, EditError, Fact, Plan, Trace};
+use recant_linalg::{LowRank, Rows, UpdateError};
+use recant_model::{Model, Slot};
+
+pub use metric::Metric;
+pub use rows::{Prepared, Seen};
+pub use settings::{BatchSettings, KNOWN};
+
+use crate::search::Found;
+use crate::search::many::{Inject, search_many};
+
+/// A closed form: from a layer's keys and residuals, a row a fact, to ΔW.
+pub type ClosedForm<'a> = dyn FnMut(usize, &Rows, &Rows) -> Result<LowRank, EditError> + 'a;
+
+/// z for every fact: the block output at the subject's last token that makes the model state the fact.
+///
+/// # Errors
+/// [`EditError`].
+pub fn find_z(
+    model: &Model,
+    facts: &Prepared,
+    layer: usize,
+    settings: &BatchSettings,
+) -> Result<Vec<Found>, EditError> {
+    let max_bytes = settings.max_mb.saturating_mul(1 << 20);
+    search_many(settings.search, model, layer, &facts.rows, Inject::ResidPost, max_bytes, &mut |_| ())
+}
+
+/// MEMIT's climb: for every layer from the lowest to the highest, the keys and the state of the last layer as
+/// they are *now*, the share of the residual that falls to this layer, its closed form, and the edited matrix.
+///
+/// With [`BatchSettings::blue`] only the first and the last layer are written, each with a value of its own
+/// and its whole residual.
+///
+/// # Errors
+/// [`EditError`].
+pub fn climb(
+    model: &Model,
+    facts: &[Fact],
+    contexts: &Contexts,
+    settings: &BatchSettings,
+    closed_form: &mut ClosedForm<'_>,
+) -> Result<Plan, EditError> {
+    let prepared = Prepared::new(model, facts, contexts)?;
+    let layers = settings.written(model)?;
+    let last = layers[layers.len() - 1];
+    let mut now = model.clone();
+    let mut patch = WeightPatch::identity();
+    let mut traces = vec![Trace::default(); facts.len()];
+    let mut targets: Option<Rows> = None;
+    for (at, &layer) in layers.iter().enumerate() {
+        let goal = if settings.blue { layer } else { last };
+        let z = match targets.take() {
+            Some(z) => z,
+            None => {
+                let found = find_z(&now, &prepared, goal, settings)?;
+                found.iter().zip(&mut traces).for_each(|(found, trace)| note(trace, goal, found));
+                prepared.targets(&now, goal, &found, settings)?
+            }
+        };
+        let seen = prepared.see(&now, layer, goal, settings)?;
+        // r = (z − h) / (layers that are still to come, this one included)
+        let share = if settings.blue { 1.0 } else { 1.0 / (layers.len() - at) as f64 };
+        let residuals = z.clone().minus(&seen.hidden).unwrap_or(z.clone()).scaled(share);
+        targets = (!settings.blue).then_some(z);
+        let form = closed_form(layer, &seen.keys, &residuals)?;
+        let step = express(&now, layer, &form)?;
+        now = now.apply(&step, &Blobs::new())?.0;
+        // No two layers share a matrix, so the parts never meet on one parameter.
+        patch = patch.then(&step).map_err(|error| EditError::Statistics { reason: error.to_string() })?;
+    }
+    let mut plan = Plan::new(patch);
+    plan.traces = traces;
+    Ok(plan)
+}
+
+/// A closed form as a patch of the model's own layout.
+///
+/// # Errors
+/// [`EditError::Layer`], [`EditError::Divisor`] when a factor is beyond f32.
+pub fn express(model: &Model, layer: usize, form: &LowRank) -> Result<WeightPatch, EditError> {
+    let factor = |rows: &Rows| Matrix::new(rows.width(), rows.count(), rows.columns_f32());
+    let factors = factor(&form.left).and_then(|left| Addend::low_rank(left, factor(&form.right)?));
+    let addend = factors.map_err(|_| EditError::Divisor { divisor: f64::NAN })?;
+    let layers = model.spec().layers;
+    model.express(Slot::MlpDown(layer), addend).ok_or(EditError::Layer { layer, layers })
+}
+
+/// What went wrong in a closed form, as an error of the edit.
+#[must_use]
+pub fn unsolved(error: &UpdateError) -> EditError {
+    EditError::Statistics { reason: error.to_string() }
+}
+
+fn note(trace: &mut Trace, layer: usize, found: &Found) {
+    let vector = |x: &[f32]| (vec![x.len()], x.to_vec());
+    let z = found.v_star();
+    for (name, x) in [("z_init", &found.init), ("delta", &found.delta), ("z", &z)] {
+        trace.tensors.insert(format!("layers.{layer}.{name}"), vector(x));
+    }
+    trace.losses.extend(&found.losses);
+}
+
+/// Rows of f64 as a matrix of a carry.
+///
+/// # Errors
+/// [`EditError::Statistics`] when a number is beyond f32.
+pub fn remember(name: &str, rows: &Rows) -> Result<(String, Matrix), EditError> {
+    #[expect(clippy::cast_possible_truncation, reason = "keys are f32")]
+    let numbers = rows.data().iter().map(|&x| x as f32).collect();
+    let matrix = Matrix::new(rows.count(), rows.width(), numbers);
+    matrix
+        .map(|matrix| (name.to_owned(), matrix))
+        .map_err(|error| EditError::Statistics { reason: error.to_string() })
+}
+
+/// A matrix of a carry as rows.
+#[must_use]
+pub fn remembered(carry: &Carry, name: &str) -> Option<Rows> {
+    let matrix = carry.matrices.get(name)?;
+    Rows::new(matrix.cols(), matrix.data().iter().map(|&x| f64::from(x)).collect())
+}
+
+/// The settings that every method of the family reports.
+pub(crate) fn named(
+    settings: &BatchSettings,
+    contexts: &Contexts,
+    measured: bool,
+) -> BTreeMap<String, String> {
+    let mut named = settings.named();
+    named.insert("mom2_adjustment".to_owned(), measured.to_string());
+    named.insert("contexts".to_owned(), contexts.templates().len().to_string());
+    named
+}

@@ -1,0 +1,166 @@
+//! Many facts in tokens, and what a model has at their subjects.
+
+use std::collections::BTreeMap;
+
+use recant_backend::host;
+use recant_core::{Point, Site};
+use recant_edit::{Contexts, EditError, Fact, Request};
+use recant_linalg::Rows;
+use recant_model::{ForwardInput, Model, Observer, TokenBatch, gather_rows};
+
+use super::BatchSettings;
+use crate::lookup::{FactRows, Row, fact_rows};
+use crate::search::Found;
+
+/// Facts of a batch, checked and laid out.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    /// The rows of each fact.
+    pub rows: Vec<FactRows>,
+}
+
+/// Keys of one layer and the state of another, a row a fact.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// k: the input of the layer's down-projection at the subject, over contexts.
+    pub keys: Rows,
+    /// h: the residual stream behind the goal layer at the subject.
+    pub hidden: Rows,
+}
+
+/// Tokens to which rows are padded, so that a row's bits do not depend on its company.
+const STEP: usize = 8;
+
+impl Prepared {
+    /// Tokenises facts and refuses what a batch cannot hold: none at all, the same fact twice, and two facts
+    /// that contradict each other.
+    ///
+    /// # Errors
+    /// [`EditError::Fact`] names the fact; [`EditError::Setting`] names both facts that clash.
+    pub fn new(model: &Model, facts: &[Fact], contexts: &Contexts) -> Result<Self, EditError> {
+        check(facts)?;
+        let lay_out = |fact: &Fact| {
+            let request = Request::new(model, fact).map_err(EditError::about(fact))?;
+            fact_rows(model, &request, contexts).map_err(EditError::about(fact))
+        };
+        Ok(Self { rows: facts.iter().map(lay_out).collect::<Result<_, _>>()? })
+    }
+
+    /// z at the rule's contexts: what the search found, or, with consistent keys, the same displacement of the
+    /// mean state over contexts.
+    pub(super) fn targets(
+        &self,
+        model: &Model,
+        goal: usize,
+        found: &[Found],
+        settings: &BatchSettings,
+    ) -> Result<Rows, EditError> {
+        let damaged = || EditError::Statistics { reason: "the values found differ in length".to_owned() };
+        if !settings.consistent_keys {
+            return Rows::of(&found.iter().map(Found::v_star).collect::<Vec<_>>()).ok_or_else(damaged);
+        }
+        let hidden = self.see(model, goal, goal, settings)?.hidden;
+        let deltas = Rows::of(&found.iter().map(|found| found.delta.clone()).collect::<Vec<_>>());
+        deltas.and_then(|deltas| hidden.minus(&deltas.scaled(-1.0))).ok_or_else(damaged)
+    }
+
+    /// Keys at `layer` and states behind `goal`, as `model` has them now.
+    ///
+    /// # Errors
+    /// [`EditError`].
+    pub fn see(
+        &self,
+        model: &Model,
+        layer: usize,
+        goal: usize,
+        settings: &BatchSettings,
+    ) -> Result<Seen, EditError> {
+        let rows: Vec<&Row> = self.rows.iter().flat_map(|fact| &fact.rewriting).collect();
+        let sites = [(layer, Point::MlpKey), (goal, Point::ResidPost)];
+        let [keys, hidden] = at_lookups(model, &rows, sites, settings.rows_at_once(model))?;
+        let mut first = 0;
+        let (mut key_rows, mut hidden_rows) = (Vec::new(), Vec::new());
+        for fact in &self.rows {
+            let count = fact.rewriting.len();
+            let weights = settings.context_weights(count);
+            key_rows.extend(weighted(&keys[first..first + count], &weights));
+            // The reference measures what is missing at the bare prompt alone.
+            let bare: Vec<f64> = (0..count).map(|i| if i == 0 { 1.0 } else { 0.0 }).collect();
+            let rule = if settings.consistent_keys { &weights } else { &bare };
+            hidden_rows.extend(weighted(&hidden[first..first + count], rule));
+            first += count;
+        }
+        let spec = model.spec();
+        let rows = |width, numbers| Rows::new(width, numbers);
+        let empty = || EditError::Statistics { reason: "there are no facts to write".to_owned() };
+        Ok(Seen {
+            keys: rows(spec.d_mlp, key_rows).ok_or_else(empty)?,
+            hidden: rows(spec.d_model, hidden_rows).ok_or_else(empty)?,
+        })
+    }
+}
+
+fn check(facts: &[Fact]) -> Result<(), EditError> {
+    let refuse = |fact: &Fact, reason: String| EditError::Setting {
+        key: "fact".to_owned(),
+        value: format!("{} {}", fact.text(), fact.target),
+        reason,
+    };
+    let mut told: BTreeMap<(&str, String), &Fact> = BTreeMap::new();
+    for fact in facts {
+        if let Some(earlier) = told.insert((&fact.subject, fact.text()), fact) {
+            return Err(if earlier.target == fact.target {
+                refuse(fact, "the same fact is given twice".to_owned())
+            } else {
+                refuse(fact, format!("another fact says {:?} to the same prompt", earlier.target))
+            });
+        }
+    }
+    match facts.is_empty() {
+        true => Err(EditError::FactCount { method: "a batch method".to_owned(), count: 0 }),
+        false => Ok(()),
+    }
+}
+
+/// Activations of two sites at every row's lookup token. Rows of one padded length share a pass.
+fn at_lookups(
+    model: &Model,
+    rows: &[&Row],
+    sites: [(usize, Point); 2],
+    at_once: usize,
+) -> Result<[Vec<Vec<f32>>; 2], EditError> {
+    let (layers, device) = (model.spec().layers, model.device());
+    let site = |(layer, point): (usize, Point)| match u16::try_from(layer) {
+        Ok(block) if layer < layers => Ok(Site::Block(block, point)),
+        _ => Err(EditError::Layer { layer, layers }),
+    };
+    let sites = [site(sites[0])?, site(sites[1])?];
+    let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (at, row) in rows.iter().enumerate() {
+        groups.entry(row.ids.len().next_multiple_of(STEP)).or_default().push(at);
+    }
+    let mut found = [vec![Vec::new(); rows.len()], vec![Vec::new(); rows.len()]];
+    for (width, members) in groups {
+        for chunk in members.chunks(at_once.max(1)) {
+            let ids: Vec<Vec<u32>> = chunk.iter().map(|&at| rows[at].ids.clone()).collect();
+            let batch = TokenBatch::new(&ids, model.spec())?.at_least(width, model.spec());
+            let mut observer = Observer::up_to(sites);
+            let _stopped = model.net().forward(ForwardInput::tokens(&batch, device), &mut observer);
+            let places: Vec<(usize, usize)> = chunk.iter().map(|&at| rows[at].lookup).enumerate().collect();
+            for (site, found) in sites.into_iter().zip(&mut found) {
+                let Some(seen) = observer.take(site) else { continue };
+                let numbers = host(&gather_rows(seen, &places, device));
+                let each = numbers.chunks_exact(numbers.len() / chunk.len().max(1));
+                chunk.iter().zip(each).for_each(|(&at, vector)| found[at] = vector.to_vec());
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Weighted sum of vectors of one length, in f64 in order.
+fn weighted(vectors: &[Vec<f32>], weights: &[f64]) -> Vec<f64> {
+    let width = vectors.first().map_or(0, Vec::len);
+    let sum = |i: usize| vectors.iter().zip(weights).map(|(vector, w)| w * f64::from(vector[i])).sum::<f64>();
+    (0..width).map(sum).collect()
+}

@@ -1,0 +1,112 @@
+//! EMMET: a batch of facts written exactly, as equality constraints.
+//!
+//! Gupta, Sajnani and Anumanchipalli, "A Unified Framework for Model Editing" (arXiv 2403.14236). `PAPER.md`
+//! beside this file maps every symbol.
+//!
+//! MEMIT asks that ΔW K come near R; EMMET asks that ΔW K = R while ΔW moves ordinary keys as little as
+//! possible:
+//!
+//! $$ \min_\Delta \mathrm{tr}(\Delta C \Delta^\top)\ \text{ s.t. }\ \Delta K = R
+//!    \quad\Longrightarrow\quad \Delta = R\,(K^\top C^{-1} K)^{-1} K^\top C^{-1} $$
+//!
+//! With one fact this is ROME. A ridge λₑ on the small system keeps it solvable when keys nearly coincide.
+
+use std::collections::BTreeMap;
+
+use recant_edit::{Carry, Contexts, EditError, Editor, Fact, Plan};
+use recant_linalg::{LowRank, Rows, push_through};
+use recant_model::Model;
+
+use crate::batch::{self, BatchSettings, Metric};
+use crate::rome::Covariance;
+use crate::settings::Setting;
+
+/// Names of the hyper-parameters.
+pub const KNOWN: [&str; 15] = {
+    let mut known = ["emmet_lambda"; 15];
+    let mut at = 0;
+    while at < batch::KNOWN.len() {
+        known[at] = batch::KNOWN[at];
+        at += 1;
+    }
+    known
+};
+
+/// Settings of EMMET.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EmmetSettings {
+    /// What the batch methods share.
+    pub batch: BatchSettings,
+    /// λₑ: the ridge of the n x n system, `emmet_lambda`.
+    pub ridge: f64,
+}
+
+/// The EMMET editor.
+#[derive(Debug, Clone)]
+pub struct Emmet {
+    settings: EmmetSettings,
+    contexts: Contexts,
+    covariance: Covariance,
+}
+
+impl Emmet {
+    /// An editor. A measured covariance must hold the settings' layers.
+    #[must_use]
+    pub fn new(settings: EmmetSettings, contexts: Contexts, covariance: Covariance) -> Self {
+        Self { settings, contexts, covariance }
+    }
+
+    /// Defaults at some layers, and the user's hyper-parameters. One layer is EMMET's own setting; the last
+    /// of `layers` is taken unless the user names more.
+    ///
+    /// # Errors
+    /// [`EditError::Setting`].
+    pub fn settings_of(layers: &[usize], given: &[Setting]) -> Result<EmmetSettings, EditError> {
+        let last = layers.last().copied().into_iter().collect();
+        let mut settings = EmmetSettings { batch: BatchSettings::new(last), ridge: 0.1 };
+        for setting in given {
+            if setting.key == "emmet_lambda" {
+                settings.ridge = setting.float(0.0)?;
+            } else if !settings.batch.set(setting)? {
+                return Err(setting.unknown("emmet", &KNOWN));
+            }
+        }
+        Ok(settings)
+    }
+}
+
+/// Δ = R (Kᵀ B⁻¹ K + λₑI)⁻¹ Kᵀ B⁻¹ with B = λC + λₙI.
+///
+/// # Errors
+/// [`EditError::Statistics`]; with λₑ = 0, also when two keys coincide.
+pub fn delta(metric: Metric<'_>, layer: usize, k: &Rows, r: &Rows, ridge: f64) -> Result<LowRank, EditError> {
+    let images = metric.images(layer, k)?;
+    push_through(k, &images, r, ridge).map_err(|error| batch::unsolved(&error))
+}
+
+impl Editor for Emmet {
+    fn name(&self) -> &str {
+        "emmet"
+    }
+
+    fn plan_after(&self, model: &Model, facts: &[Fact], carry: &Carry) -> Result<Plan, EditError> {
+        let EmmetSettings { batch: settings, ridge } = &self.settings;
+        let metric = Metric {
+            covariance: &self.covariance,
+            weight: settings.mom2_update_weight,
+            norm: settings.norm_weight,
+        };
+        let mut closed_form = |layer: usize, k: &Rows, r: &Rows| delta(metric, layer, k, r, *ridge);
+        let mut plan = batch::climb(model, facts, &self.contexts, settings, &mut closed_form)?;
+        plan.notes.extend(metric.notes());
+        plan.carry = carry.clone();
+        Ok(plan)
+    }
+
+    fn settings(&self) -> BTreeMap<String, String> {
+        let measured = matches!(self.covariance, Covariance::Measured(_));
+        let mut named = batch::named(&self.settings.batch, &self.contexts, measured);
+        named.insert("emmet_lambda".to_owned(), self.settings.ridge.to_string());
+        named
+    }
+}

@@ -1,0 +1,89 @@
+//! MEMIT: many facts at once, spread over a range of layers.
+//!
+//! Meng, Sen Sharma, Andonian, Belinkov and Bau, "Mass-Editing Memory in a Transformer" (arXiv 2210.07229).
+//! `PAPER.md` beside this file maps every symbol.
+//!
+//! For each layer $l$ of the range, from the lowest to the highest,
+//!
+//! $$ \Delta^l = R^l {K_1^l}^\top (\lambda C^l + K_1^l {K_1^l}^\top)^{-1}, \qquad
+//!    r_i^l = \frac{z_i - h_i^L}{L - l + 1} $$
+//!
+//! where $z_i$ is searched once at the range's last layer $L$, and $h_i^L$ and $K_1^l$ are read from the model
+//! with the layers below already edited.
+
+use std::collections::BTreeMap;
+
+use recant_edit::{Carry, Contexts, EditError, Editor, Fact, Plan};
+use recant_linalg::{LowRank, Rows, push_through};
+use recant_model::Model;
+
+use crate::batch::{self, BatchSettings, Metric};
+use crate::rome::Covariance;
+use crate::settings::Setting;
+
+/// Names of the hyper-parameters.
+pub const KNOWN: [&str; 14] = batch::KNOWN;
+
+/// The MEMIT editor.
+#[derive(Debug, Clone)]
+pub struct Memit {
+    settings: BatchSettings,
+    contexts: Contexts,
+    covariance: Covariance,
+}
+
+impl Memit {
+    /// An editor. A measured covariance must hold the settings' layers.
+    #[must_use]
+    pub fn new(settings: BatchSettings, contexts: Contexts, covariance: Covariance) -> Self {
+        Self { settings, contexts, covariance }
+    }
+
+    /// Defaults at some layers, and the user's hyper-parameters.
+    ///
+    /// # Errors
+    /// [`EditError::Setting`].
+    pub fn settings_of(layers: Vec<usize>, given: &[Setting]) -> Result<BatchSettings, EditError> {
+        let mut settings = BatchSettings::new(layers);
+        for setting in given {
+            if !settings.set(setting)? {
+                return Err(setting.unknown("memit", &KNOWN));
+            }
+        }
+        Ok(settings)
+    }
+}
+
+/// Δ = R Kᵀ (λC + λₙI + K Kᵀ)⁻¹, as R (I + Kᵀ B⁻¹ K)⁻¹ Kᵀ B⁻¹ with B = λC + λₙI.
+///
+/// # Errors
+/// [`EditError::Statistics`].
+pub fn delta(metric: Metric<'_>, layer: usize, k: &Rows, r: &Rows) -> Result<LowRank, EditError> {
+    let images = metric.images(layer, k)?;
+    push_through(k, &images, r, 1.0).map_err(|error| batch::unsolved(&error))
+}
+
+impl Editor for Memit {
+    fn name(&self) -> &str {
+        "memit"
+    }
+
+    fn plan_after(&self, model: &Model, facts: &[Fact], carry: &Carry) -> Result<Plan, EditError> {
+        let settings = &self.settings;
+        let metric = Metric {
+            covariance: &self.covariance,
+            weight: settings.mom2_update_weight,
+            norm: settings.norm_weight,
+        };
+        let mut closed_form = |layer: usize, k: &Rows, r: &Rows| delta(metric, layer, k, r);
+        let mut plan = batch::climb(model, facts, &self.contexts, settings, &mut closed_form)?;
+        plan.notes.extend(metric.notes());
+        plan.carry = carry.clone();
+        Ok(plan)
+    }
+
+    fn settings(&self) -> BTreeMap<String, String> {
+        let measured = matches!(self.covariance, Covariance::Measured(_));
+        batch::named(&self.settings, &self.contexts, measured)
+    }
+}
