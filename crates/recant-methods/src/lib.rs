@@ -2,7 +2,9 @@
 //!
 //! * [`rome`]: ROME and R-ROME, a rank-one rewrite of one MLP's down-projection.
 //! * [`memit`], [`emmet`], [`alphaedit`]: many facts at once, by one family of closed forms ([`batch`]).
-//! * [`ft`]: FT-L and FT-M, the fine-tuning baselines.
+//! * [`ft`]: FT-L and FT-M, the fine-tuning baselines; [`locft`]: the same breadth first.
+//! * [`wise`], [`grace`], [`mod@retrieval`]: memories beside the weights that are stored and forget one edit at a
+//!   time ([`mod@lifelong`]).
 //!
 //! What they share: where a fact is looked up ([`lookup`]), the search for the value that a layer should
 //! answer ([`search`]), and the second moments of keys ([`moments`]). [`method`] makes an editor from its
@@ -14,6 +16,7 @@ pub mod emmet;
 pub mod ft;
 pub mod grace;
 pub mod lifelong;
+pub mod locft;
 pub mod lookup;
 pub mod memit;
 pub mod moments;
@@ -25,5 +28,7 @@ mod settings;
 pub mod upper;
 pub mod wise;
 
-pub use registry::{METHODS, MethodInfo, MethodInputs, lifelong, method};
+pub use registry::{
+    MEMORIES, METHODS, MethodInfo, MethodInputs, lifelong, memory, method, open_memory,
+};
 pub use settings::{Setting, parse_layers};

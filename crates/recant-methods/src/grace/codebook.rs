@@ -102,20 +102,22 @@ impl Codebook {
     }
 
     /// A split may uncover an edit that an expansion had taken in. Such an edit gets a key of its own, unless a
-    /// later one stands exactly on it.
+    /// later one stands exactly on it. That is a split again, so it goes on until nothing is uncovered; each pair
+    /// becomes an entry at most once.
     fn rescue(&mut self, eps: f64) {
-        for old in 0..self.pairs.len() {
-            let pair = &self.pairs[old];
-            let own = self.entries.iter().any(|entry| entry.pair == old);
-            let answered =
-                self.lookup(&pair.key).is_some_and(|entry| self.pairs[entry.pair].target == pair.target);
-            let replaced = self.pairs[old + 1..]
-                .iter()
-                .any(|later| later.target != pair.target && later.key == pair.key);
-            if !own && !answered && !replaced {
-                self.add(old, eps);
-            }
+        while let Some(lost) = (0..self.pairs.len()).find(|&old| self.is_lost(old)) {
+            self.add(lost, eps);
         }
+    }
+
+    fn is_lost(&self, old: usize) -> bool {
+        let pair = &self.pairs[old];
+        let own = self.entries.iter().any(|entry| entry.pair == old);
+        let answered =
+            self.lookup(&pair.key).is_some_and(|entry| self.pairs[entry.pair].target == pair.target);
+        let replaced =
+            self.pairs[old + 1..].iter().any(|later| later.target != pair.target && later.key == pair.key);
+        !own && !answered && !replaced
     }
 }
 
