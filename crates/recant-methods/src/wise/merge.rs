@@ -96,7 +96,8 @@ fn trim(delta: &[f32], density: f64) -> Vec<f32> {
 fn elect(deltas: &[Vec<f32>], normalise: bool) -> Vec<f32> {
     let weight = 1.0 / deltas.len() as f64;
     let one = |i: usize| {
-        let sum: f64 = deltas.iter().map(|delta| weight * f64::from(delta[i])).sum();
+        // Equal weights do not change a sign, but weighing each term would: 1/3 + 2/3 − 3/3 is not 0 in binary.
+        let sum: f64 = deltas.iter().map(|delta| f64::from(delta[i])).sum();
         let positive = sum >= 0.0;
         let agreeing = deltas.iter().map(|delta| f64::from(delta[i])).filter(|&x| x != 0.0 && (x > 0.0) == positive);
         let (total, count) = agreeing.fold((0.0, 0.0), |(total, count), x| (total + weight * x, count + weight));

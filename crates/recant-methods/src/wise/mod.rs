@@ -28,7 +28,7 @@ use recant_edit::{Contexts, EditError, Fact, Lifelong, Memory};
 use recant_model::{Model, Slot};
 
 pub use merge::MergeAlg;
-pub use settings::{KNOWN, Optim, Pool, WiseSettings};
+pub use settings::{Focus, KNOWN, Optim, Pool, WiseSettings};
 
 use crate::lifelong::Lessons;
 use crate::upper::{Upper, block};
@@ -50,6 +50,8 @@ pub struct Wise {
     seen: Vec<Seen>,
     /// Loss of each step of the last edit: total, edit, margin.
     losses: Vec<[f32; 3]>,
+    /// Known prompts on the wrong side of a threshold.
+    misplaced: usize,
 }
 
 #[derive(Clone)]
@@ -76,6 +78,7 @@ impl Wise {
             points: Vec::new(),
             seen: Vec::new(),
             losses: Vec::new(),
+            misplaced: 0,
         })
     }
 
@@ -91,6 +94,12 @@ impl Wise {
     #[must_use]
     pub fn losses(&self) -> &[[f32; 3]] {
         &self.losses
+    }
+
+    /// Whether the routing thresholds part every known prompt in scope from every known one out of scope.
+    #[must_use]
+    pub fn separates(&self) -> bool {
+        self.misplaced == 0
     }
 
     /// Δ of a shard `[d_model, d_mlp]` in row order: 0 outside its mask.
@@ -191,7 +200,7 @@ impl Wise {
     fn rebuild(&mut self) -> Vec<String> {
         let settings = self.settings;
         let sigma = sigma(&settings, &self.base);
-        let mut notes = Vec::new();
+        self.misplaced = 0;
         let mut memories = Vec::new();
         for (delta, facts) in self.memories() {
             let delta = self.matrix(delta);
@@ -202,13 +211,7 @@ impl Wise {
             let inside: Vec<f64> = self.seen[facts.clone()].iter().flat_map(|seen| of(&seen.inside)).collect();
             let outside: Vec<f64> = self.seen[facts].iter().flat_map(|seen| of(&seen.outside)).collect();
             let (threshold, wrong) = threshold(&inside, &outside, settings.act_ratio);
-            if wrong > 0 {
-                notes.push(format!(
-                    "memory {}: {wrong} of {} known prompts are on the wrong side of the routing threshold",
-                    memories.len(),
-                    inside.len() + outside.len()
-                ));
-            }
+            self.misplaced += wrong;
             memories.push(SideMemory { delta, threshold });
         }
         self.now = match memories.is_empty() {
@@ -222,7 +225,9 @@ impl Wise {
                 device: self.base.device().clone(),
             })),
         };
-        notes
+        // No numbers: a sequence says it once, not once a step.
+        let note = "a routing threshold has known prompts on its wrong side: the margins are not met";
+        if self.separates() { Vec::new() } else { vec![note.to_owned()] }
     }
 
     fn mark(&mut self) {

@@ -9,7 +9,10 @@ use recant_model::Model;
 use super::neutral::NEUTRAL;
 use super::settings::WiseSettings;
 use super::side::Rows;
+use crate::lookup::{Row, row};
 
+/// Locality prompts of earlier edits that are repeated for each earlier edit that is.
+const OUTSIDE_REPLAYS: usize = 8;
 /// Neutral texts beside one edit.
 const NEUTRAL_ROWS: usize = 4;
 
@@ -38,14 +41,14 @@ pub(super) fn of_edit(
     rng.set_stream(u64::MAX - index as u64);
     let fact = &facts[index];
     let from = index / settings.save_freq * settings.save_freq;
-    let mut rows = Rows { inside: Vec::new(), prompts: Vec::new(), targets: Vec::new(), outside: Vec::new() };
-    for text in contexts.fill(&fact.text()) {
-        put(model, &mut rows, fact, &text)?;
+    let mut rows = Rows::default();
+    for template in contexts.fill(&fact.prompt) {
+        put(model, &mut rows, fact, &template)?;
     }
     // The same shard's earlier edits are said again; other memories' edits must not come here.
     for at in sample(&mut rng, index - from, settings.replay.min(index - from)) {
         let earlier = &facts[from + at];
-        put(model, &mut rows, earlier, &earlier.text())?;
+        put(model, &mut rows, earlier, &earlier.prompt)?;
     }
     rows.outside = outside(model, settings, fact)?;
     if settings.neutral {
@@ -58,19 +61,22 @@ pub(super) fn of_edit(
     for at in sample(&mut rng, from, settings.replay.min(from)) {
         rows.outside.push(model.tokenizer().encode(&facts[at].text())?);
     }
-    // What replayed edits must leave alone is still to be left alone.
-    for at in sample(&mut rng, index - from, settings.replay.min(index - from)) {
-        if let Some(text) = facts[from + at].locality.first() {
-            rows.outside.push(model.tokenizer().encode(text)?);
-        }
+    // What earlier edits must leave alone is still to be left alone. Such rows need no layer above the side memory,
+    // so many of them cost little.
+    let earlier: Vec<&String> = facts[from..index].iter().flat_map(|fact| &fact.locality).collect();
+    let count = earlier.len().min(OUTSIDE_REPLAYS * settings.replay);
+    for at in sample(&mut rng, earlier.len(), count) {
+        rows.outside.push(model.tokenizer().encode(earlier[at])?);
     }
     Ok(rows)
 }
 
-fn put(model: &Model, rows: &mut Rows, fact: &Fact, text: &str) -> Result<(), EditError> {
+fn put(model: &Model, rows: &mut Rows, fact: &Fact, template: &str) -> Result<(), EditError> {
     let target = Request::new(model, fact).map_err(EditError::about(fact))?.target;
-    let mut ids = model.tokenizer().encode(text)?;
+    let Row { mut ids, lookup } =
+        row(model.tokenizer(), template, &fact.subject).map_err(EditError::about(fact))?;
     rows.prompts.push(ids.len());
+    rows.lookups.push(lookup);
     ids.extend(&target[..target.len() - 1]);
     rows.inside.push(ids);
     rows.targets.push(target);

@@ -18,6 +18,17 @@ pub enum Pool {
     Max,
 }
 
+/// Which tokens of an edit teach the side memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Focus {
+    /// All of them, as in the reference code without an activation mask.
+    Prompt,
+    /// The subject's last one, as with the reference's activation mask: it is driven above β, the others below α,
+    /// and the fact is learned there, where every phrasing of it passes.
+    Subject,
+}
+
 /// What moves the side memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -51,6 +62,8 @@ pub struct WiseSettings {
     pub act_ratio: f64,
     /// How a prompt's activations become one number.
     pub pool: Pool,
+    /// Which tokens teach.
+    pub focus: Focus,
     /// Edits a shard.
     pub save_freq: usize,
     /// Edits a merged memory: a multiple of `save_freq`.
@@ -78,7 +91,7 @@ pub struct WiseSettings {
 }
 
 /// Names of the hyper-parameters.
-pub const KNOWN: [&str; 22] = [
+pub const KNOWN: [&str; 23] = [
     "layers",
     "mask_ratio",
     "edit_lr",
@@ -89,6 +102,7 @@ pub const KNOWN: [&str; 22] = [
     "gamma",
     "act_ratio",
     "pool",
+    "focus",
     "save_freq",
     "merge_freq",
     "merge_alg",
@@ -118,7 +132,8 @@ impl WiseSettings {
             beta: 20.0,
             gamma: 10.0,
             act_ratio: 0.88,
-            pool: Pool::Mean,
+            pool: Pool::Max,
+            focus: Focus::Subject,
             save_freq: 500,
             merge_freq: 1000,
             merge_alg: MergeAlg::Ties,
@@ -155,6 +170,9 @@ impl WiseSettings {
             ("pool", "mean") => self.pool = Pool::Mean,
             ("pool", "max") => self.pool = Pool::Max,
             ("pool", _) => return Err(setting.refuse("mean or max is expected")),
+            ("focus", "prompt") => self.focus = Focus::Prompt,
+            ("focus", "subject") => self.focus = Focus::Subject,
+            ("focus", _) => return Err(setting.refuse("prompt or subject is expected")),
             ("save_freq", _) => self.save_freq = setting.count()?,
             ("merge_freq", _) => self.merge_freq = setting.count()?,
             ("merge_alg", name) => {
@@ -206,6 +224,7 @@ impl WiseSettings {
             ("gamma", self.gamma.to_string()),
             ("act_ratio", self.act_ratio.to_string()),
             ("pool", if self.pool == Pool::Mean { "mean" } else { "max" }.to_owned()),
+            ("focus", if self.focus == Focus::Prompt { "prompt" } else { "subject" }.to_owned()),
             ("save_freq", self.save_freq.to_string()),
             ("merge_freq", self.merge_freq.to_string()),
             ("merge_alg", self.merge_alg.name().to_owned()),

@@ -8,7 +8,7 @@ use recant_backend::{Device, host, ops, upload_f32, upload_ints};
 use recant_edit::EditError;
 use recant_model::{Model, TokenBatch};
 
-use super::settings::{Optim, Pool, WiseSettings};
+use super::settings::{Focus, Optim, Pool, WiseSettings};
 use crate::upper::Upper;
 
 /// The places that shard `shard` may move: each independently with probability `ratio`.
@@ -21,12 +21,14 @@ pub fn mask(seed: u64, shard: usize, ratio: f64, len: usize) -> Vec<bool> {
 }
 
 /// Rows of one edit in tokens.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Rows {
     /// Prompt and target (without its last token) in each context, then of each replayed edit.
     pub inside: Vec<Vec<u32>>,
     /// Tokens of each inside row that are the prompt.
     pub prompts: Vec<usize>,
+    /// The subject's last token in each inside row.
+    pub lookups: Vec<usize>,
     /// What each inside row should say.
     pub targets: Vec<Vec<u32>>,
     /// Prompts that must be left alone.
@@ -40,6 +42,8 @@ pub struct Lesson<'m> {
     inside: Upper,
     outside: Upper,
     inside_weights: Tensor<2>,
+    /// Tokens of inside rows that must be left alone, and where alone the fact may be learned (`[rows, tokens, 1]`).
+    rest: Option<(Tensor<2>, Tensor<3>)>,
     outside_weights: Tensor<2>,
     places: Vec<(usize, usize)>,
     wanted: Tensor<2, Int>,
@@ -78,10 +82,23 @@ impl<'m> Lesson<'m> {
         }
         let count = places.len();
         let of_prompt = |batch: &TokenBatch, prompts: &[usize]| pool_weights(settings, batch, prompts, device);
+        let everywhere = of_prompt(&inside.batch, &rows.prompts);
+        let (inside_weights, rest) = match settings.focus {
+            Focus::Prompt => (everywhere, None),
+            Focus::Subject => {
+                let width = inside.batch.width();
+                let one_hot = |&lookup: &usize| (0..width).map(move |token| if token == lookup { 1.0 } else { 0.0 });
+                let subject = rows.lookups.iter().flat_map(one_hot).collect();
+                let subject: Tensor<2> = upload_f32(subject, [rows.lookups.len(), width], device);
+                let rest = everywhere * (subject.clone().neg() + 1.0);
+                (subject.clone(), Some((rest, subject.reshape([rows.lookups.len(), width, 1]))))
+            }
+        };
         Ok(Self {
             model,
             settings: *settings,
-            inside_weights: of_prompt(&inside.batch, &rows.prompts),
+            inside_weights,
+            rest,
             outside_weights: of_prompt(&outside.batch, outside.batch.lengths()),
             inside,
             outside,
@@ -96,13 +113,24 @@ impl<'m> Lesson<'m> {
     pub fn loss(&self, delta: &Tensor<2>) -> Parts {
         let settings = &self.settings;
         let (outward, shift) = (shift(&self.outside.keys, delta), shift(&self.inside.keys, delta));
-        let log_probs = self.inside.log_probs(self.model, shift.clone(), &self.places);
+        // The pass is the one that will answer; only what the subject's token says is learned from it.
+        let learning = match &self.rest {
+            None => shift.clone(),
+            Some((_, subject)) => {
+                let still = shift.clone().detach() * (subject.clone().neg() + 1.0);
+                shift.clone() * subject.clone() + still
+            }
+        };
+        let log_probs = self.inside.log_probs(self.model, learning, &self.places);
         let edit = -(log_probs.gather(1, self.wanted.clone()) * self.shares.clone()).sum();
         let sigma = sigma(settings, self.model);
-        let inside = distances(shift, self.inside.outputs.clone(), sigma);
-        let inside = pool(settings.pool, inside, &self.inside_weights);
+        let tokens = distances(shift, self.inside.outputs.clone(), sigma);
+        let inside = pool(settings.pool, tokens.clone(), &self.inside_weights);
         let outside = distances(outward, self.outside.outputs.clone(), sigma);
-        let outside = pool(settings.pool, outside, &self.outside_weights);
+        let mut outside = pool(settings.pool, outside, &self.outside_weights);
+        if let Some((rest, _)) = &self.rest {
+            outside = Tensor::cat(vec![outside, pool(settings.pool, tokens, rest)], 0);
+        }
         // in [rows, 1], out [1, rows]: every pair once.
         let pairs = outside.clone().transpose() - inside.clone() + settings.gamma;
         let act = mean_positive(pairs)
