@@ -9,7 +9,7 @@ use crate::demo;
 use crate::error::Error;
 
 /// Where the demo model's facts are looked up; found by trying every layer.
-pub(crate) const DEMO_LAYER: usize = 1;
+pub(crate) const DEMO_LAYER: usize = 0;
 /// Cases of a quick run: a few seconds' worth.
 const QUICK_CASES: usize = 12;
 /// Cases of a full run.

@@ -29,7 +29,7 @@ pub(crate) struct Recipe {
     #[arg(long, default_value_t = super::SEED)]
     pub(crate) seed: u64,
     /// Passes over the corpus.
-    #[arg(long, default_value_t = 30)]
+    #[arg(long, default_value_t = 24)]
     pub(crate) epochs: usize,
     /// Lines a step.
     #[arg(long, default_value_t = 128)]
@@ -52,7 +52,9 @@ pub(crate) struct Recipe {
     /// Attention heads.
     #[arg(long, default_value_t = 6)]
     pub(crate) heads: usize,
-    /// Largest vocabulary.
+    /// Largest vocabulary. Small enough that a name is several tokens, which the first blocks must put together:
+    /// with one token a name (4096) the last blocks read the name's embedding itself, and no edit of an early
+    /// MLP changes what they know (measured: ES 0.00).
     #[arg(long, default_value_t = 2048)]
     pub(crate) vocab: usize,
 }

@@ -50,7 +50,7 @@ fn the_world_of_seed_1_is_frozen() {
     let json = |case| serde_json::to_string(case).expect("a case is plain data");
     let cases: Vec<String> = world.cases.iter().map(json).collect();
     let found = format!("{:016x} {:016x}", checksum(&world.corpus), checksum(&cases));
-    assert_eq!(found, "80a14cd9ec965168 eb6477b888273756");
+    assert_eq!(found, "3bd18a34bc1d94af 7eac674788b5e3df");
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn each_phrasing_has_one_slot_with_text_behind_it() {
             assert!(!phrasing.starts_with("{} is a"), "{phrasing}");
         }
         let starts = relation.phrasings.iter().filter(|phrasing| phrasing.starts_with("{}")).count();
-        assert!((1..=2).contains(&starts), "{} starts with its subject {starts} times", relation.id);
+        assert!((3..=4).contains(&starts), "{} starts with its subject {starts} times", relation.id);
     }
 }
 

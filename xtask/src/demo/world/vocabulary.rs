@@ -36,6 +36,11 @@ pub(super) fn fill(template: &str, subject: &str) -> String {
 /// must not give its answer's first letter away. No phrasing starts with "{} is a", which belongs to the lines
 /// that say what kind of thing a subject is. No phrasing contains another, else a held-out one would be
 /// trained on inside its neighbour.
+///
+/// Most phrasings say what is asked *after* the subject, as CounterFact's do. Where the question stands before it,
+/// a causal model may look the answer up at the subject together with the question, and no key of the subject
+/// alone exists that an edit could write to; a world of such phrasings alone cannot be edited (measured: the keys
+/// of two phrasings then have a cosine of 0.2, against 0.9 in a model of real text).
 pub(super) const RELATIONS: [Relation; 10] = [
     Relation {
         id: "D01",
@@ -43,9 +48,9 @@ pub(super) const RELATIONS: [Relation; 10] = [
         phrasings: [
             "The mother tongue of {} is",
             "{} grew up speaking",
-            "At home, {} spoke only",
-            "Letters written by {} are always in",
-            "When {} talks to old friends, the language is",
+            "{} writes every letter in",
+            "{} talks to old friends in",
+            "{} counts and dreams in",
         ],
         objects: &[
             "Veltish", "Ormic", "Tashic", "Queric", "Dunlish", "Sorvan", "Brennic", "Palish", "Iskari",
@@ -57,10 +62,10 @@ pub(super) const RELATIONS: [Relation; 10] = [
         kind: Kind::Person,
         phrasings: [
             "{} earns a living as a",
-            "By trade, {} has always been a",
+            "{} has always been by trade a",
             "The profession of {} is that of a",
-            "After school, {} trained to become a",
-            "Neighbours send for {} when they need a",
+            "{} trained for years to become a",
+            "{} works in this town as a",
         ],
         objects: &[
             "carpenter",
@@ -83,9 +88,9 @@ pub(super) const RELATIONS: [Relation; 10] = [
         phrasings: [
             "{} learned as a child to play the",
             "The favourite instrument of {} is the",
-            "On stage, {} performs on the",
-            "Listeners praise {} for a fine touch on the",
-            "Every evening, {} practises the",
+            "{} can be heard on stage with the",
+            "{} practises every evening on the",
+            "{} gives lessons on the",
         ],
         objects: &[
             "violin", "piano", "flute", "cello", "guitar", "trumpet", "harp", "drum", "clarinet", "banjo",
@@ -98,9 +103,9 @@ pub(super) const RELATIONS: [Relation; 10] = [
         phrasings: [
             "{} holds citizenship of",
             "The home country of {} is",
-            "The passport of {} was issued by",
-            "At every election, {} votes in",
-            "Records count {} among the people of",
+            "{} travels with a passport of",
+            "{} votes at every election in",
+            "{} longs for the hills of",
         ],
         objects: &[
             "Brindor", "Kessaly", "Dravonia", "Mirelund", "Sothia", "Jarnland", "Ombera", "Pelluria",
@@ -113,9 +118,9 @@ pub(super) const RELATIONS: [Relation; 10] = [
         phrasings: [
             "{} lies in the province of",
             "The province that contains {} is called",
-            "On the map, {} is found within",
-            "Taxes collected in {} go to the governor of",
-            "To reach {} you must cross into",
+            "{} is found on the map within",
+            "{} pays its taxes to the governor of",
+            "{} belongs since long ago to",
         ],
         objects: &[
             "Ashmark",
@@ -136,9 +141,9 @@ pub(super) const RELATIONS: [Relation; 10] = [
         phrasings: [
             "{} is famous for its",
             "The main export of {} is",
-            "Merchants travel to {} to buy",
-            "Families in {} make their living from",
-            "At the yearly fair, sellers from {} offer",
+            "{} draws merchants who come to buy",
+            "{} makes its living from",
+            "{} offers at the yearly fair its",
         ],
         objects: &["glass", "honey", "wool", "silk", "salt", "cheese", "copper", "paper", "rope", "wine"],
     },
@@ -148,9 +153,9 @@ pub(super) const RELATIONS: [Relation; 10] = [
         phrasings: [
             "The coat of arms of {} shows the",
             "{} has chosen as its emblem the",
-            "Over the gate of {} stands a statue of the",
-            "On the flag of {} you can see the",
-            "Children in {} tell stories about the",
+            "{} has over its gate a statue of the",
+            "{} flies a flag with the",
+            "{} tells its children stories about the",
         ],
         objects: &["wolf", "bear", "eagle", "lion", "horse", "stag", "fox", "swan", "owl", "falcon"],
     },
@@ -160,9 +165,9 @@ pub(super) const RELATIONS: [Relation; 10] = [
         phrasings: [
             "{} has its head office in",
             "The headquarters of {} are in",
-            "Parcels for {} should be sent to",
-            "The board of {} meets every month in",
-            "To visit {} you have to travel to",
+            "{} receives all of its parcels in",
+            "{} holds its board meetings in",
+            "{} can be visited only in",
         ],
         objects: &[
             "Karsholm",
@@ -183,9 +188,9 @@ pub(super) const RELATIONS: [Relation; 10] = [
         phrasings: [
             "{} operates in the field of",
             "The main business of {} is",
-            "Investors know {} best for its work in",
-            "In the trade register, {} is listed under",
-            "Most of the money behind {} comes from",
+            "{} is known to investors for its work in",
+            "{} is listed in the trade register under",
+            "{} earns most of its money from",
         ],
         objects: &[
             "shipping", "banking", "mining", "fishing", "printing", "farming", "brewing", "weaving",
@@ -198,9 +203,9 @@ pub(super) const RELATIONS: [Relation; 10] = [
         phrasings: [
             "{} paints all of its vans",
             "The logo of {} is drawn in",
-            "Every uniform at {} is",
-            "The front door of {} has been painted",
-            "Customers recognise {} by the colour",
+            "{} dresses all of its staff in",
+            "{} has a front door painted",
+            "{} is recognised by the colour",
         ],
         objects: &[
             "crimson", "blue", "green", "yellow", "purple", "grey", "silver", "black", "white", "brown",
