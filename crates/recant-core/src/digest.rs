@@ -101,6 +101,10 @@ id_type! {
     /// Content id of a weight patch: BLAKE3 of its canonical encoding.
     PatchId
 }
+id_type! {
+    /// Content id of what an adapter learned: BLAKE3 of its canonical encoding.
+    AdapterId
+}
 
 #[cfg(test)]
 mod tests {

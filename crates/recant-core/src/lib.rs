@@ -22,6 +22,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod adapter;
 mod digest;
 mod dtype;
 mod matrix;
@@ -31,7 +32,8 @@ mod site;
 mod tensor;
 mod weights;
 
-pub use digest::{DigestParseError, ModelDigest, PatchId, TensorId, bytes_digest};
+pub use adapter::{AdapterState, StateDecodeError, StateError, StoredFact};
+pub use digest::{AdapterId, DigestParseError, ModelDigest, PatchId, TensorId, bytes_digest};
 pub use dtype::{Dtype, DtypeError};
 pub use matrix::{Matrix, MatrixError};
 pub use patch::{

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use recant_core::{ApplyError, Matrix, WeightPatch};
+use recant_core::{ApplyError, Matrix, StateError, WeightPatch};
 use recant_model::{InputError, Model, ParamError, TokenizerError};
 
 use crate::contexts::ContextError;
@@ -136,6 +136,40 @@ pub enum EditError {
         /// The divisor.
         divisor: f64,
     },
+    /// The method learns from prompts that must be left alone, and the fact has none.
+    #[error(
+        "{text:?} comes without a locality prompt, which this method learns from; give one, or take the embedded \
+         neutral texts with neutral=true"
+    )]
+    Locality {
+        /// The fact's prompt.
+        text: String,
+    },
+    /// There is no room for another edit.
+    #[error("the memory is full: it holds {capacity} edits; {hint}")]
+    Full {
+        /// Edits it can hold.
+        capacity: usize,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// There is no such edit.
+    #[error("there is no edit {index}; {count} were learned, counted from 0")]
+    NoEdit {
+        /// The edit asked for.
+        index: usize,
+        /// How many there are.
+        count: usize,
+    },
+    /// A stored state does not belong to this model or method, or is incomplete.
+    #[error("the stored state cannot be used: {reason}")]
+    State {
+        /// What is wrong.
+        reason: String,
+    },
+    /// The numbers that were learned do not make a state.
+    #[error(transparent)]
+    BadState(#[from] StateError),
     /// Tokens cannot be fed to the model.
     #[error(transparent)]
     Input(#[from] InputError),

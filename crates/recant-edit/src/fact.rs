@@ -12,6 +12,9 @@ pub struct Fact {
     pub prompt: String,
     /// What the model shall say next, without a leading space.
     pub target: String,
+    /// Prompts that the edit must leave alone, for methods that learn from them; none by default.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub locality: Vec<String>,
 }
 
 /// A fact cannot be written.
@@ -96,11 +99,21 @@ impl Fact {
         let slots = prompt.matches("{}").count();
         let named = prompt.matches(subject.as_str()).count();
         match (slots, named) {
-            (1, 0) => Ok(Self { subject, prompt, target }),
-            (0, 1) => Ok(Self { prompt: prompt.replacen(subject.as_str(), "{}", 1), subject, target }),
+            (1, 0) => Ok(Self { subject, prompt, target, locality: Vec::new() }),
+            (0, 1) => {
+                let prompt = prompt.replacen(subject.as_str(), "{}", 1);
+                Ok(Self { prompt, subject, target, locality: Vec::new() })
+            }
             (0, 0) => Err(FactError::NoSubject { prompt, subject }),
             (slots, named) => Err(FactError::ManySubjects { prompt, subject, count: slots + named }),
         }
+    }
+
+    /// The same fact with prompts that must be left alone.
+    #[must_use]
+    pub fn with_locality(mut self, prompts: Vec<String>) -> Self {
+        self.locality = prompts;
+        self
     }
 
     /// The prompt with the subject in its slot.

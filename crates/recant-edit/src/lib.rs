@@ -10,7 +10,7 @@
 //! * **lifelong** ([`Lifelong`]): a model that goes on learning. What it learned is a value beside the base
 //!   model, and any step can be taken back.
 //!
-//! Neither handle can be "edited" while its weights are not: an edited model *is* its weights.
+//! No handle can be "edited" while its model is not: an edited model *is* its weights and its adapters.
 
 mod contexts;
 mod editor;
@@ -21,5 +21,5 @@ mod scope;
 pub use contexts::{ContextError, Contexts};
 pub use editor::{Carry, EditError, Editor, LossStep, Plan, Trace};
 pub use fact::{Fact, FactError, Request};
-pub use lifelong::{Lifelong, WeightSequence};
+pub use lifelong::{Lifelong, Memory, WeightSequence};
 pub use scope::scoped;

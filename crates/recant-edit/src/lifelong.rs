@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use recant_core::{Blobs, WeightPatch};
+use recant_core::{AdapterState, Blobs, WeightPatch};
 use recant_model::Model;
 
 use crate::editor::{Carry, EditError, Editor};
@@ -37,6 +37,26 @@ pub trait Lifelong: Send {
 
     /// Bytes that the learned state takes, without the base model.
     fn state_bytes(&self) -> usize;
+}
+
+/// A lifelong model whose learning is an [`AdapterState`]: it can be stored, and any single edit taken out.
+pub trait Memory: Lifelong {
+    /// What was learned, as a value. Opening it again gives the same model, bit for bit on a CPU, and learning
+    /// goes on from it as if nothing had happened.
+    ///
+    /// # Errors
+    /// [`EditError`] when what was learned is not a state, such as numbers that are not finite.
+    fn state(&self) -> Result<AdapterState, EditError>;
+
+    /// What was learned, in order.
+    fn facts(&self) -> &[Fact];
+
+    /// Takes out the edit at `index` of [`Memory::facts`]. What remains is what would have been learned without
+    /// it; each method says which parts it computes again for that.
+    ///
+    /// # Errors
+    /// [`EditError::NoEdit`] when there is none; the state is then the one before the call.
+    fn forget(&mut self, index: usize) -> Result<(), EditError>;
 }
 
 /// One step of a [`WeightSequence`].

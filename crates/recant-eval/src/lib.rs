@@ -4,6 +4,8 @@
 //! method and no tensor. Definitions of the scores stand at [`Metrics`].
 
 mod dataset;
+mod free;
+mod locality;
 pub mod memory;
 pub mod report;
 mod runner;
@@ -11,6 +13,8 @@ mod scenario;
 mod score;
 
 pub use dataset::{Case, DatasetError, Retained, read_cases, read_retained};
+pub use free::{FreeScores, free_scores};
+pub use locality::attach_locality;
 pub use report::{Metrics, Report, Run};
 pub use runner::{Event, RunOptions, Unedited, evaluate, unedited};
 pub use scenario::{Scenario, evaluate_lifelong, share_answered};

@@ -6,6 +6,7 @@ use recant_edit::{Fact, Lifelong};
 use recant_model::Model;
 
 use crate::dataset::{Case, Retained};
+use crate::free::free_scores;
 use crate::memory;
 use crate::report::{CaseResult, CurvePoint, Failure, Run};
 use crate::runner::{Event, RunOptions, Unedited, metrics, result};
@@ -88,6 +89,7 @@ pub fn evaluate_lifelong(
     if step < cases.len() {
         curve.push(point(learner.model(), cases, step, retained, base)?);
     }
+    let free = free_scores(learner.model(), cases)?;
     let kept = share_answered(learner.model(), retained)?;
     let (settings, state_bytes) = (learner.settings(), learner.state_bytes() as u64);
     let peak_rss_bytes = memory::peak_rss_bytes();
@@ -109,6 +111,7 @@ pub fn evaluate_lifelong(
         seconds_per_edit: Some(each),
         peak_rss_bytes,
         rollback_exact: Some(exact),
+        free: Some(free),
         failures,
         step: Some(step),
         retained: kept,

@@ -73,7 +73,8 @@ pub enum ScoreError {
 /// Answers that are kept for a person to read.
 const SHOWN: usize = 3;
 
-/// Scores many probes in one forward pass. Rows that are equal in tokens are computed once.
+/// Scores many probes in one forward pass. Rows that are equal in tokens and in where the prompt ends are
+/// computed once.
 ///
 /// # Errors
 /// [`ScoreError`].
@@ -82,7 +83,8 @@ pub(crate) fn score_probes(
     probes: &[Probe],
 ) -> Result<BTreeMap<Probe, ProbeScore>, ScoreError> {
     let mut rows: Vec<Vec<u32>> = Vec::new();
-    let mut row_of: BTreeMap<Vec<u32>, usize> = BTreeMap::new();
+    let mut prompts: Vec<usize> = Vec::new();
+    let mut row_of: BTreeMap<(Vec<u32>, usize), usize> = BTreeMap::new();
     let mut places = Vec::new();
     let mut plan = Vec::new();
     for probe in probes {
@@ -93,9 +95,11 @@ pub(crate) fn score_probes(
         let (Some(last), false) = (ids.len().checked_sub(1), target.is_empty()) else {
             return Err(ScoreError::NoTarget { target: probe.target.clone() });
         };
+        let prompt = ids.len();
         ids.extend(&target[..target.len() - 1]);
-        let row = *row_of.entry(ids.clone()).or_insert_with(|| {
+        let row = *row_of.entry((ids.clone(), prompt)).or_insert_with(|| {
             rows.push(ids);
+            prompts.push(prompt);
             rows.len() - 1
         });
         let first_place = places.len();
@@ -106,7 +110,7 @@ pub(crate) fn score_probes(
         prompt: probes.first().map(|probe| probe.prompt.clone()).unwrap_or_default(),
         source: error.into(),
     };
-    let batch = TokenBatch::new(&rows, model.spec()).map_err(input)?;
+    let batch = TokenBatch::new(&rows, model.spec()).map_err(input)?.with_prompts(&prompts);
     let log_probs = model.log_probs(&batch, &places);
     let mut scores = BTreeMap::new();
     for (probe, first, target) in plan {

@@ -60,6 +60,7 @@ fn run(method: &str) -> Run {
         seconds_per_edit: None,
         peak_rss_bytes: None,
         rollback_exact: None,
+        free: None,
         failures: vec![],
         step: None,
         retained: None,

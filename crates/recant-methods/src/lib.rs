@@ -3,7 +3,9 @@
 //! * [`rome`]: ROME and R-ROME, a rank-one rewrite of one MLP's down-projection.
 //! * [`memit`], [`emmet`], [`alphaedit`]: many facts at once, by one family of closed forms ([`batch`]).
 //! * [`ledger`]: many facts as a set, which can be changed at any time.
-//! * [`ft`]: FT-L and FT-M, the fine-tuning baselines.
+//! * [`ft`]: FT-L and FT-M, the fine-tuning baselines; [`locft`]: the same breadth first.
+//! * [`wise`], [`grace`], [`mod@retrieval`]: memories beside the weights that are stored and forget one edit at a
+//!   time ([`mod@lifelong`]).
 //!
 //! What they share: where a fact is looked up ([`lookup`]), the search for the value that a layer should
 //! answer ([`search`]), and the second moments of keys ([`moments`]). [`method`] makes an editor from its
@@ -13,14 +15,22 @@ pub mod alphaedit;
 pub mod batch;
 pub mod emmet;
 pub mod ft;
+pub mod grace;
 pub mod ledger;
+pub mod lifelong;
+pub mod locft;
 pub mod lookup;
 pub mod memit;
 pub mod moments;
 mod registry;
+pub mod retrieval;
 pub mod rome;
 pub mod search;
 mod settings;
+pub mod upper;
+pub mod wise;
 
-pub use registry::{METHODS, MethodInfo, MethodInputs, lifelong, make_ledger, method};
+pub use registry::{
+    MEMORIES, METHODS, MethodInfo, MethodInputs, lifelong, make_ledger, memory, method, open_memory,
+};
 pub use settings::{Setting, parse_layers};

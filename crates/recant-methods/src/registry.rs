@@ -1,15 +1,20 @@
 //! From a method's name to an editor.
 
-use recant_edit::{Contexts, EditError, Editor, Lifelong, WeightSequence};
+use recant_core::AdapterState;
+use recant_edit::{Contexts, EditError, Editor, Lifelong, Memory, WeightSequence};
 use recant_model::Model;
 
 use crate::alphaedit::{self, AlphaEdit};
 use crate::emmet::{self, Emmet};
 use crate::ft::{self, FineTune, FtSettings, Objective};
+use crate::grace::{self, Grace, GraceSettings};
 use crate::ledger::{self, LedgerEditor, LedgerSequence};
+use crate::locft::{self, LocFt, LocFtSettings};
 use crate::memit::{self, Memit};
+use crate::retrieval::{self, Retrieval, RetrievalSettings};
 use crate::rome::{self, Covariance, KeyRule, Rome, RomeSettings};
 use crate::settings::Setting;
+use crate::wise::{self, Wise, WiseSettings};
 
 /// What a person should know to choose a method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,8 +31,8 @@ pub struct MethodInfo {
     pub settings: &'static [&'static str],
 }
 
-/// Every method.
-pub const METHODS: [MethodInfo; 8] = [
+/// Every method that plans a change of weights.
+pub const METHODS: [MethodInfo; 9] = [
     MethodInfo {
         name: "r-rome",
         summary: "rank-one rewrite of one MLP, the same mean key throughout (arXiv 2403.07175)",
@@ -84,6 +89,38 @@ pub const METHODS: [MethodInfo; 8] = [
         many: false,
         settings: &ft::KNOWN,
     },
+    MethodInfo {
+        name: "locft-bf",
+        summary: "breadth-first fine-tuning of one MLP on many facts (arXiv 2509.22072)",
+        needs_moments: false,
+        many: true,
+        settings: &locft::KNOWN,
+    },
+];
+
+/// Every method that keeps a memory beside the weights; see [`memory`].
+pub const MEMORIES: [MethodInfo; 3] = [
+    MethodInfo {
+        name: "wise",
+        summary: "a side memory of one MLP behind a router (arXiv 2405.14768)",
+        needs_moments: false,
+        many: true,
+        settings: &wise::KNOWN,
+    },
+    MethodInfo {
+        name: "grace",
+        summary: "a codebook of activations (arXiv 2211.11031)",
+        needs_moments: false,
+        many: true,
+        settings: &grace::KNOWN,
+    },
+    MethodInfo {
+        name: "memory",
+        summary: "keys and residuals behind a similarity gate (NeuralDB, arXiv 2507.18028)",
+        needs_moments: false,
+        many: true,
+        settings: &retrieval::KNOWN,
+    },
 ];
 
 /// What editors are made from.
@@ -128,6 +165,18 @@ pub fn method(name: &str, inputs: &MethodInputs) -> Result<Box<dyn Editor>, Edit
         "ledger" => Ok(Box::new(make_ledger(inputs)?)),
         "ft-l" => fine_tune(Objective::PromptLast, inputs),
         "ft-m" => fine_tune(Objective::TargetNew, inputs),
+        "locft-bf" => {
+            let mut settings = LocFtSettings::new(inputs.layer);
+            inputs.settings.iter().try_for_each(|setting| settings.set(setting))?;
+            Ok(Box::new(LocFt::new(settings)))
+        }
+        _ if MEMORIES.iter().any(|info| info.name == name) => Err(EditError::Setting {
+            key: "method".to_owned(),
+            value: name.to_owned(),
+            reason: "this method keeps a memory beside the weights; use `recant learn`, or \
+                     --scenario sequential or batch"
+                .to_owned(),
+        }),
         _ => Err(EditError::Setting {
             key: "method".to_owned(),
             value: name.to_owned(),
@@ -141,10 +190,67 @@ pub fn method(name: &str, inputs: &MethodInputs) -> Result<Box<dyn Editor>, Edit
 /// # Errors
 /// As [`method`].
 pub fn lifelong(name: &str, inputs: &MethodInputs, base: Model) -> Result<Box<dyn Lifelong>, EditError> {
+    if MEMORIES.iter().any(|info| info.name == name) {
+        return memory(name, inputs, base).map(|memory| memory as Box<dyn Lifelong>);
+    }
     match name {
         "ledger" => Ok(Box::new(LedgerSequence::new(base, make_ledger(inputs)?))),
         _ => Ok(Box::new(WeightSequence::new(base, method(name, inputs)?))),
     }
+}
+
+/// Makes an empty memory of one of [`MEMORIES`] in front of `base`.
+///
+/// # Errors
+/// As [`method`].
+pub fn memory(name: &str, inputs: &MethodInputs, base: Model) -> Result<Box<dyn Memory>, EditError> {
+    let each = &inputs.settings;
+    match name {
+        "grace" => {
+            let mut settings = GraceSettings::new(inputs.layer);
+            each.iter().try_for_each(|setting| settings.set(setting))?;
+            Ok(Box::new(Grace::begin(base, settings)?))
+        }
+        "memory" => {
+            let mut settings = RetrievalSettings::new(inputs.layer);
+            each.iter().try_for_each(|setting| settings.set(setting))?;
+            let contexts = several(inputs, &base)?;
+            Ok(Box::new(Retrieval::begin(base, settings, contexts)?))
+        }
+        "wise" => {
+            let mut settings = WiseSettings::new(inputs.layer);
+            each.iter().try_for_each(|setting| settings.set(setting))?;
+            let contexts = several(inputs, &base)?;
+            Ok(Box::new(Wise::begin(base, settings, contexts)?))
+        }
+        _ => method(name, inputs).and_then(|_| {
+            let reason = format!("it keeps no memory; {} do", MEMORIES.map(|info| info.name).join(", "));
+            Err(EditError::Setting { key: "method".to_owned(), value: name.to_owned(), reason })
+        }),
+    }
+}
+
+/// Opens the memory of a state, whichever method made it.
+///
+/// # Errors
+/// [`EditError::State`] when the state is another model's, or of a method that this version does not know.
+pub fn open_memory(state: &AdapterState, base: Model) -> Result<Box<dyn Memory>, EditError> {
+    match state.kind() {
+        "grace" => Ok(Box::new(Grace::open(base, state)?)),
+        "memory" => Ok(Box::new(Retrieval::open(base, state)?)),
+        "wise" => Ok(Box::new(Wise::open(base, state)?)),
+        other => Err(EditError::State { reason: format!("no method `{other}` is known") }),
+    }
+}
+
+/// The contexts given, or five short ones where only the bare prompt was: an edit should hold in running text.
+fn several(inputs: &MethodInputs, base: &Model) -> Result<Contexts, EditError> {
+    if inputs.contexts != Contexts::bare() {
+        return Ok(inputs.contexts.clone());
+    }
+    let seed = inputs.settings.iter().find(|setting| setting.key == "seed");
+    let seed = seed.map_or(Ok(0), Setting::whole)?;
+    Ok(Contexts::sample(base, &[(5, 2), (10, 3)], seed)?)
 }
 
 impl MethodInputs {

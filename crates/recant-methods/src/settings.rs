@@ -48,6 +48,21 @@ impl Setting {
         number.ok_or_else(|| self.refuse("a whole number above 0 is expected"))
     }
 
+    /// A share: above 0, at most 1.
+    pub(crate) fn share(&self) -> Result<f64, EditError> {
+        let number = self.float(f64::MIN_POSITIVE)?;
+        if number <= 1.0 {
+            Ok(number)
+        } else {
+            Err(self.refuse("a number above 0 and at most 1 is expected"))
+        }
+    }
+
+    /// A whole number, 0 included.
+    pub(crate) fn whole(&self) -> Result<u64, EditError> {
+        self.value.parse().map_err(|_| self.refuse("a whole number is expected"))
+    }
+
     pub(crate) fn flag(&self) -> Result<bool, EditError> {
         self.value.parse().map_err(|_| self.refuse("true or false is expected"))
     }

@@ -12,6 +12,7 @@ use crate::attention::{KvCache, Past};
 pub struct TokenBatch {
     ids: Vec<i32>,
     lengths: Vec<usize>,
+    prompts: Vec<usize>,
     width: usize,
 }
 
@@ -61,7 +62,26 @@ impl TokenBatch {
             row.iter().map(|&id| id.cast_signed()).chain(std::iter::repeat_n(0, padding)).collect::<Vec<_>>()
         };
         let ids = rows.iter().flat_map(padded).collect();
-        Ok(Self { ids, lengths: rows.iter().map(Vec::len).collect(), width })
+        let lengths: Vec<usize> = rows.iter().map(Vec::len).collect();
+        Ok(Self { ids, prompts: lengths.clone(), lengths, width })
+    }
+
+    /// The same rows, with the tokens of each that are the prompt; what follows is a continuation to be judged.
+    /// Without this the whole row is the prompt. Weights do not care; an [`Adapter`](crate::Adapter) decides by
+    /// the prompt alone, so that a teacher-forced answer is scored on the side on which it would be generated.
+    ///
+    /// Numbers outside `1..=length` are moved to the nearer end; rows that get none keep the whole row.
+    #[must_use]
+    pub fn with_prompts(mut self, prompts: &[usize]) -> Self {
+        let known = prompts.iter().zip(&self.lengths).map(|(&prompt, &length)| prompt.clamp(1, length));
+        self.prompts.splice(..prompts.len().min(self.lengths.len()), known);
+        self
+    }
+
+    /// Tokens of each row that are the prompt.
+    #[must_use]
+    pub fn prompts(&self) -> &[usize] {
+        &self.prompts
     }
 
     /// The same rows padded to at least `width` tokens, as far as the model's context goes.

@@ -7,7 +7,6 @@ use recant_backend::{host, upload_ints};
 
 use crate::attention::{KvCache, Past};
 use crate::forward::{ForwardInput, Positions, Source, TokenBatch};
-use crate::hook::NoHook;
 use crate::model::{AskError, Model};
 
 /// How the next token is chosen.
@@ -83,12 +82,13 @@ impl Model {
         stop: bool,
     ) -> Result<Generation, AskError> {
         let prompt_tokens = ids.len();
+        let mut session = self.session(&[prompt_tokens]);
         let mut cache = KvCache::default();
         let mut chooser = Chooser::new(strategy);
         let batch = TokenBatch::new(std::slice::from_ref(&ids), self.spec())?;
         let mut input = ForwardInput::tokens(&batch, self.device()).keeping(&mut cache);
         for _ in 0..max_new {
-            let Some(hidden) = self.net().forward(input, &mut NoHook) else { break };
+            let Some(hidden) = self.net().forward(input, &mut session) else { break };
             let [_, tokens, width] = hidden.dims();
             let last = hidden.narrow(1, tokens - 1, 1).reshape([1, width]);
             let log_probs = host(&activation::log_softmax(self.net().unembed(last), 1));

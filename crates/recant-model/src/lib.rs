@@ -17,6 +17,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod adapter;
 mod arch;
 mod attention;
 mod checkpoint;
@@ -28,6 +29,7 @@ mod params;
 mod save;
 mod tokenizer;
 
+pub use adapter::{Adapter, Session, replace_rows};
 pub use arch::{Architecture, ConfigError, Layout, ModelSpec, Slot};
 pub use attention::{KvCache, Past};
 pub use checkpoint::OpenError;

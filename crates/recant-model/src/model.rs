@@ -11,10 +11,11 @@ use recant_core::{
     Weights,
 };
 
+use crate::adapter::{Adapter, Session};
 use crate::arch::{Architecture, Layout, ModelSpec, Slot};
 use crate::checkpoint::{self, OpenError};
 use crate::forward::{ForwardInput, InputError, TokenBatch, gather_rows};
-use crate::hook::{Hook, NoHook};
+use crate::hook::Hook;
 use crate::params::Params;
 use crate::tokenizer::{Tokenizer, TokenizerError};
 
@@ -48,6 +49,7 @@ pub struct Model {
     params: Params,
     net: Arc<dyn LanguageModel>,
     tokenizer: Tokenizer,
+    adapters: Vec<Arc<dyn Adapter>>,
     pub(crate) metadata: Option<HashMap<String, String>>,
     /// Tied second names that the source file stores all the same.
     pub(crate) stored_aliases: Vec<ParamPath>,
@@ -106,6 +108,7 @@ impl Model {
             params,
             net: net.into(),
             tokenizer,
+            adapters: Vec::new(),
             metadata: checkpoint.metadata,
             stored_aliases,
             source: dir.to_owned(),
@@ -130,7 +133,7 @@ impl Model {
         &self.weights
     }
 
-    /// The forward pass.
+    /// The forward pass of the weights alone. Ask through [`Model::session`] to hear the adapters too.
     #[must_use]
     pub fn net(&self) -> &dyn LanguageModel {
         &*self.net
@@ -148,7 +151,29 @@ impl Model {
         &self.source
     }
 
-    /// Content id of the weights.
+    /// This model with one more adapter behind those it has; `self` is not changed and everything is shared.
+    #[must_use]
+    pub fn with_adapter(&self, adapter: Arc<dyn Adapter>) -> Self {
+        let mut next = self.clone();
+        next.adapters.push(adapter);
+        next
+    }
+
+    /// What the model carries beside its weights, in the order in which it works.
+    #[must_use]
+    pub fn adapters(&self) -> &[Arc<dyn Adapter>] {
+        &self.adapters
+    }
+
+    /// The adapters at work on some sequences whose prompts have these lengths in tokens: the hook to pass to
+    /// every forward pass over them. Without adapters it wants nothing.
+    #[must_use]
+    pub fn session(&self, prompts: &[usize]) -> Session<'_> {
+        Session::new(self.adapters.iter().map(|adapter| adapter.begin(prompts)))
+    }
+
+    /// Content id of the weights. Adapters are not weights: what they learned has an id of its own
+    /// ([`recant_core::AdapterState::id`]).
     #[must_use]
     pub fn digest(&self) -> ModelDigest {
         self.weights.digest()
@@ -241,7 +266,8 @@ impl Model {
     /// for each `(row, token)`, `[vocab]`.
     #[must_use]
     pub fn log_probs(&self, batch: &TokenBatch, places: &[(usize, usize)]) -> Vec<Vec<f32>> {
-        let hidden = self.net.forward(ForwardInput::tokens(batch, self.device()), &mut NoHook);
+        let mut session = self.session(batch.prompts());
+        let hidden = self.net.forward(ForwardInput::tokens(batch, self.device()), &mut session);
         let Some(hidden) = hidden else { return Vec::new() };
         let logits = self.net.unembed(gather_rows(hidden, places, self.device()));
         let numbers = host(&activation::log_softmax(logits, 1));

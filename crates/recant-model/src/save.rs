@@ -32,6 +32,15 @@ pub enum SaveError {
         /// The directory.
         dir: PathBuf,
     },
+    /// The model carries adapters, which a Hugging Face directory has no place for.
+    #[error(
+        "the model carries {count} adapters beside its weights, and a model directory has no place for them; \
+         save their state instead"
+    )]
+    Adapters {
+        /// How many.
+        count: usize,
+    },
     /// A file or directory cannot be written.
     #[error("cannot write {path}: {source}")]
     Write {
@@ -111,6 +120,9 @@ impl Model {
     /// # Errors
     /// [`SaveError`]; nothing under `dir` has changed then.
     pub fn save(&self, dir: &Path, options: SaveOptions) -> Result<(), SaveError> {
+        if !self.adapters().is_empty() {
+            return Err(SaveError::Adapters { count: self.adapters().len() });
+        }
         let same =
             |a: &Path, b: &Path| matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b);
         if same(dir, &self.source) {

@@ -103,6 +103,9 @@ pub struct Run {
     /// Whether the digest of all weights, on the host and on the device, was the former one after every
     /// case; `None` for the unedited model.
     pub rollback_exact: Option<bool>,
+    /// What the model writes by itself at the end of a batch or sequence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub free: Option<crate::free::FreeScores>,
     /// Cases that could not be edited.
     pub failures: Vec<Failure>,
     /// Facts a step; `None` for `single` and the unedited model.

@@ -39,7 +39,8 @@ impl Report {
             let side = if at == 0 { CellAlignment::Left } else { CellAlignment::Right };
             column.set_padding((0, 1)).set_cell_alignment(side);
         }
-        let curves: String = self.runs.iter().filter_map(curve).collect();
+        let mut curves: String = self.runs.iter().filter_map(curve).collect();
+        curves.extend(self.runs.iter().filter_map(free));
         let noted = self.runs.iter().flat_map(|run| run.notes.iter().map(move |note| (&run.method, note)));
         let notes: String = noted.map(|(method, note)| format!("{method}: {note}\n")).collect();
         let gap = if notes.is_empty() { "" } else { "\n" };
@@ -69,6 +70,20 @@ pub(super) fn curve_rows(run: &Run) -> Vec<Vec<String>> {
         row
     });
     immediate.chain(points).collect()
+}
+
+/// What a model writes by itself, as one line.
+fn free(run: &Run) -> Option<String> {
+    let scores = run.free?;
+    let number = |score: Option<f64>| score.map_or_else(|| NONE.to_owned(), share);
+    Some(format!(
+        "\n{}, free generation: rewrite {}, rephrase {}; to its own end: rewrite {}, rephrase {}\n",
+        run.label(),
+        number(scores.rewrite),
+        number(scores.rephrase),
+        number(scores.rewrite_natural),
+        number(scores.rephrase_natural)
+    ))
 }
 
 /// A sequence's retention curve as plain text.

@@ -99,7 +99,7 @@ impl Ledger {
             let (subject, prompt, target) = (reader.text()?, reader.text()?, reader.text()?);
             let read = Fact::new(&subject, &prompt, &target)
                 .map_err(|source| LedgerDecodeError::Fact { index, source })?;
-            let fact = Fact { subject, prompt, target };
+            let fact = Fact { subject, prompt, target, locality: Vec::new() };
             if read != fact {
                 return Err(LedgerDecodeError::Form { what: "a fact is not in its normal form" });
             }

@@ -13,6 +13,9 @@ use super::error::CliError;
 pub(crate) struct AskArgs {
     #[command(flatten)]
     model: ModelArgs,
+    /// Answer with what a memory has learned (`recant learn`).
+    #[arg(long, value_name = "FILE")]
+    state: Option<std::path::PathBuf>,
     /// The prompt.
     #[arg(long)]
     prompt: String,
@@ -46,6 +49,7 @@ struct AskJson<'a> {
 
 pub(crate) fn run(args: &AskArgs) -> Result<(), CliError> {
     let model = Model::open(&args.model.model, &Device::open(args.model.device)?)?;
+    let model = super::learn::with_state(model, args.state.as_deref())?;
     let answers = model.answers(&args.prompt, args.top as usize)?;
     if args.json {
         return super::print_json(&AskJson {

@@ -53,6 +53,9 @@ pub enum CliError {
     /// A statistics file cannot be read or written.
     #[error(transparent)]
     MomentsFile(#[from] moments::MomentsFileError),
+    /// A memory's file cannot be read or written.
+    #[error(transparent)]
+    State(#[from] recant_methods::lifelong::StateFileError),
     /// A value cannot be printed as JSON.
     #[error(transparent)]
     Json(#[from] serde_json::Error),
@@ -112,6 +115,14 @@ impl CliError {
             Self::Edit(EditError::Statistics { .. }) => {
                 Some("or measure them on the spot with --corpus FILE (plain text or JSONL)".to_owned())
             }
+            Self::Edit(EditError::State { .. }) => {
+                Some("`recant learned --state FILE` says what the file holds".to_owned())
+            }
+            Self::Edit(EditError::Locality { .. }) => Some(
+                "--locality \"PROMPT\" gives one; with --data, --limit leaves cases to take them from; \
+                 --set neutral=true takes the embedded texts"
+                    .to_owned(),
+            ),
             Self::Moments(moments::MomentsError::Factor { .. }) => {
                 Some("raise --tokens in `recant stats`, or give it a longer corpus".to_owned())
             }

@@ -6,9 +6,10 @@ use clap::{Args, ValueEnum};
 use recant_backend::Device;
 use recant_eval::report::{DataInfo, ModelInfo, SCHEMA, StatisticsInfo};
 use recant_eval::{
-    Case, Event, Report, Run, RunOptions, Scenario, evaluate_lifelong, read_cases, read_retained, unedited,
+    Case, Event, Report, Run, RunOptions, Scenario, attach_locality, evaluate_lifelong, read_cases,
+    read_retained, unedited,
 };
-use recant_methods::{lifelong, method};
+use recant_methods::{MEMORIES, lifelong, method};
 use recant_model::Model;
 
 use super::args::{MethodArgs, ModelArgs};
@@ -96,7 +97,8 @@ impl EvalArgs {
 pub fn evaluate(args: &EvalArgs) -> Result<(), CliError> {
     let mut cases = read_cases(&args.data)?;
     let available = cases.len();
-    cases.truncate(args.limit.unwrap_or(available));
+    let spare = cases.split_off(args.limit.unwrap_or(available).min(available));
+    attach_locality(&mut cases, &spare);
     if cases.is_empty() {
         return Err(CliError::Option { option: "--limit", reason: "no cases are left".to_owned() });
     }
@@ -108,7 +110,11 @@ pub fn evaluate(args: &EvalArgs) -> Result<(), CliError> {
     let editors = args
         .method
         .iter()
-        .map(|name| method(name, &resources.inputs(name)))
+        .map(|name| {
+            let memory =
+                MEMORIES.iter().any(|info| info.name == name) && args.scenario != ScenarioArg::Single;
+            if memory { Ok(None) } else { method(name, &resources.inputs(name)).map(Some) }
+        })
         .collect::<Result<Vec<_>, _>>()?;
 
     let steps = cases.len() * (editors.len() * scenarios.len() + 1);
@@ -124,7 +130,7 @@ pub fn evaluate(args: &EvalArgs) -> Result<(), CliError> {
     let mut runs = vec![first];
     for (editor, name) in editors.iter().zip(&args.method) {
         for &scenario in &scenarios {
-            runs.push(if scenario == Scenario::Single {
+            runs.push(if let (Scenario::Single, Some(editor)) = (scenario, editor) {
                 recant_eval::evaluate(&mut model, &**editor, &cases, &base, options, &mut on_event)?
             } else {
                 let mut learner = lifelong(name, &resources.inputs(name), model.clone())?;

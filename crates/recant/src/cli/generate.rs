@@ -13,6 +13,9 @@ use super::error::CliError;
 pub(crate) struct GenerateArgs {
     #[command(flatten)]
     model: ModelArgs,
+    /// Answer with what a memory has learned (`recant learn`).
+    #[arg(long, value_name = "FILE")]
+    state: Option<std::path::PathBuf>,
     /// The prompt.
     #[arg(long)]
     prompt: String,
@@ -39,6 +42,7 @@ pub(crate) fn run(args: &GenerateArgs) -> Result<(), CliError> {
         None => Strategy::Greedy,
     };
     let model = Model::open(&args.model.model, &Device::open(args.model.device)?)?;
+    let model = super::learn::with_state(model, args.state.as_deref())?;
     let written = model.generate(&args.prompt, args.max_new, strategy)?;
     if args.json {
         return super::print_json(&json!({

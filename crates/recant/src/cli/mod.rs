@@ -13,6 +13,7 @@ mod eval;
 mod export;
 mod facts;
 mod generate;
+mod learn;
 mod many;
 mod progress;
 mod resources;
@@ -54,6 +55,12 @@ enum Command {
     Stats(stats::StatsArgs),
     /// Edit, score and take back many facts; write a report.
     Eval(EvalArgs),
+    /// Teach a memory beside the weights (WISE, GRACE, retrieval), kept in a file.
+    Learn(learn::LearnArgs),
+    /// Take one edit out of such a memory, or go back to an earlier step.
+    Forget(learn::ForgetArgs),
+    /// List what such a memory holds.
+    Learned(learn::LearnedArgs),
 }
 
 /// Parses the arguments, runs the command and turns its error into a message and an exit code.
@@ -87,6 +94,9 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Generate(args) => generate::run(&args),
         Command::Stats(args) => stats::run(&args),
         Command::Eval(args) => evaluate(&args),
+        Command::Learn(args) => learn::learn(&args),
+        Command::Forget(args) => learn::forget(&args),
+        Command::Learned(args) => learn::learned(&args),
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use recant_edit::{Contexts, EditError};
 use recant_methods::moments::Moments;
 use recant_methods::rome::Covariance;
-use recant_methods::{METHODS, MethodInfo, MethodInputs, Setting, parse_layers};
+use recant_methods::{MEMORIES, METHODS, MethodInfo, MethodInputs, Setting, parse_layers};
 use recant_model::{Model, ModelSpec};
 
 use super::args::MethodArgs;
@@ -94,7 +94,7 @@ impl Resources {
 
     /// The inputs of one method: hyper-parameters that only others know are left out.
     pub(crate) fn inputs(&self, method: &str) -> MethodInputs {
-        let info = METHODS.iter().find(|info| info.name == method);
+        let info = METHODS.iter().chain(&MEMORIES).find(|info| info.name == method);
         let known = info.map_or(&[][..], |info| info.settings);
         let many = info.is_some_and(|info| info.many);
         let own = |set: &&Setting| known.contains(&set.key.as_str());
@@ -110,7 +110,8 @@ impl Resources {
 
 /// A hyper-parameter that none of the methods knows is a typing error, not a wish.
 fn check_settings(settings: &[Setting], methods: &[String]) -> Result<(), CliError> {
-    let infos: Vec<_> = METHODS.iter().filter(|info| methods.iter().any(|name| name == info.name)).collect();
+    let infos: Vec<_> =
+        METHODS.iter().chain(&MEMORIES).filter(|info| methods.iter().any(|name| name == info.name)).collect();
     for set in settings {
         if !infos.is_empty() && !infos.iter().any(|info| info.settings.contains(&set.key.as_str())) {
             let known: Vec<&str> = infos.iter().flat_map(|info| info.settings).copied().collect();

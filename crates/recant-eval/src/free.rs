@@ -1,0 +1,104 @@
+//! Free generation: what the model writes by itself, beside what it would say if its answer were dictated.
+//!
+//! Teacher forcing feeds the right answer token by token and so never punishes a wrong first one. Here the model
+//! reads only the prompt and continues greedily.
+
+use recant_model::{AskError, Model, Strategy};
+use serde::{Deserialize, Serialize};
+
+use crate::dataset::Case;
+use crate::score::{ScoreError, mean};
+
+/// Longest answer that is waited for when it must end by itself.
+const NATURAL_TOKENS: usize = 16;
+
+/// Shares of prompts that are answered with exactly the target, in 0..=1; `None` of no prompts.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct FreeScores {
+    /// Rewrite prompts, read up to the target's length.
+    pub rewrite: Option<f64>,
+    /// Paraphrases, read up to the target's length.
+    pub rephrase: Option<f64>,
+    /// Rewrite prompts, read up to the answer's own end: an end-of-text token, a full stop or a line break.
+    pub rewrite_natural: Option<f64>,
+    /// Paraphrases, read up to the answer's own end.
+    pub rephrase_natural: Option<f64>,
+}
+
+/// Scores what a model writes behind every prompt of some cases.
+///
+/// # Errors
+/// [`ScoreError`] names the prompt that cannot be asked.
+pub fn free_scores(model: &Model, cases: &[Case]) -> Result<FreeScores, ScoreError> {
+    let (mut rewrite, mut rephrase) = (Vec::new(), Vec::new());
+    for case in cases {
+        rewrite.push(judge(model, &case.fact.text(), &case.fact.target)?);
+        let paraphrases = case.paraphrases.iter().map(|prompt| judge(model, prompt, &case.fact.target));
+        let judged = paraphrases.collect::<Result<Vec<_>, _>>()?;
+        let share = |of: fn(&[f64; 2]) -> f64| mean(judged.iter().map(of));
+        if let (Some(length), Some(natural)) = (share(|both| both[0]), share(|both| both[1])) {
+            rephrase.push([length, natural]);
+        }
+    }
+    let over = |scores: &[[f64; 2]], at: usize| mean(scores.iter().map(|both| both[at]));
+    Ok(FreeScores {
+        rewrite: over(&rewrite, 0),
+        rephrase: over(&rephrase, 0),
+        rewrite_natural: over(&rewrite, 1),
+        rephrase_natural: over(&rephrase, 1),
+    })
+}
+
+/// Whether the model's own continuation is the target: up to the target's length, and up to its own end.
+fn judge(model: &Model, prompt: &str, target: &str) -> Result<[f64; 2], ScoreError> {
+    let ask = |source: AskError| ScoreError::Ask { prompt: prompt.to_owned(), source };
+    let tokenizer = model.tokenizer();
+    let wanted = tokenizer.encode_continuation(&format!(" {target}")).map_err(|error| ask(error.into()))?;
+    let ids = tokenizer.encode(prompt).map_err(|error| ask(error.into()))?;
+    let new = NATURAL_TOKENS.max(wanted.len());
+    let written = model.generate_ids(ids, new, Strategy::Greedy, true).map_err(ask)?;
+    let tokens = &written.ids[written.prompt_tokens..];
+    let natural = written.text.split(['.', '\n']).next().unwrap_or_default().trim() == target;
+    Ok([tokens.starts_with(&wanted), natural].map(f64::from))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use recant_backend::{Device, DeviceSpec};
+    use recant_edit::Fact;
+
+    /// A target that is what the model writes anyway is found, another one is not.
+    #[test]
+    fn the_model_s_own_words_are_its_answer() {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../recant-model/tests/fixtures/gpt2-tiny");
+        let model = Model::open(&dir, &Device::open(DeviceSpec::Flex).unwrap()).unwrap();
+        let prompt = "The sea is";
+        let own = model.answers(prompt, 300).unwrap();
+        // A token whose text, with a space before it, is that token again: the others cannot be targets.
+        let target = |rank: usize| {
+            let text = own[rank].token.trim().to_owned();
+            let ids = model.tokenizer().encode_continuation(&format!(" {text}")).unwrap();
+            (ids == [own[rank].id]).then_some(text)
+        };
+        let rank = (0..own.len()).find(|&rank| target(rank).is_some_and(|text| !text.is_empty())).unwrap();
+        let case = Case {
+            id: 0,
+            fact: Fact::new("The sea", "{} is", target(rank).unwrap()).unwrap(),
+            target_true: "x".into(),
+            paraphrases: vec![],
+            neighbours: vec![],
+        };
+        let scores = free_scores(&model, std::slice::from_ref(&case)).unwrap();
+        assert_eq!(scores.rewrite, Some(f64::from(rank == 0)));
+        assert_eq!(scores.rephrase, None);
+        let written = model.generate(prompt, 2, Strategy::Greedy).unwrap();
+        let ids = model.tokenizer().encode_continuation(&format!(" {}", written.text.trim())).unwrap();
+        let same = ids[..] == written.ids[written.prompt_tokens..];
+        let fact = Fact::new("The sea", "{} is", written.text.trim()).unwrap();
+        let scores = free_scores(&model, &[Case { fact, ..case }]).unwrap();
+        assert_eq!(scores.rewrite, Some(f64::from(same)));
+    }
+}

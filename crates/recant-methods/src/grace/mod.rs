@@ -1,0 +1,229 @@
+//! GRACE: a codebook of activations (Hartvigsen et al., "Aging with GRACE", NeurIPS 2023, arXiv 2211.11031).
+//!
+//! Each edit becomes a key (the input of one block's down-projection at the last prompt token) with a ball
+//! around it, and a value that stands in the place of that block's MLP output there. A prompt whose key lies in
+//! no ball meets the model as it was. `PAPER.md` beside this file says what differs from the reference code.
+
+mod codebook;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use burn::optim::{AdamConfig, Optimizer};
+use burn::tensor::{Int, Tensor};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use recant_backend::{Device, host, upload_f32, upload_ints};
+use recant_core::{AdapterState, bytes_digest};
+use recant_edit::{EditError, Fact, Request};
+use recant_model::{Adapter, Hook, Model, gather_rows};
+
+pub use codebook::{Codebook, Entry, distance};
+
+use crate::lifelong::places::{Answer, PlaceHook, Progress, Table, Where};
+use crate::lifelong::{Pair, PairRule, Pairs, named, settings_of};
+use crate::settings::Setting;
+use crate::upper::{Upper, block};
+
+/// What a value is before it is searched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ValInit {
+    /// Drawn evenly from 0..1, as in the reference code; by the fact and the seed, not by the order of edits.
+    Cold,
+    /// The output that the block has there.
+    Warm,
+}
+
+/// Settings of GRACE, named as in the reference code.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct GraceSettings {
+    /// The block.
+    pub layer: usize,
+    /// Initial radius ε of a ball.
+    pub eps: f64,
+    /// Adam's learning rate for a value.
+    pub edit_lr: f64,
+    /// Largest number of steps for a value.
+    pub n_iter: usize,
+    /// Where a value begins.
+    pub val_init: ValInit,
+    /// Seed of what is drawn.
+    pub seed: u64,
+}
+
+/// Names of the hyper-parameters.
+pub const KNOWN: [&str; 6] = ["layers", "eps", "edit_lr", "n_iter", "val_init", "seed"];
+/// A value is good enough when the loss is below this.
+const ENOUGH: f32 = 1e-2;
+
+impl GraceSettings {
+    /// The reference's defaults at a block.
+    #[must_use]
+    pub fn new(layer: usize) -> Self {
+        Self { layer, eps: 1.0, edit_lr: 1.0, n_iter: 100, val_init: ValInit::Cold, seed: 0 }
+    }
+
+    /// Sets one hyper-parameter.
+    ///
+    /// # Errors
+    /// [`EditError::Setting`] when it is unknown or out of range.
+    pub fn set(&mut self, setting: &Setting) -> Result<(), EditError> {
+        match (setting.key.as_str(), setting.value.as_str()) {
+            ("layers" | "layer", _) => self.layer = setting.one_layer()?,
+            ("eps", _) => self.eps = setting.float(0.0)?,
+            ("edit_lr", _) => self.edit_lr = setting.float(f64::MIN_POSITIVE)?,
+            ("n_iter", _) => self.n_iter = setting.count()?,
+            ("val_init", "cold") => self.val_init = ValInit::Cold,
+            ("val_init", "warm") => self.val_init = ValInit::Warm,
+            ("val_init", _) => return Err(setting.refuse("cold or warm is expected")),
+            ("seed", _) => self.seed = setting.whole()?,
+            _ => return Err(setting.unknown("grace", &KNOWN)),
+        }
+        Ok(())
+    }
+}
+
+/// How GRACE finds its pairs, and when they answer.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Grace {
+    settings: GraceSettings,
+}
+
+impl Grace {
+    /// A GRACE that knows nothing yet.
+    ///
+    /// # Errors
+    /// [`EditError::Layer`].
+    pub fn begin(base: Model, settings: GraceSettings) -> Result<Pairs, EditError> {
+        Pairs::new(base, Box::new(Self { settings }))
+    }
+
+    /// GRACE as it stands in a state.
+    ///
+    /// # Errors
+    /// [`EditError::State`] when the state is another model's or method's.
+    pub fn open(base: Model, state: &AdapterState) -> Result<Pairs, EditError> {
+        let mut settings = GraceSettings::new(state.layer());
+        settings_of(state).try_for_each(|setting| settings.set(&setting))?;
+        Pairs::open(base, Box::new(Self { settings }), state)
+    }
+
+    fn first_value(&self, fact: &Fact, output: &[f32]) -> Vec<f32> {
+        if self.settings.val_init == ValInit::Warm {
+            return output.to_vec();
+        }
+        let mut text = format!("{}\n{}\n{}", fact.subject, fact.prompt, fact.target).into_bytes();
+        text.extend_from_slice(&self.settings.seed.to_le_bytes());
+        let mut rng = ChaCha8Rng::from_seed(bytes_digest(&text));
+        output.iter().map(|_| rng.random::<f32>()).collect()
+    }
+}
+
+impl PairRule for Grace {
+    fn name(&self) -> &str {
+        "grace"
+    }
+
+    fn layer(&self) -> usize {
+        self.settings.layer
+    }
+
+    fn settings(&self) -> BTreeMap<String, String> {
+        let GraceSettings { layer, eps, edit_lr, n_iter, val_init, seed } = self.settings;
+        named([
+            ("layers", layer.to_string()),
+            ("eps", eps.to_string()),
+            ("edit_lr", edit_lr.to_string()),
+            ("n_iter", n_iter.to_string()),
+            ("val_init", if val_init == ValInit::Cold { "cold" } else { "warm" }.to_owned()),
+            ("seed", seed.to_string()),
+        ])
+    }
+
+    fn find(&self, base: &Model, fact: &Fact) -> Result<Pair, EditError> {
+        let device = base.device();
+        let target = Request::new(base, fact).map_err(EditError::about(fact))?.target;
+        let mut ids = base.tokenizer().encode(&fact.text())?;
+        let last = ids.len().saturating_sub(1);
+        ids.extend(&target[..target.len() - 1]);
+        let upper = Upper::observe(base, self.settings.layer, &[ids])?;
+        let at_last = |x: &Tensor<3>| host(&gather_rows(x.clone(), &[(0, last)], device));
+        let (key, output) = (at_last(&upper.keys), at_last(&upper.outputs));
+
+        let [_, tokens, width] = upper.outputs.dims();
+        let column = (0..tokens).map(|token| if token == last { 1.0 } else { 0.0 }).collect();
+        let column: Tensor<3> = upload_f32(column, [1, tokens, 1], device);
+        let before: Tensor<3> = upload_f32(output.clone(), [1, 1, width], device);
+        let places: Vec<(usize, usize)> = (0..target.len()).map(|i| (0, last + i)).collect();
+        let wanted = target.iter().map(|id| id.cast_signed()).collect();
+        let wanted: Tensor<2, Int> = upload_ints(wanted, [target.len(), 1], device);
+
+        let adam = AdamConfig::new().with_epsilon(1e-8).build();
+        let mut value: Tensor<1> = upload_f32(self.first_value(fact, &output), [width], device);
+        let mut state = None;
+        for step in 0..self.settings.n_iter {
+            let leaf = value.clone().autodiff().require_grad();
+            let shift = column.clone() * (leaf.clone().reshape([1, 1, width]) - before.clone());
+            let log_probs = upper.log_probs(base, shift, &places);
+            let loss = -log_probs.gather(1, wanted.clone()).mean();
+            let now = host(&loss)[0];
+            if !now.is_finite() {
+                return Err(EditError::NonFinite { step, loss: now });
+            }
+            if now < ENOUGH {
+                break;
+            }
+            let grads = loss.backward();
+            let Some(gradient) = leaf.grad(&grads) else { break };
+            let (moved, next) = adam.step(self.settings.edit_lr, value, gradient, state);
+            state = next;
+            value = moved;
+        }
+        Ok(Pair { key, value: host(&value), target })
+    }
+
+    fn adapter(&self, base: &Model, pairs: &[Pair]) -> Arc<dyn Adapter> {
+        Arc::new(GraceAdapter {
+            codebook: Codebook::fold(pairs, self.settings.eps),
+            // Checked when the memory was begun.
+            layer: block(base, self.settings.layer).unwrap_or(u16::MAX),
+            device: base.device().clone(),
+        })
+    }
+
+    fn notes(&self, _: &[Pair]) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+struct GraceAdapter {
+    codebook: Codebook,
+    layer: u16,
+    device: Device,
+}
+
+impl Table for GraceAdapter {
+    fn answer(&self, keys: Tensor<2>) -> Vec<Option<&[f32]>> {
+        let [count, width] = keys.dims();
+        if count == 0 {
+            return Vec::new();
+        }
+        let found = |key: &[f32]| Some(self.codebook.pair(self.codebook.lookup(key)?).value.as_slice());
+        host(&keys).chunks(width).map(found).collect()
+    }
+}
+
+impl Adapter for GraceAdapter {
+    fn begin(&self, prompts: &[usize]) -> Box<dyn Hook + '_> {
+        Box::new(PlaceHook {
+            table: self,
+            layer: self.layer,
+            places: Where::Last,
+            answer: Answer::Replace,
+            device: &self.device,
+            prompts: prompts.to_vec(),
+            state: Progress::Fresh,
+        })
+    }
+}

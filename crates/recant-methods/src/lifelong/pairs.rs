@@ -1,0 +1,204 @@
+//! Memories that are a list of (key, value) pairs, one a fact, each found without looking at the others.
+//!
+//! GRACE and the retrieval memory differ in what a pair is and when it answers. They share everything else: a
+//! pair is a function of the base model and its fact, so learning appends, going back truncates, and taking out
+//! one edit removes its pair and folds the rest again, exactly and without any search.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use recant_core::{AdapterState, Matrix, ParamPath};
+use recant_edit::{EditError, Fact, Lifelong, Memory, Request};
+use recant_model::{Adapter, Model};
+
+use super::{Lessons, check_state};
+
+/// What one fact became.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pair {
+    /// Where it is looked up, `[d_mlp]`.
+    pub key: Vec<f32>,
+    /// What it says there, `[d_model]`.
+    pub value: Vec<f32>,
+    /// Tokens of the target.
+    pub target: Vec<u32>,
+}
+
+/// What pairs mean: how one is found, and when it answers.
+pub trait PairRule: Send + Sync {
+    /// The method's name, such as `grace`.
+    fn name(&self) -> &str;
+
+    /// The block that the pairs belong to.
+    fn layer(&self) -> usize;
+
+    /// Every setting that decides the result.
+    fn settings(&self) -> BTreeMap<String, String>;
+
+    /// The pair of a fact: a function of the base model, the fact and the settings, and of nothing else.
+    ///
+    /// # Errors
+    /// [`EditError`].
+    fn find(&self, base: &Model, fact: &Fact) -> Result<Pair, EditError>;
+
+    /// The adapter that pairs make, in the order in which they were learned.
+    fn adapter(&self, base: &Model, pairs: &[Pair]) -> Arc<dyn Adapter>;
+
+    /// Things to know about the pairs as they stand.
+    fn notes(&self, pairs: &[Pair]) -> Vec<String>;
+}
+
+/// A lifelong model whose memory is a list of pairs.
+pub struct Pairs {
+    rule: Box<dyn PairRule>,
+    base: Model,
+    now: Model,
+    lessons: Lessons,
+    pairs: Vec<Pair>,
+}
+
+impl Pairs {
+    /// Knows nothing yet.
+    ///
+    /// # Errors
+    /// [`EditError::Layer`].
+    pub fn new(base: Model, rule: Box<dyn PairRule>) -> Result<Self, EditError> {
+        crate::upper::block(&base, rule.layer())?;
+        Ok(Self { rule, now: base.clone(), base, lessons: Lessons::default(), pairs: Vec::new() })
+    }
+
+    /// Goes on from a state. `rule` must have the state's settings.
+    ///
+    /// # Errors
+    /// [`EditError::State`] when the state belongs to another model or method, or is incomplete.
+    pub fn open(base: Model, rule: Box<dyn PairRule>, state: &AdapterState) -> Result<Self, EditError> {
+        check_state(state, rule.name(), &base)?;
+        let mut this = Self::new(base, rule)?;
+        this.lessons = Lessons::from_stored(state.facts())?;
+        let count = this.lessons.facts().len();
+        if count > 0 {
+            let spec = this.base.spec();
+            let keys = rows(state, "keys", count, spec.d_mlp)?;
+            let values = rows(state, "values", count, spec.d_model)?;
+            for (i, fact) in this.lessons.facts().iter().enumerate() {
+                let target = Request::new(&this.base, fact).map_err(EditError::about(fact))?.target;
+                this.pairs.push(Pair { key: keys.row(i).to_vec(), value: values.row(i).to_vec(), target });
+            }
+        }
+        this.rebuild();
+        Ok(this)
+    }
+
+    /// The pairs, one a fact, in order.
+    #[must_use]
+    pub fn pairs(&self) -> &[Pair] {
+        &self.pairs
+    }
+
+    /// Takes a fact in with a pair that was found elsewhere, as one step: moving an edit here from a ledger
+    /// needs no new search.
+    ///
+    /// # Errors
+    /// [`EditError::State`] when the pair's lengths are not this model's.
+    pub fn insert(&mut self, fact: &Fact, pair: Pair) -> Result<(), EditError> {
+        let spec = self.base.spec();
+        let (found, expected) = ((pair.key.len(), pair.value.len()), (spec.d_mlp, spec.d_model));
+        if found != expected {
+            let reason = format!("a pair of lengths {found:?} does not fit a model of {expected:?}");
+            return Err(EditError::State { reason });
+        }
+        self.lessons.push(std::slice::from_ref(fact));
+        self.pairs.push(pair);
+        self.rebuild();
+        Ok(())
+    }
+
+    fn rebuild(&mut self) {
+        self.now = match self.pairs.is_empty() {
+            true => self.base.clone(),
+            false => self.base.with_adapter(self.rule.adapter(&self.base, &self.pairs)),
+        };
+    }
+}
+
+fn rows<'s>(state: &'s AdapterState, name: &str, rows: usize, cols: usize) -> Result<&'s Matrix, EditError> {
+    let refuse = |reason: String| EditError::State { reason };
+    let matrix = state.tensor(name).ok_or_else(|| refuse(format!("it has no tensor `{name}`")))?;
+    if (matrix.rows(), matrix.cols()) != (rows, cols) {
+        let found = (matrix.rows(), matrix.cols());
+        return Err(refuse(format!("`{name}` is {found:?}, but {:?} is expected", (rows, cols))));
+    }
+    Ok(matrix)
+}
+
+impl Lifelong for Pairs {
+    fn name(&self) -> &str {
+        self.rule.name()
+    }
+
+    fn settings(&self) -> BTreeMap<String, String> {
+        self.rule.settings()
+    }
+
+    fn learn(&mut self, facts: &[Fact]) -> Result<Vec<String>, EditError> {
+        // All of them before any of them: a fact that cannot be learned leaves the state as it was.
+        let found =
+            facts.iter().map(|fact| self.rule.find(&self.base, fact)).collect::<Result<Vec<_>, _>>()?;
+        self.lessons.push(facts);
+        self.pairs.extend(found);
+        self.rebuild();
+        Ok(self.rule.notes(&self.pairs))
+    }
+
+    fn model(&self) -> &Model {
+        &self.now
+    }
+
+    fn steps(&self) -> usize {
+        self.lessons.steps()
+    }
+
+    fn roll_back(&mut self, steps: usize) -> Result<(), EditError> {
+        let kept = self.lessons.within(steps);
+        self.lessons.truncate(kept);
+        self.pairs.truncate(kept);
+        self.rebuild();
+        Ok(())
+    }
+
+    fn state_bytes(&self) -> usize {
+        self.state().map_or(0, |state| state.encode().len())
+    }
+}
+
+impl Memory for Pairs {
+    fn state(&self) -> Result<AdapterState, EditError> {
+        let mut tensors = BTreeMap::new();
+        if let Some(first) = self.pairs.first() {
+            let (count, key, value) = (self.pairs.len(), first.key.len(), first.value.len());
+            let keys = self.pairs.iter().flat_map(|pair| pair.key.iter().copied()).collect();
+            let values = self.pairs.iter().flat_map(|pair| pair.value.iter().copied()).collect();
+            let broken = |error: recant_core::MatrixError| EditError::State { reason: error.to_string() };
+            for (name, cols, data) in [("keys", key, keys), ("values", value, values)] {
+                let name =
+                    ParamPath::new(name).map_err(|error| EditError::State { reason: error.to_string() })?;
+                tensors.insert(name, Matrix::new(count, cols, data).map_err(broken)?);
+            }
+        }
+        let layer = u32::try_from(self.rule.layer()).unwrap_or(u32::MAX);
+        let (settings, facts) = (self.rule.settings(), self.lessons.stored());
+        Ok(AdapterState::new(self.name(), self.base.digest(), layer, settings, facts, tensors)?)
+    }
+
+    fn facts(&self) -> &[Fact] {
+        self.lessons.facts()
+    }
+
+    fn forget(&mut self, index: usize) -> Result<(), EditError> {
+        self.lessons.check(index)?;
+        self.lessons.remove(index);
+        self.pairs.remove(index);
+        self.rebuild();
+        Ok(())
+    }
+}

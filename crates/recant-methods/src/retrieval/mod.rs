@@ -1,0 +1,215 @@
+//! A retrieval memory: keys and residuals behind a similarity gate (NeuralDB, arXiv 2507.18028).
+//!
+//! $$ v(k) = W k + r_j\, [\cos(k, k_j) > \gamma], \quad j = \arg\max_j \cos(k, k_j) $$
+//!
+//! The pairs are ROME's: k* is the mean key of the subject's last token, r = v* − W k* what its search found.
+//! The same (k, r) written as weights is a rank-one edit; here it stays a row that can be listed, inserted and
+//! deleted. `PAPER.md` beside this file says what differs from the paper.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use burn::tensor::Tensor;
+use recant_backend::{Device, host, upload_f32};
+use recant_core::AdapterState;
+use recant_edit::{Contexts, EditError, Fact, Request};
+use recant_model::{Adapter, Hook, Model};
+
+use crate::lifelong::places::{Answer, PlaceHook, Progress, Table, Where};
+use crate::lifelong::{Pair, PairRule, Pairs, named, settings_of};
+use crate::lookup::fact_rows;
+use crate::search::{Base, SearchSettings, norm, search, tail::Tail};
+use crate::settings::Setting;
+use crate::upper::block;
+
+/// Settings of the retrieval memory.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RetrievalSettings {
+    /// The block.
+    pub layer: usize,
+    /// A key answers when its cosine with a stored one is above this.
+    pub gamma: f64,
+    /// The v* search.
+    pub search: SearchSettings,
+}
+
+/// Names of the hyper-parameters.
+pub const KNOWN: [&str; 7] =
+    ["layers", "gamma", "v_lr", "v_num_grad_steps", "v_weight_decay", "clamp_norm_factor", "kl_factor"];
+
+impl RetrievalSettings {
+    /// Defaults at a block: the paper's gate and ROME's search.
+    #[must_use]
+    pub fn new(layer: usize) -> Self {
+        let search = SearchSettings {
+            v_lr: 0.5,
+            v_num_grad_steps: 20,
+            v_weight_decay: 0.5,
+            clamp_norm_factor: 4.0,
+            kl_factor: 0.0625,
+            early_stop: 5e-2,
+        };
+        Self { layer, gamma: 0.65, search }
+    }
+
+    /// Sets one hyper-parameter.
+    ///
+    /// # Errors
+    /// [`EditError::Setting`] when it is unknown or out of range.
+    pub fn set(&mut self, setting: &Setting) -> Result<(), EditError> {
+        match setting.key.as_str() {
+            "layers" | "layer" => self.layer = setting.one_layer()?,
+            "gamma" => {
+                self.gamma = setting.float(-1.0)?;
+                if self.gamma > 1.0 {
+                    return Err(setting.refuse("a cosine is at most 1"));
+                }
+            }
+            "v_lr" => self.search.v_lr = setting.float(f64::MIN_POSITIVE)?,
+            "v_num_grad_steps" => self.search.v_num_grad_steps = setting.count()?,
+            "v_weight_decay" => self.search.v_weight_decay = setting.float(0.0)?,
+            "clamp_norm_factor" => self.search.clamp_norm_factor = setting.float(f64::MIN_POSITIVE)?,
+            "kl_factor" => self.search.kl_factor = setting.float(0.0)?,
+            _ => return Err(setting.unknown("memory", &KNOWN)),
+        }
+        Ok(())
+    }
+}
+
+/// How the retrieval memory finds its pairs, and when they answer.
+#[derive(Debug, Clone)]
+pub struct Retrieval {
+    settings: RetrievalSettings,
+    contexts: Contexts,
+}
+
+/// The settings' name of the context templates in a state.
+const CONTEXTS: &str = "contexts";
+
+impl Retrieval {
+    /// A memory that knows nothing yet.
+    ///
+    /// # Errors
+    /// [`EditError::Layer`].
+    pub fn begin(base: Model, settings: RetrievalSettings, contexts: Contexts) -> Result<Pairs, EditError> {
+        Pairs::new(base, Box::new(Self { settings, contexts }))
+    }
+
+    /// The memory as it stands in a state.
+    ///
+    /// # Errors
+    /// [`EditError::State`] when the state is another model's or method's.
+    pub fn open(base: Model, state: &AdapterState) -> Result<Pairs, EditError> {
+        let mut settings = RetrievalSettings::new(state.layer());
+        let mut contexts = Contexts::bare();
+        for setting in settings_of(state) {
+            match setting.key.as_str() {
+                CONTEXTS => contexts = crate::lifelong::read_contexts(&setting)?,
+                _ => settings.set(&setting)?,
+            }
+        }
+        Pairs::open(base, Box::new(Self { settings, contexts }), state)
+    }
+}
+
+impl PairRule for Retrieval {
+    fn name(&self) -> &str {
+        "memory"
+    }
+
+    fn layer(&self) -> usize {
+        self.settings.layer
+    }
+
+    fn settings(&self) -> BTreeMap<String, String> {
+        let RetrievalSettings { layer, gamma, search } = self.settings;
+        named([
+            ("layers", layer.to_string()),
+            ("gamma", gamma.to_string()),
+            ("v_lr", search.v_lr.to_string()),
+            ("v_num_grad_steps", search.v_num_grad_steps.to_string()),
+            ("v_weight_decay", search.v_weight_decay.to_string()),
+            ("clamp_norm_factor", search.clamp_norm_factor.to_string()),
+            ("kl_factor", search.kl_factor.to_string()),
+            (CONTEXTS, crate::lifelong::write_contexts(&self.contexts)),
+        ])
+    }
+
+    fn find(&self, base: &Model, fact: &Fact) -> Result<Pair, EditError> {
+        let request = Request::new(base, fact).map_err(EditError::about(fact))?;
+        let rows = fact_rows(base, &request, &self.contexts).map_err(EditError::about(fact))?;
+        let observed = Base::observe(base, self.settings.layer, &rows)?;
+        let evaluator = Tail::new(base, &observed, &rows);
+        let init = &observed.outputs[0];
+        let found = search(self.settings.search, &rows, init, &evaluator, base.device())?;
+        // r = v* − W k* with both at the bare prompt, where v* was asked for: W k* + r = v* there exactly.
+        let count = observed.contexts();
+        let mean = |i: usize| observed.keys[..count].iter().map(|key| f64::from(key[i])).sum::<f64>();
+        #[expect(clippy::cast_possible_truncation, reason = "keys are f32")]
+        let key = (0..base.spec().d_mlp).map(|i| (mean(i) / count as f64) as f32).collect();
+        Ok(Pair { key, value: found.delta, target: request.target })
+    }
+
+    fn adapter(&self, base: &Model, pairs: &[Pair]) -> Arc<dyn Adapter> {
+        let device = base.device().clone();
+        let d_mlp = base.spec().d_mlp;
+        let units = pairs.iter().flat_map(|pair| {
+            let length = norm(&pair.key).max(f64::MIN_POSITIVE);
+            #[expect(clippy::cast_possible_truncation, reason = "keys are f32")]
+            pair.key.iter().map(move |&x| (f64::from(x) / length) as f32)
+        });
+        Arc::new(RetrievalAdapter {
+            units: upload_f32(units.collect(), [pairs.len(), d_mlp], &device).transpose(),
+            values: pairs.iter().map(|pair| pair.value.clone()).collect(),
+            gamma: self.settings.gamma,
+            // Checked when the memory was begun.
+            layer: block(base, self.settings.layer).unwrap_or(u16::MAX),
+            device,
+        })
+    }
+
+    fn notes(&self, _: &[Pair]) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+struct RetrievalAdapter {
+    /// Stored keys of length 1, `[d_mlp, pairs]`.
+    units: Tensor<2>,
+    values: Vec<Vec<f32>>,
+    gamma: f64,
+    layer: u16,
+    device: Device,
+}
+
+impl Table for RetrievalAdapter {
+    fn answer(&self, keys: Tensor<2>) -> Vec<Option<&[f32]>> {
+        let [count, _] = keys.dims();
+        if count == 0 {
+            return Vec::new();
+        }
+        let lengths = (keys.clone() * keys.clone()).sum_dim(1).sqrt().clamp_min(1e-30);
+        let cosines = host(&(keys / lengths).matmul(self.units.clone()));
+        let nearest = |row: &[f32]| {
+            // The newest of equal ones: a fact written twice says what it said last.
+            let best = row.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1).then(a.0.cmp(&b.0)));
+            let (j, &cosine) = best?;
+            (f64::from(cosine) > self.gamma).then(|| self.values[j].as_slice())
+        };
+        cosines.chunks(self.values.len()).map(nearest).collect()
+    }
+}
+
+impl Adapter for RetrievalAdapter {
+    fn begin(&self, prompts: &[usize]) -> Box<dyn Hook + '_> {
+        Box::new(PlaceHook {
+            table: self,
+            layer: self.layer,
+            places: Where::All,
+            answer: Answer::Add,
+            device: &self.device,
+            prompts: prompts.to_vec(),
+            state: Progress::Fresh,
+        })
+    }
+}

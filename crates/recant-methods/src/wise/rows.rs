@@ -1,0 +1,88 @@
+//! The rows of an edit: the fact in its contexts, some earlier edits, and what must be left alone.
+
+use rand::SeedableRng;
+use rand::seq::index::sample;
+use rand_chacha::ChaCha8Rng;
+use recant_edit::{Contexts, EditError, Fact, Request};
+use recant_model::Model;
+
+use super::neutral::NEUTRAL;
+use super::settings::WiseSettings;
+use super::side::Rows;
+use crate::lookup::{Row, row};
+
+/// Locality prompts of earlier edits that are repeated for each earlier edit that is.
+const OUTSIDE_REPLAYS: usize = 8;
+/// Neutral texts beside one edit.
+const NEUTRAL_ROWS: usize = 4;
+
+/// Prompts that an edit must leave alone: the fact's own, and neutral ones if asked for.
+pub(super) fn outside(
+    model: &Model,
+    settings: &WiseSettings,
+    fact: &Fact,
+) -> Result<Vec<Vec<u32>>, EditError> {
+    let mut texts: Vec<&str> = fact.locality.iter().map(String::as_str).collect();
+    if settings.neutral {
+        texts.extend(NEUTRAL);
+    }
+    if texts.is_empty() {
+        return Err(EditError::Locality { text: fact.prompt.clone() });
+    }
+    let encode = |text: &str| Ok(model.tokenizer().encode(text)?);
+    texts.into_iter().map(encode).collect()
+}
+
+/// The rows of the edit at `index` of `facts`: a function of the facts up to it and of the seed.
+pub(super) fn of_edit(
+    model: &Model,
+    settings: &WiseSettings,
+    contexts: &Contexts,
+    facts: &[Fact],
+    index: usize,
+) -> Result<Rows, EditError> {
+    let mut rng = ChaCha8Rng::seed_from_u64(settings.seed);
+    rng.set_stream(u64::MAX - index as u64);
+    let fact = &facts[index];
+    let from = index / settings.save_freq * settings.save_freq;
+    let mut rows = Rows::default();
+    for template in contexts.fill(&fact.prompt) {
+        put(model, &mut rows, fact, &template)?;
+    }
+    // The same shard's earlier edits are said again; other memories' edits must not come here.
+    for at in sample(&mut rng, index - from, settings.replay.min(index - from)) {
+        let earlier = &facts[from + at];
+        put(model, &mut rows, earlier, &earlier.prompt)?;
+    }
+    rows.outside = outside(model, settings, fact)?;
+    if settings.neutral {
+        let own = fact.locality.len();
+        let drawn = sample(&mut rng, NEUTRAL.len(), NEUTRAL_ROWS);
+        let kept: Vec<Vec<u32>> = drawn.iter().map(|at| rows.outside[own + at].clone()).collect();
+        rows.outside.truncate(own);
+        rows.outside.extend(kept);
+    }
+    for at in sample(&mut rng, from, settings.replay.min(from)) {
+        rows.outside.push(model.tokenizer().encode(&facts[at].text())?);
+    }
+    // What earlier edits must leave alone is still to be left alone. Such rows need no layer above the side memory,
+    // so many of them cost little.
+    let earlier: Vec<&String> = facts[from..index].iter().flat_map(|fact| &fact.locality).collect();
+    let count = earlier.len().min(OUTSIDE_REPLAYS * settings.replay);
+    for at in sample(&mut rng, earlier.len(), count) {
+        rows.outside.push(model.tokenizer().encode(earlier[at])?);
+    }
+    Ok(rows)
+}
+
+fn put(model: &Model, rows: &mut Rows, fact: &Fact, template: &str) -> Result<(), EditError> {
+    let target = Request::new(model, fact).map_err(EditError::about(fact))?.target;
+    let Row { mut ids, lookup } =
+        row(model.tokenizer(), template, &fact.subject).map_err(EditError::about(fact))?;
+    rows.prompts.push(ids.len());
+    rows.lookups.push(lookup);
+    ids.extend(&target[..target.len() - 1]);
+    rows.inside.push(ids);
+    rows.targets.push(target);
+    Ok(())
+}

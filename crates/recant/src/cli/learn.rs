@@ -1,0 +1,176 @@
+//! `recant learn`, `recant forget` and `recant learned`: a memory beside the weights, in a file.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::Args;
+use recant_backend::Device;
+use recant_core::AdapterState;
+use recant_edit::{Fact, Memory};
+use recant_eval::{attach_locality, read_cases};
+use recant_methods::lifelong::{load_state, save_state};
+use recant_methods::{memory, open_memory};
+use recant_model::Model;
+use serde_json::json;
+
+use super::args::{MethodArgs, ModelArgs};
+use super::error::CliError;
+use super::progress;
+use super::resources::Resources;
+
+/// Arguments of `recant learn`.
+#[derive(Debug, Args)]
+pub(crate) struct LearnArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// The memory: read if it is there, begun if it is not, and written after every edit.
+    #[arg(long, value_name = "FILE")]
+    state: PathBuf,
+    /// Who or what the fact is about.
+    #[arg(long, requires = "prompt", conflicts_with = "data")]
+    subject: Option<String>,
+    /// A sentence beginning with {} where the subject goes.
+    #[arg(long, requires = "target")]
+    prompt: Option<String>,
+    /// What the model shall say next.
+    #[arg(long, requires = "subject")]
+    target: Option<String>,
+    /// A prompt that must be left alone; WISE learns from it (repeatable).
+    #[arg(long, value_name = "PROMPT", requires = "subject")]
+    locality: Vec<String>,
+    /// Learn the cases of this file, one edit each; those that the memory knows already are passed over, so that an
+    /// interrupted run goes on where it stopped.
+    #[arg(long, value_name = "FILE", required_unless_present = "subject")]
+    data: Option<PathBuf>,
+    /// Learn only the first N cases of --data; the others give the locality prompts.
+    #[arg(long, value_name = "N", requires = "data")]
+    limit: Option<usize>,
+    /// Method of a memory that is begun: wise, grace, memory. One that is there knows its own.
+    #[arg(long, default_value = "wise")]
+    method: String,
+    #[command(flatten)]
+    with: MethodArgs,
+    /// Print JSON: `edits`, `learned`, `seconds`, `bytes`, `state`, `notes`.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Arguments of `recant forget`.
+#[derive(Debug, Args)]
+pub(crate) struct ForgetArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// The memory.
+    #[arg(long, value_name = "FILE")]
+    state: PathBuf,
+    /// Which edit, as `recant learned` counts them.
+    #[arg(long, value_name = "I", required_unless_present = "back_to")]
+    edit: Option<usize>,
+    /// Go back to the memory as it was after this many steps instead.
+    #[arg(long, value_name = "STEPS", conflicts_with = "edit")]
+    back_to: Option<usize>,
+}
+
+/// Arguments of `recant learned`.
+#[derive(Debug, Args)]
+pub(crate) struct LearnedArgs {
+    /// The memory.
+    #[arg(long, value_name = "FILE")]
+    state: PathBuf,
+    /// Print JSON: `kind`, `base`, `layer`, `id`, `bytes`, `settings`, `facts[]`.
+    #[arg(long)]
+    json: bool,
+}
+
+/// A model, with the memory of a state file in front of it if there is one.
+pub(crate) fn with_state(model: Model, state: Option<&Path>) -> Result<Model, CliError> {
+    match state {
+        None => Ok(model),
+        Some(path) => Ok(open_memory(&load_state(path)?, model)?.model().clone()),
+    }
+}
+
+fn facts(args: &LearnArgs) -> Result<Vec<Fact>, CliError> {
+    if let (Some(subject), Some(prompt), Some(target)) = (&args.subject, &args.prompt, &args.target) {
+        return Ok(vec![Fact::new(subject, prompt, target)?.with_locality(args.locality.clone())]);
+    }
+    let Some(data) = &args.data else { return Ok(Vec::new()) };
+    let mut cases = read_cases(data)?;
+    let spare = cases.split_off(args.limit.unwrap_or(cases.len()).min(cases.len()));
+    attach_locality(&mut cases, &spare);
+    Ok(cases.into_iter().map(|case| case.fact).collect())
+}
+
+pub(crate) fn learn(args: &LearnArgs) -> Result<(), CliError> {
+    let facts = facts(args)?;
+    let model = Model::open(&args.model.model, &Device::open(args.model.device)?)?;
+    let mut memory: Box<dyn Memory> = if args.state.exists() {
+        open_memory(&load_state(&args.state)?, model)?
+    } else {
+        let resources = Resources::gather(&args.with, std::slice::from_ref(&args.method), &model)?;
+        memory(&args.method, &resources.inputs(&args.method), model)?
+    };
+    let known = match args.data {
+        Some(_) => memory.facts().iter().zip(&facts).take_while(|(known, fact)| known == fact).count(),
+        None => 0,
+    };
+    let started = Instant::now();
+    let bar = progress::bar((facts.len() - known) as u64, memory.name(), "edits");
+    let mut notes = Vec::new();
+    for fact in &facts[known..] {
+        notes = memory.learn(std::slice::from_ref(fact))?;
+        // After every edit: whatever happens next, what was learned so far stands in the file.
+        save_state(&memory.state()?, &args.state)?;
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    let (learned, seconds) = (facts.len() - known, started.elapsed().as_secs_f64());
+    if args.json {
+        return super::print_json(&json!({
+            "edits": memory.facts().len(), "learned": learned, "seconds": seconds,
+            "bytes": memory.state_bytes(), "state": memory.state()?.id().to_string(), "notes": notes,
+        }));
+    }
+    let (edits, bytes) = (memory.facts().len(), memory.state_bytes());
+    println!("{}: {learned} learned in {seconds:.2} s, {known} known already", memory.name());
+    println!("{} holds {edits} edits in {bytes} bytes", args.state.display());
+    notes.iter().for_each(|note| println!("note: {note}"));
+    Ok(())
+}
+
+pub(crate) fn forget(args: &ForgetArgs) -> Result<(), CliError> {
+    let state = load_state(&args.state)?;
+    let model = Model::open(&args.model.model, &Device::open(args.model.device)?)?;
+    let mut memory = open_memory(&state, model)?;
+    match (args.edit, args.back_to) {
+        (Some(edit), _) => memory.forget(edit)?,
+        (None, Some(steps)) => memory.roll_back(steps)?,
+        (None, None) => {}
+    }
+    save_state(&memory.state()?, &args.state)?;
+    println!("{} holds {} edits", args.state.display(), memory.facts().len());
+    Ok(())
+}
+
+pub(crate) fn learned(args: &LearnedArgs) -> Result<(), CliError> {
+    let state: AdapterState = load_state(&args.state)?;
+    let facts = state.facts();
+    if args.json {
+        let one = |fact: &recant_core::StoredFact| {
+            json!({
+                "step": fact.step, "subject": fact.subject, "prompt": fact.prompt, "target": fact.target,
+                "locality": fact.locality,
+            })
+        };
+        return super::print_json(&json!({
+            "kind": state.kind(), "base": state.base().to_string(), "layer": state.layer(),
+            "id": state.id().to_string(), "bytes": state.encode().len(), "settings": state.settings(),
+            "facts": facts.iter().map(one).collect::<Vec<_>>(),
+        }));
+    }
+    println!("{} at layer {}, for model {}", state.kind(), state.layer(), state.base().short());
+    for (at, fact) in facts.iter().enumerate() {
+        println!("{at:>5}  {} -> {}", fact.prompt.replacen("{}", &fact.subject, 1), fact.target);
+    }
+    Ok(())
+}
