@@ -10,6 +10,8 @@ use crate::error::Error;
 
 /// Where the demo model's facts are looked up; found by trying every layer.
 pub(crate) const DEMO_LAYER: usize = 0;
+/// Layers of the methods that edit several.
+const DEMO_LAYERS: &str = "0,1";
 /// Cases of a quick run: a few seconds' worth.
 const QUICK_CASES: usize = 12;
 /// Cases of a full run.
@@ -61,6 +63,9 @@ pub(crate) fn run(args: DemoEvalArgs) -> Result<(), Error> {
     let demo_data = data.is_none();
     if demo_model {
         let named = with.set.iter().any(|set| set.starts_with("layers"));
+        if with.layer.is_none() && with.layers.is_none() && !named {
+            with.layers = Some(DEMO_LAYERS.to_owned());
+        }
         with.layer = with.layer.or((!named).then_some(DEMO_LAYER));
         if with.stats.is_none() && with.corpus.is_empty() {
             with.corpus.push(demo::data_dir().join("corpus.txt"));
