@@ -31,7 +31,9 @@ mod site;
 mod tensor;
 mod weights;
 
-pub use digest::{DigestParseError, ModelDigest, PatchId, TensorId, bytes_digest};
+pub use digest::{
+    CommitId, DigestParseError, ManifestId, ModelDigest, ObjectId, OperationId, PatchId, TensorId, bytes_digest,
+};
 pub use dtype::{Dtype, DtypeError};
 pub use matrix::{Matrix, MatrixError};
 pub use patch::{
