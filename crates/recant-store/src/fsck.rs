@@ -187,12 +187,18 @@ impl Store {
     /// # Errors
     /// [`FsckError`].
     pub fn repair(&self, stamp: &Stamp) -> Result<Fsck, FsckError> {
-        let before = self.fsck()?;
         let mut repaired = Vec::new();
         {
             let _lock = self.lock()?;
-            for problem in &before.problems {
-                repaired.extend(self.mend(problem)?);
+            // What refers to something incomplete is incomplete once that is gone.
+            loop {
+                let n_repaired = repaired.len();
+                for problem in &self.fsck()?.problems {
+                    repaired.extend(self.mend(problem)?);
+                }
+                if repaired.len() == n_repaired {
+                    break;
+                }
             }
         }
         if self.operations().is_err() {
@@ -231,10 +237,9 @@ impl Store {
             }
             Problem::Stray { path } => aside(path),
             Problem::Object { id, source } => match source {
-                // The object's file is sound, and what it is made from is not: that one is set aside.
-                ReadError::Link { .. } => Ok(None),
-                ReadError::Missing { id: other } if other != id => aside(&Odb::path(*id)),
-                ReadError::Io { .. } => Ok(None),
+                // The object's file is sound, and what it is made from is not there: it may come back.
+                ReadError::Link { .. } | ReadError::Io { .. } => Ok(None),
+                ReadError::Missing { id: other } if other != id => Ok(None),
                 _ => aside(&Odb::path(*id)),
             },
             _ => Ok(None),
