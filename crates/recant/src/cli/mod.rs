@@ -14,6 +14,7 @@ mod generate;
 mod progress;
 mod resources;
 mod stats;
+mod store;
 
 use std::process::ExitCode;
 
@@ -22,6 +23,7 @@ use clap::{Parser, Subcommand};
 pub use args::{MethodArgs, ModelArgs};
 pub use error::CliError;
 pub use eval::{EvalArgs, evaluate};
+pub use store::StoreError;
 
 /// Make a language model take back what it said.
 ///
@@ -49,6 +51,8 @@ enum Command {
     Stats(stats::StatsArgs),
     /// Edit, score and take back many facts; write a report.
     Eval(EvalArgs),
+    #[command(flatten)]
+    Store(store::StoreCommand),
 }
 
 /// Parses the arguments, runs the command and turns its error into a message and an exit code.
@@ -81,6 +85,7 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Generate(args) => generate::run(&args),
         Command::Stats(args) => stats::run(&args),
         Command::Eval(args) => evaluate(&args),
+        Command::Store(command) => store::run(&command),
     }
 }
 
