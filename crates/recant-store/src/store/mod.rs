@@ -241,6 +241,8 @@ impl Store {
         // Whoever wrote these is dead: there is one writer, and that is this one now.
         let disk = &*self.odb.disk;
         let io = |source| TransactionError::Write(WriteError::Io { path: TMP.into(), source });
+        // Copies of a store may lack it: many tools leave out empty folders.
+        disk.make_dir(Path::new(TMP)).map_err(io)?;
         for name in disk.list(Path::new(TMP)).map_err(io)? {
             let _ = disk.remove(&Path::new(TMP).join(name));
         }
