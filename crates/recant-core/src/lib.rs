@@ -32,7 +32,8 @@ mod tensor;
 mod weights;
 
 pub use digest::{
-    CommitId, DigestParseError, ManifestId, ModelDigest, ObjectId, OperationId, PatchId, TensorId, bytes_digest,
+    CommitId, DigestParseError, ManifestId, ModelDigest, ObjectId, OperationId, PatchId, TensorId,
+    bytes_digest,
 };
 pub use dtype::{Dtype, DtypeError};
 pub use matrix::{Matrix, MatrixError};

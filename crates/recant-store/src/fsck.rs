@@ -148,7 +148,8 @@ impl Store {
             }
         }
         for (&id, (claimed, parents)) in &generations {
-            let known = parents.iter().map(|parent| generations.get(parent).map(|(generation, _)| *generation));
+            let known =
+                parents.iter().map(|parent| generations.get(parent).map(|(generation, _)| *generation));
             // A missing parent is a problem of its own.
             let Some(above) = known.collect::<Option<Vec<u64>>>() else { continue };
             let expected = above.into_iter().max().unwrap_or_default() + 1;
@@ -167,7 +168,7 @@ impl Store {
     fn tell_leftovers(&self, operations: &[(OperationId, Operation)], fsck: &mut Fsck) {
         let roots = operations.iter().map(|(id, _)| ObjectId::from(*id));
         // If the reachable part is damaged itself, every problem stays one.
-        let Ok(reached) = self.odb().reach(roots) else { return };
+        let Ok(reached) = self.odb().reachable(roots) else { return };
         for problem in &mut fsck.problems {
             let found = match problem {
                 Problem::Missing { id, missing, .. } => Some((*id, *missing)),

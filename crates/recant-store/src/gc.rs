@@ -66,7 +66,13 @@ impl From<HeadError> for GcError {
 
 impl Odb {
     /// Everything that some objects lead to, themselves included.
-    pub(crate) fn reach(&self, roots: impl IntoIterator<Item = ObjectId>) -> Result<BTreeSet<ObjectId>, ReadError> {
+    ///
+    /// # Errors
+    /// [`ReadError`] when one of them cannot be read.
+    pub fn reachable(
+        &self,
+        roots: impl IntoIterator<Item = ObjectId>,
+    ) -> Result<BTreeSet<ObjectId>, ReadError> {
         let mut open: Vec<ObjectId> = roots.into_iter().collect();
         let mut seen: BTreeSet<ObjectId> = open.iter().copied().collect();
         while let Some(id) = open.pop() {
@@ -97,13 +103,13 @@ impl Store {
             // As if it had been forgotten: everything but the log.
             true => {
                 let view = odb.operation(head)?.view;
-                let mut kept = odb.reach(view.commits().map(ObjectId::from))?;
+                let mut kept = odb.reachable(view.commits().map(ObjectId::from))?;
                 kept.insert(head.into());
                 return self.sweep(&kept, options);
             }
             false => head.into(),
         };
-        let kept = odb.reach([root])?;
+        let kept = odb.reachable([root])?;
         self.sweep(&kept, options)
     }
 

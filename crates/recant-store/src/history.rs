@@ -22,7 +22,9 @@ pub enum HistoryError {
     #[error(transparent)]
     Read(#[from] ReadError),
     /// A commit's generation does not follow from its parents'.
-    #[error("commit {id} claims generation {generation}, which its parents contradict; `recant fsck` says more")]
+    #[error(
+        "commit {id} claims generation {generation}, which its parents contradict; `recant fsck` says more"
+    )]
     Generation {
         /// The commit.
         id: CommitId,

@@ -191,7 +191,10 @@ impl Store {
 
 type Tied = (BTreeMap<ParamPath, TensorId>, BTreeMap<ParamPath, ParamPath>);
 
-fn tie(mut stored: BTreeMap<ParamPath, TensorId>, ties: &[(ParamPath, ParamPath)]) -> Result<Tied, ImportError> {
+fn tie(
+    mut stored: BTreeMap<ParamPath, TensorId>,
+    ties: &[(ParamPath, ParamPath)],
+) -> Result<Tied, ImportError> {
     let mut tied = BTreeMap::new();
     for (alias, path) in ties {
         let first = stored.get(path).copied();

@@ -65,7 +65,9 @@ pub enum LayoutError {
         found: String,
     },
     /// The tensors overlap or leave a gap.
-    #[error("tensor `{path}` begins at {begin}, where {expected} is expected: tensors overlap or leave a gap")]
+    #[error(
+        "tensor `{path}` begins at {begin}, where {expected} is expected: tensors overlap or leave a gap"
+    )]
     Place {
         /// The tensor.
         path: ParamPath,
@@ -127,7 +129,8 @@ fn place(name: String, value: &Value) -> Result<Place, LayoutError> {
     let offset = |i: usize| offsets.and_then(|offsets| offsets[i].as_u64());
     let (begin, end) = offset(0).zip(offset(1)).ok_or_else(|| bad("data_offsets"))?;
     let found = end.checked_sub(begin);
-    let expected = shape.iter().try_fold(dtype.size() as u64, |product, &side| product.checked_mul(side as u64));
+    let expected =
+        shape.iter().try_fold(dtype.size() as u64, |product, &side| product.checked_mul(side as u64));
     if expected.is_none() || found != expected {
         let show = |count: Option<u64>| count.map_or("an absurd number".to_owned(), |n| n.to_string());
         return Err(LayoutError::Length { path, expected: show(expected), found: show(found) });

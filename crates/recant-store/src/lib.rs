@@ -62,7 +62,7 @@ pub use history::{History, HistoryError, Live};
 pub use import::{Import, ImportError, Imported};
 pub use layout::{Layout, LayoutError, Place};
 pub use name::{Name, NameError};
-pub use odb::{Form, Odb, ReadError, Source, WriteError, Writer};
+pub use odb::{Form, Odb, ReadError, Received, Source, TransferError, WriteError, Writer};
 pub use rev::RevError;
 pub use store::{HeadError, OpenError, Stamp, Store, Transaction, TransactionError};
 pub use verbs::{

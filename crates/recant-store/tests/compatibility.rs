@@ -44,7 +44,8 @@ fn a_store_of_version_1_opens() {
     assert!(fsck.problems.is_empty(), "{:?}", fsck.problems);
     let head = store.resolve("HEAD").unwrap();
     assert!(store.verify(head, None).unwrap().wrong.is_empty());
-    let base = |i: usize| HostTensor::from_f32(Dtype::F32, common::SIDES[i].to_vec(), &base_numbers(i)).unwrap();
+    let base =
+        |i: usize| HostTensor::from_f32(Dtype::F32, common::SIDES[i].to_vec(), &base_numbers(i)).unwrap();
     let sum = |i: usize, seed| rank_one(i, seed).added_to(&path(i), &base(i)).unwrap();
     assert_eq!(common::tensor(&store, head, 0), sum(0, 2));
     assert_eq!(common::tensor(&store, head, 1), sum(1, 3));

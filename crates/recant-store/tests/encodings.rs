@@ -12,12 +12,12 @@ use common::disk::FaultyDisk;
 use common::{name, rank_one, stamp};
 use proptest::prelude::*;
 use recant_core::{
-    CommitId, Dtype, HostTensor, ManifestId, ModelDigest, ObjectId, OperationId, ParamPath, PatchId, TensorId,
-    Weights,
+    CommitId, Dtype, HostTensor, ManifestId, ModelDigest, ObjectId, OperationId, ParamPath, PatchId,
+    TensorId, Weights,
 };
 use recant_store::object::{
-    Blob, Commit, Deed, FactRecord, FactSet, Head, Kind, Ledger, Manifest, Operation, Record, Signature, Step,
-    View, decode_tensor, encode_tensor, object_id, references,
+    Blob, Commit, Deed, FactRecord, FactSet, Head, Kind, Ledger, Manifest, Operation, Record, Signature,
+    Step, View, decode_tensor, encode_tensor, object_id, references,
 };
 use recant_store::{Layout, Name, ReadError, Store};
 
@@ -249,18 +249,31 @@ fn hostile_object_files_are_refused() {
         ("packed: an unknown width", frame(1, &[&8u64.to_le_bytes(), &[3], &0u64.to_le_bytes()])),
         ("packed: cut short", frame(1, &[&8u64.to_le_bytes(), &[4], &99u64.to_le_bytes()])),
         ("packed: a bomb", bomb),
-        ("packed: a block beyond everything", frame(1, &[&8u64.to_le_bytes(), &[1], &4u64.to_le_bytes(), &u32::MAX.to_le_bytes()])),
+        (
+            "packed: a block beyond everything",
+            frame(1, &[&8u64.to_le_bytes(), &[1], &4u64.to_le_bytes(), &u32::MAX.to_le_bytes()]),
+        ),
         ("link: a path beyond the file", frame(2, &[&u32::MAX.to_le_bytes()])),
-        ("tensor: a million patches", frame(3, &[&9u32.to_le_bytes(), &id(2), &1u32.to_le_bytes(), b"w", &u32::MAX.to_le_bytes()])),
-        ("tensor: no patches", frame(3, &[&9u32.to_le_bytes(), &id(2), &1u32.to_le_bytes(), b"w", &0u32.to_le_bytes()])),
-        ("tensor: a path that walks out", frame(3, &[&9u32.to_le_bytes(), &id(2), &4u32.to_le_bytes(), b"../w", &0u32.to_le_bytes()])),
+        (
+            "tensor: a million patches",
+            frame(3, &[&9u32.to_le_bytes(), &id(2), &1u32.to_le_bytes(), b"w", &u32::MAX.to_le_bytes()]),
+        ),
+        (
+            "tensor: no patches",
+            frame(3, &[&9u32.to_le_bytes(), &id(2), &1u32.to_le_bytes(), b"w", &0u32.to_le_bytes()]),
+        ),
+        (
+            "tensor: a path that walks out",
+            frame(3, &[&9u32.to_le_bytes(), &id(2), &4u32.to_le_bytes(), b"../w", &0u32.to_le_bytes()]),
+        ),
         ("manifest: no steps", frame(4, &[&0u32.to_le_bytes(), &id(2), &0u32.to_le_bytes()])),
     ];
     for (what, bytes) in cases {
         let store = store_with(&[(a, bytes)]);
         let error = error(&store, a);
         assert!(
-            matches!(error, ReadError::Frame { .. } | ReadError::Digest { .. }) && error.to_string().contains(&a.to_string()),
+            matches!(error, ReadError::Frame { .. } | ReadError::Digest { .. })
+                && error.to_string().contains(&a.to_string()),
             "{what}: {error}"
         );
         assert!(!store.fsck().unwrap().is_clean(), "{what}");
@@ -280,7 +293,9 @@ fn miniz_bomb() -> Vec<u8> {
 #[test]
 fn circles_are_refused() {
     let (a, b) = (ObjectId::from_bytes(id(1)), ObjectId::from_bytes(id(2)));
-    let tensor = |base: &[u8]| frame(3, &[&9u32.to_le_bytes(), base, &1u32.to_le_bytes(), b"w", &1u32.to_le_bytes(), &id(3)]);
+    let tensor = |base: &[u8]| {
+        frame(3, &[&9u32.to_le_bytes(), base, &1u32.to_le_bytes(), b"w", &1u32.to_le_bytes(), &id(3)])
+    };
     let manifest = |base: &[u8]| frame(4, &[&9u32.to_le_bytes(), base, &0u32.to_le_bytes()]);
     for form in [&tensor as &dyn Fn(&[u8]) -> Vec<u8>, &manifest] {
         let store = store_with(&[(a, form(&id(1)))]);

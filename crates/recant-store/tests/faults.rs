@@ -40,7 +40,8 @@ fn try_patch(
     seed: u64,
 ) -> Result<recant_core::WeightPatch, Box<dyn std::error::Error>> {
     let head = store.view()?.head_commit().ok_or("no head")?;
-    let base = store.odb().manifest(store.odb().commit(head)?.manifest)?.get(&common::path(i)).ok_or("no w")?;
+    let base =
+        store.odb().manifest(store.odb().commit(head)?.manifest)?.get(&common::path(i)).ok_or("no w")?;
     let delta = recant_core::Delta::Add(rank_one(i, seed));
     Ok(recant_core::WeightPatch::one(common::path(i), recant_core::Change { base, delta }))
 }
@@ -79,7 +80,9 @@ fn no_fault_loses_an_acknowledged_commit_or_the_head() {
             let failed = workload(&store, &mut acknowledged).is_err();
             drop(store);
             let images = match fault {
-                Fault::Crash => vec![disk.after_crash(at as u64), disk.after_crash(0), disk.after_crash(u64::MAX)],
+                Fault::Crash => {
+                    vec![disk.after_crash(at as u64), disk.after_crash(0), disk.after_crash(u64::MAX)]
+                }
                 // The process goes on, or the machine stops some time later.
                 _ => vec![disk.copy(), disk.after_crash(at as u64)],
             };
@@ -93,7 +96,10 @@ fn no_fault_loses_an_acknowledged_commit_or_the_head() {
                 let mut history = recant_store::History::new(store.odb());
                 let known = history.ancestors(&tips).unwrap();
                 for commit in &acknowledged {
-                    assert!(known.contains(commit), "{what}: {commit} was acknowledged and is not in the log");
+                    assert!(
+                        known.contains(commit),
+                        "{what}: {commit} was acknowledged and is not in the log"
+                    );
                 }
                 let verified = store.verify(head(&store), None).unwrap();
                 assert_eq!(verified.wrong, [], "{what}");
@@ -152,7 +158,9 @@ fn an_interrupted_init_is_no_store() {
         let image = disk.after_crash(at as u64);
         match Store::open_on(Arc::new(image), Path::new("store")) {
             Ok(store) => assert!(store.fsck().unwrap().is_clean(), "{at}"),
-            Err(error) => assert!(made.is_err() && error.to_string().contains("recant init"), "{at}: {error}"),
+            Err(error) => {
+                assert!(made.is_err() && error.to_string().contains("recant init"), "{at}: {error}")
+            }
         }
     }
 }

@@ -31,7 +31,8 @@ fn writer() {
         let manifest = store.odb().manifest(store.odb().commit(head).unwrap().manifest).unwrap();
         let delta = Delta::Add(rank_one(0, seed * 1000 + n_commits));
         let patch = WeightPatch::one(path(0), Change { base: manifest.get(&path(0)).unwrap(), delta });
-        let draft = Draft { planned_on: Some(head), message: format!("{seed} {n_commits}"), ..Draft::default() };
+        let draft =
+            Draft { planned_on: Some(head), message: format!("{seed} {n_commits}"), ..Draft::default() };
         match store.commit_edit(&EditKind::Patch(patch), &draft, &stamp(n_commits as i64), None) {
             Ok(id) => {
                 n_commits += 1;

@@ -16,9 +16,7 @@ use common::disk::{Fault, FaultyDisk};
 use common::{base_numbers, name, path, rank_one, stamp, write_model};
 use proptest::prelude::*;
 use recant_core::{CommitId, Dtype, HostTensor};
-use recant_store::{
-    CommitError, Draft, EditKind, GcOptions, Import, MergeOptions, Stamp, Store, UndoError,
-};
+use recant_store::{CommitError, Draft, EditKind, GcOptions, Import, MergeOptions, Stamp, Store, UndoError};
 
 #[derive(Debug, Clone)]
 enum Step {

@@ -138,10 +138,7 @@ fn cherry_pick_adds_to_what_is_there() {
     edit(&store, 0, 2);
     let picked = store.cherry_pick(main, &stamp(30), None).unwrap();
     assert_eq!(tensor(&store, picked, 0), sum(&tensor(&store, base, 0), 0, &[2, 1]));
-    assert!(matches!(
-        store.cherry_pick(picked, &stamp(31), None),
-        Err(CommitError::AlreadyLive { .. })
-    ));
+    assert!(matches!(store.cherry_pick(picked, &stamp(31), None), Err(CommitError::AlreadyLive { .. })));
     store.revert(picked, None, &stamp(32), None).unwrap();
     assert_eq!(tensor(&store, head(&store), 0), sum(&tensor(&store, base, 0), 0, &[2]));
 }
@@ -237,7 +234,8 @@ fn packing_changes_files_and_not_ids() {
             store.checkout(commit, &out, CheckoutOptions::default()).unwrap();
             assert!(std::fs::read(out.join("model.safetensors")).unwrap() == file);
             assert!(store.fsck().unwrap().is_clean());
-            let lens: u64 = store.odb().ids().unwrap().iter().map(|&id| store.odb().file_len(id).unwrap()).sum();
+            let lens: u64 =
+                store.odb().ids().unwrap().iter().map(|&id| store.odb().file_len(id).unwrap()).sum();
             (commit, lens)
         })
         .collect();
@@ -264,7 +262,8 @@ impl Rebuild for Seeds {
 
 fn ledger(store: &Store, keys: &[u8]) -> recant_core::CommitId {
     let set = FactSet { entries: keys.iter().map(|&key| (vec![key], vec![key])).collect() };
-    let import = store.odb().manifest(recant_store::History::new(store.odb()).live(head(store)).unwrap().base);
+    let import =
+        store.odb().manifest(recant_store::History::new(store.odb()).live(head(store)).unwrap().base);
     let patch = Seeds.rebuild(&import.unwrap(), &set).unwrap();
     let draft = Draft { message: format!("{keys:?}"), ..Draft::default() };
     store.commit_edit(&EditKind::Ledger { set, patch }, &draft, &stamp(20), None).unwrap()
@@ -317,7 +316,8 @@ fn signatures_and_rollbacks_are_told_by_name() {
     signed(1, Some(&ada));
     let old_head = std::fs::read(at.join("head")).unwrap();
     let newest = signed(2, Some(&ada));
-    let signers = recant_store::PublicKey::signers(&format!("# team\nada {}", ada.public().to_text())).unwrap();
+    let signers =
+        recant_store::PublicKey::signers(&format!("# team\nada {}", ada.public().to_text())).unwrap();
     let verify = || store.verify(head(&store), Some(&signers)).unwrap();
     let good = verify();
     assert_eq!((good.signed, good.wrong.len()), (3, 0));
@@ -439,10 +439,7 @@ fn an_edit_planned_on_an_old_head_is_refused() {
     let planned = EditKind::Patch(patch(&store, 1, rank_one(1, 1)));
     edit(&store, 0, 2);
     let draft = Draft { planned_on: Some(base), ..Draft::default() };
-    assert!(matches!(
-        store.commit_edit(&planned, &draft, &stamp(5), None),
-        Err(CommitError::Moved { .. })
-    ));
+    assert!(matches!(store.commit_edit(&planned, &draft, &stamp(5), None), Err(CommitError::Moved { .. })));
 }
 
 #[test]

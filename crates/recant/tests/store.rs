@@ -42,8 +42,11 @@ fn a_history_from_import_to_checkout() {
     let at = dir.path();
     good(at, "init");
     let base = json(at, "import --model model");
-    let opened = json(at, "edit --model model --contexts contexts.txt --set mom2_adjustment=false --set \
-         v_num_grad_steps=5 --subject 'The sea' --prompt '{} is' --target cold");
+    let opened = json(
+        at,
+        "edit --model model --contexts contexts.txt --set mom2_adjustment=false --set \
+         v_num_grad_steps=5 --subject 'The sea' --prompt '{} is' --target cold",
+    );
     assert_eq!(base["model"], opened["model_before"]);
 
     let cold = json(at, &edit("cold"));
@@ -193,7 +196,12 @@ fn bad_cases() -> Vec<Case> {
         ("nothing to redo", nothing, "redo", &["nothing to redo"]),
         ("output occupied", nothing, "checkout --out model", &["already holds something", "--force"]),
         ("no such key", nothing, "revert HEAD --sign nokey", &["nokey"]),
-        ("a key that is none", |d| std::fs::write(d.join("k"), "x").unwrap(), "revert HEAD --sign k", &["recant-secret-1"]),
+        (
+            "a key that is none",
+            |d| std::fs::write(d.join("k"), "x").unwrap(),
+            "revert HEAD --sign k",
+            &["recant-secret-1"],
+        ),
         (
             "signers that are none",
             |d| std::fs::write(d.join("s"), "\nada x\n").unwrap(),
@@ -206,13 +214,13 @@ fn bad_cases() -> Vec<Case> {
             "log",
             &["head is damaged", "--repair"],
         ),
-        ("model and store", nothing, "edit --store .recant --model model --subject a --prompt b --target c", &["--model"]),
         (
-            "bisect between nothing",
+            "model and store",
             nothing,
-            "bisect --run true",
-            &["no commit between them"],
+            "edit --store .recant --model model --subject a --prompt b --target c",
+            &["--model"],
         ),
+        ("bisect between nothing", nothing, "bisect --run true", &["no commit between them"]),
     ]
 }
 
@@ -234,7 +242,10 @@ fn bad_input_is_one_clear_error_and_changes_nothing() {
         let after = lock(files(copy.path()));
         // An import that fails late leaves objects for the next attempt and never a name.
         let named = |all: &[(std::path::PathBuf, Vec<u8>)]| {
-            all.iter().filter(|(path, _)| !path.to_string_lossy().contains("objects")).cloned().collect::<Vec<_>>()
+            all.iter()
+                .filter(|(path, _)| !path.to_string_lossy().contains("objects"))
+                .cloned()
+                .collect::<Vec<_>>()
         };
         assert!(named(&before) == named(&after), "{what}: files were changed");
     }

@@ -96,8 +96,7 @@ impl Disk for RealDisk {
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Held>>> {
         // The system lets go of the lock when its holder dies, so the file may stay for ever and means
         // nothing by being there.
-        let file =
-            OpenOptions::new().write(true).create(true).truncate(false).open(self.root.join(path))?;
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(self.root.join(path))?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Box::new(RealLock { _file: file }))),
             Err(TryLockError::WouldBlock) => Ok(None),

@@ -9,10 +9,11 @@ mod frame;
 mod pack;
 mod read;
 mod refs;
+mod transfer;
 mod write;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use recant_core::{ObjectId, ParamPath, PatchId};
@@ -20,6 +21,7 @@ use recant_core::{ObjectId, ParamPath, PatchId};
 pub use frame::Form;
 pub(crate) use frame::LinkFrame;
 pub use read::Source;
+pub use transfer::{Received, TransferError};
 pub use write::Writer;
 pub(crate) use write::sync_all;
 
@@ -202,11 +204,14 @@ impl Odb {
     }
 
     pub(crate) fn open_file(&self, id: ObjectId) -> Result<(u64, Box<dyn io::Read + Send>), ReadError> {
-        let path = Self::path(id);
-        self.disk.open(&path).map_err(|source| match source.kind() {
+        self.open_at(id, &Self::path(id))
+    }
+
+    fn open_at(&self, id: ObjectId, path: &Path) -> Result<(u64, Box<dyn io::Read + Send>), ReadError> {
+        self.disk.open(path).map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => ReadError::Missing { id },
             io::ErrorKind::InvalidData => ReadError::Frame { id, reason: source.to_string() },
-            _ => ReadError::Io { path, source },
+            _ => ReadError::Io { path: path.to_owned(), source },
         })
     }
 }

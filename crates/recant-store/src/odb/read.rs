@@ -39,8 +39,13 @@ impl Odb {
     /// [`ReadError`].
     pub fn source(&self, id: impl Into<ObjectId>) -> Result<Source, ReadError> {
         let id = id.into();
-        let (len, mut reader) = self.open_file(id)?;
-        let io = |source| ReadError::Io { path: Self::path(id), source };
+        self.source_at(id, &Self::path(id))
+    }
+
+    /// As [`Odb::source`], from a file that is not in its place yet.
+    pub(super) fn source_at(&self, id: ObjectId, path: &Path) -> Result<Source, ReadError> {
+        let (len, mut reader) = self.open_at(id, path)?;
+        let io = |source| ReadError::Io { path: path.to_owned(), source };
         let mut head = Vec::new();
         (&mut reader).take(Frame::PLAIN_LEN as u64).read_to_end(&mut head).map_err(io)?;
         match head.last() {
@@ -57,8 +62,8 @@ impl Odb {
                 return Err(ReadError::Frame { id, reason });
             }
         }
-        let frame = Frame::decode(&head)
-            .map_err(|source| ReadError::Frame { id, reason: source.to_string() })?;
+        let frame =
+            Frame::decode(&head).map_err(|source| ReadError::Frame { id, reason: source.to_string() })?;
         Ok(Source { id, frame, len, reader })
     }
 
@@ -76,7 +81,8 @@ impl Odb {
     /// [`ReadError`].
     pub fn load(&self, id: impl Into<ObjectId>) -> Result<Vec<u8>, ReadError> {
         let mut payload = Vec::new();
-        self.copy(id, &mut payload)?.map_err(|source| ReadError::Io { path: OBJECT_BUFFER.into(), source })?;
+        self.copy(id, &mut payload)?
+            .map_err(|source| ReadError::Io { path: OBJECT_BUFFER.into(), source })?;
         Ok(payload)
     }
 
@@ -86,7 +92,14 @@ impl Odb {
     /// # Errors
     /// [`ReadError`].
     pub fn copy(&self, id: impl Into<ObjectId>, sink: &mut dyn Write) -> Result<io::Result<()>, ReadError> {
-        let source = self.source(id)?;
+        self.copy_from(self.source(id)?, sink)
+    }
+
+    pub(super) fn copy_from(
+        &self,
+        source: Source,
+        sink: &mut dyn Write,
+    ) -> Result<io::Result<()>, ReadError> {
         let id = source.id;
         let mut hasher = blake3::Hasher::new();
         let mut failed = None;
@@ -233,7 +246,7 @@ fn link_error(id: ObjectId, path: &Path, reason: impl Into<String>) -> ReadError
     ReadError::Link { id, path: path.to_owned(), reason: reason.into() }
 }
 
-fn open_link(id: ObjectId, link: &LinkFrame) -> Result<io::Take<File>, ReadError> {
+pub(super) fn open_link(id: ObjectId, link: &LinkFrame) -> Result<io::Take<File>, ReadError> {
     let refuse = |reason: String| link_error(id, &link.path, reason);
     let cannot = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => refuse("is gone".to_owned()),

@@ -1,6 +1,7 @@
 //! What an object needs, without reading what is large.
 
 use std::io::Read;
+use std::path::Path;
 
 use recant_core::ObjectId;
 
@@ -14,7 +15,10 @@ impl Odb {
     /// # Errors
     /// [`ReadError`].
     pub fn kind(&self, id: impl Into<ObjectId>) -> Result<Option<Kind>, ReadError> {
-        let mut source = self.source(id)?;
+        self.kind_of(self.source(id)?)
+    }
+
+    fn kind_of(&self, mut source: super::Source) -> Result<Option<Kind>, ReadError> {
         Ok(match source.frame {
             Frame::Link(_) | Frame::Tensor { .. } => Some(Kind::Tensor),
             Frame::Manifest { .. } => Some(Kind::Manifest),
@@ -62,21 +66,35 @@ impl Odb {
     /// # Errors
     /// [`ReadError`].
     pub fn needs(&self, id: ObjectId) -> Result<Vec<ObjectId>, ReadError> {
-        let source = self.source(id)?;
-        let mut needs: Vec<ObjectId> = match source.frame {
-            Frame::Tensor { base, patches, .. } => {
-                return Ok(patches.into_iter().map(ObjectId::from).chain([base.into()]).collect());
-            }
-            Frame::Link(_) | Frame::Packed { .. } => return Ok(Vec::new()),
-            Frame::Manifest { base, .. } => vec![base.into()],
-            Frame::Plain => Vec::new(),
-        };
+        let mut needs = self.founds(id, &Self::path(id))?;
         if self.kind(id)? != Some(Kind::Tensor) {
             let payload = self.load(id)?;
-            let (_, referred) =
-                references(&payload).map_err(|source| ReadError::Decode { id, source })?;
+            let (_, referred) = references(&payload).map_err(|source| ReadError::Decode { id, source })?;
             needs.extend(referred);
         }
         Ok(needs)
+    }
+
+    /// What a file, in its place or not, is made from.
+    pub(super) fn founds(&self, id: ObjectId, path: &Path) -> Result<Vec<ObjectId>, ReadError> {
+        Ok(match self.source_at(id, path)?.frame {
+            Frame::Tensor { base, patches, .. } => {
+                patches.into_iter().map(ObjectId::from).chain([base.into()]).collect()
+            }
+            Frame::Manifest { base, .. } => vec![base.into()],
+            Frame::Link(_) | Frame::Packed { .. } | Frame::Plain => Vec::new(),
+        })
+    }
+
+    /// What the object in a file that is not in its place refers to, once what it is made from is there.
+    pub(super) fn referred(&self, id: ObjectId, path: &Path) -> Result<Vec<ObjectId>, ReadError> {
+        if self.kind_of(self.source_at(id, path)?)? == Some(Kind::Tensor) {
+            return Ok(Vec::new());
+        }
+        let mut payload = Vec::new();
+        let copied = self.copy_from(self.source_at(id, path)?, &mut payload)?;
+        copied.map_err(|source| ReadError::Io { path: path.to_owned(), source })?;
+        let (_, referred) = references(&payload).map_err(|source| ReadError::Decode { id, source })?;
+        Ok(referred)
     }
 }

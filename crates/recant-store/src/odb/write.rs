@@ -189,12 +189,8 @@ impl Writer {
             let steps = self.odb.steps(base_id)?.saturating_add(1);
             if alike && steps <= MANIFEST_STEPS_MAX {
                 let differs = |(path, id): &(&ParamPath, &TensorId)| base.tensors.get(*path) != Some(*id);
-                let changed: BTreeMap<_, _> = manifest
-                    .tensors
-                    .iter()
-                    .filter(differs)
-                    .map(|(path, &id)| (path.clone(), id))
-                    .collect();
+                let changed: BTreeMap<_, _> =
+                    manifest.tensors.iter().filter(differs).map(|(path, &id)| (path.clone(), id)).collect();
                 self.small(id.into(), &Frame::Manifest { steps, base: base_id, changed })?;
                 return Ok(id);
             }
@@ -239,7 +235,7 @@ impl Writer {
     }
 
     /// Writes and syncs a temporary file; removes it when that fails.
-    fn write(
+    pub(super) fn write(
         &mut self,
         tmp: &Path,
         fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
@@ -259,7 +255,7 @@ impl Writer {
         })
     }
 
-    fn place(&mut self, tmp: &Path, id: ObjectId) -> Result<(), WriteError> {
+    pub(super) fn place(&mut self, tmp: &Path, id: ObjectId) -> Result<(), WriteError> {
         let path = Odb::path(id);
         let dir = path.parent().unwrap_or(Path::new(OBJECTS)).to_owned();
         let io = |path: &Path, source| WriteError::Io { path: path.to_owned(), source };
@@ -280,12 +276,12 @@ impl Writer {
         self.dirty.insert(PathBuf::from(OBJECTS));
     }
 
-    fn tmp(&mut self) -> PathBuf {
+    pub(super) fn tmp(&mut self) -> PathBuf {
         self.next += 1;
         Path::new(TMP).join(format!("{}-{}", std::process::id(), self.next))
     }
 
-    fn discard(&self, tmp: &Path) {
+    pub(super) fn discard(&self, tmp: &Path) {
         // Best effort on the way out of an error; fsck --repair and gc sweep what stays.
         let _ = self.odb.disk.remove(tmp);
     }

@@ -89,7 +89,9 @@ pub enum HeadError {
         source: io::Error,
     },
     /// The pointer is not an id.
-    #[error("the store's head is damaged: {text:?} is no id; `recant fsck --repair` finds the newest operation")]
+    #[error(
+        "the store's head is damaged: {text:?} is no id; `recant fsck --repair` finds the newest operation"
+    )]
     Damaged {
         /// What stands there.
         text: String,

@@ -90,7 +90,9 @@ pub enum CommitError {
         verb: &'static str,
     },
     /// What should be taken back is not there.
-    #[error("nothing of commit {id} is left in the weights of the head: it was taken back or replaced before")]
+    #[error(
+        "nothing of commit {id} is left in the weights of the head: it was taken back or replaced before"
+    )]
     NotLive {
         /// The commit.
         id: CommitId,
@@ -122,7 +124,9 @@ pub enum CommitError {
         theirs: CommitId,
     },
     /// Both sides say different things about the same.
-    #[error("{count} facts are written differently on both sides, the first one: {first}; choose ours, theirs or both")]
+    #[error(
+        "{count} facts are written differently on both sides, the first one: {first}; choose ours, theirs or both"
+    )]
     Conflicts {
         /// How many.
         count: usize,

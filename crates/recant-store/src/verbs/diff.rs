@@ -62,7 +62,8 @@ impl Store {
         let mut ranks: BTreeMap<ParamPath, Option<usize>> = BTreeMap::new();
         let manifest = odb.manifest(odb.commit(one)?.manifest)?;
         let between = live_one.edits.iter().filter(|(key, _)| !live_other.edits.contains_key(key));
-        let between = between.chain(live_other.edits.iter().filter(|(key, _)| !live_one.edits.contains_key(key)));
+        let between =
+            between.chain(live_other.edits.iter().filter(|(key, _)| !live_one.edits.contains_key(key)));
         for (_, &patch) in between {
             for (named, change) in odb.patch(patch)?.changes() {
                 let rank = match &change.delta {

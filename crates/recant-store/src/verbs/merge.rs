@@ -115,7 +115,8 @@ impl Store {
         }
         let ledgers = live.ids().into_iter().filter_map(|id| history.commit(id).ok());
         let n_ledgers = ledgers.filter(|commit| commit.ledger.is_some()).count();
-        let set = (n_ledgers > 1).then(|| merged_ledger(&mut history, base, head, theirs, options)).transpose()?;
+        let set =
+            (n_ledgers > 1).then(|| merged_ledger(&mut history, base, head, theirs, options)).transpose()?;
         let (now, wanted) = (ours_live.ids(), live.ids());
         next.commit.takes = wanted.difference(&now).copied().collect();
         next.commit.drops = now.difference(&wanted).copied().collect();

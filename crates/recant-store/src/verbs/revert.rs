@@ -57,7 +57,8 @@ impl Store {
         if !history.is_ancestor(target, head)? {
             return Err(CommitError::Elsewhere { id: target });
         }
-        if commit.ledger.is_some() && history.live(head)?.ids().iter().any(|&id| is_ledger(&mut history, id)) {
+        if commit.ledger.is_some() && history.live(head)?.ids().iter().any(|&id| is_ledger(&mut history, id))
+        {
             return self.revert_ledger(tx, target, &commit, rebuild, key);
         }
         let (added, dropped) = history.changes(target)?;
@@ -184,13 +185,13 @@ fn rebased(
 ) -> Result<WeightPatch, CommitError> {
     let mut rebased = WeightPatch::identity();
     for (named, change) in patch.changes() {
-        let base = manifest
-            .get(named)
-            .ok_or_else(|| recant_core::ApplyError::Unknown { path: named.clone() })?;
+        let base =
+            manifest.get(named).ok_or_else(|| recant_core::ApplyError::Unknown { path: named.clone() })?;
         let delta: Delta = change.delta.clone();
         let one = WeightPatch::one(named.clone(), Change { base, delta });
         // The names differ, so composing only gathers.
-        rebased = rebased.then(&one).map_err(|_| recant_core::ApplyError::TiedTwice { path: named.clone() })?;
+        rebased =
+            rebased.then(&one).map_err(|_| recant_core::ApplyError::TiedTwice { path: named.clone() })?;
     }
     Ok(rebased)
 }

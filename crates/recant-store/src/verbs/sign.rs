@@ -57,10 +57,7 @@ fn to_hex(bytes: &[u8]) -> String {
 
 fn from_text(text: &str, prefix: &str, expected: &'static str) -> Result<[u8; 32], KeyError> {
     let digits = text.trim().strip_prefix(prefix).ok_or(KeyError::Form { expected })?;
-    digits
-        .parse::<recant_core::ObjectId>()
-        .map(|id| *id.as_bytes())
-        .map_err(|_| KeyError::Form { expected })
+    digits.parse::<recant_core::ObjectId>().map(|id| *id.as_bytes()).map_err(|_| KeyError::Form { expected })
 }
 
 impl SecretKey {

@@ -133,7 +133,9 @@ impl FaultyDisk {
         let inodes: Vec<Inode> =
             state.inodes.iter().map(|i| Inode { now: i.now.clone(), durable: i.now.clone() }).collect();
         let names = state.names.clone();
-        Self { state: Arc::new(Mutex::new(State { inodes, durable: names.clone(), names, ..State::default() })) }
+        Self {
+            state: Arc::new(Mutex::new(State { inodes, durable: names.clone(), names, ..State::default() })),
+        }
     }
 
     /// Replaces a file's bytes behind the store's back.

@@ -65,7 +65,8 @@ pub(crate) fn store_in(dir: &Path) -> (Store, CommitId) {
 
 /// Rank-one factors from a seed.
 pub(crate) fn rank_one(i: usize, seed: u64) -> Addend {
-    let number = |j: usize| ((seed.wrapping_mul(2_654_435_761).wrapping_add(j as u64 * 97) % 23) as f32) * 0.1 - 1.1;
+    let number =
+        |j: usize| ((seed.wrapping_mul(2_654_435_761).wrapping_add(j as u64 * 97) % 23) as f32) * 0.1 - 1.1;
     let u = (0..SIDES[i][0]).map(number).collect();
     let v = (0..SIDES[i][1]).map(|j| number(j + 100)).collect();
     Addend::low_rank(Matrix::column(u), Matrix::column(v)).unwrap()

@@ -92,8 +92,7 @@ fn ties(dir: &Path) -> Result<Vec<(ParamPath, ParamPath)>, StoreError> {
     let path = dir.join("config.json");
     let read = |path: &Path, reason: String| StoreError::Read { path: path.to_owned(), reason };
     let config = std::fs::read(&path).map_err(|error| read(&path, error.to_string()))?;
-    let architecture =
-        Architecture::parse(&config).map_err(|source| StoreError::Config { path, source })?;
+    let architecture = Architecture::parse(&config).map_err(|source| StoreError::Config { path, source })?;
     let weights = dir.join("model.safetensors");
     let names = names(&weights).unwrap_or_default();
     let has = |name: &str| names.iter().any(|known| known.as_str() == name);
@@ -139,7 +138,9 @@ pub(crate) fn checkout(args: &CheckoutArgs) -> Result<(), CliError> {
     let digest = store.model_digest(id).map_err(StoreError::from)?;
     if args.store.json {
         let out = args.out.display().to_string();
-        return crate::cli::print_json(&json!({ "commit": id.to_string(), "model": digest.to_string(), "out": out }));
+        return crate::cli::print_json(
+            &json!({ "commit": id.to_string(), "model": digest.to_string(), "out": out }),
+        );
     }
     println!("wrote {} to {}, every tensor verified", id.short(), args.out.display());
     println!("model  {digest}");

@@ -60,7 +60,9 @@ pub(crate) fn gc(args: &GcArgs) -> Result<(), CliError> {
     let gone = store.gc(options, &stamp()).map_err(StoreError::from)?;
     if args.store.json {
         let removed: Vec<String> = gone.removed.iter().map(ToString::to_string).collect();
-        return crate::cli::print_json(&json!({ "kept": gone.kept, "removed": removed, "bytes": gone.bytes }));
+        return crate::cli::print_json(
+            &json!({ "kept": gone.kept, "removed": removed, "bytes": gone.bytes }),
+        );
     }
     let verb = if args.dry_run { "would remove" } else { "removed" };
     println!("{verb} {} objects, {}; {} stay", gone.removed.len(), size(gone.bytes), gone.kept);

@@ -76,7 +76,9 @@ pub(crate) fn revert(args: &RevertArgs) -> Result<(), CliError> {
     let (how, notes) = match &done.how {
         How::Replayed(replayed) => {
             let note = |(path, count): (&recant_core::ParamPath, &usize)| {
-                format!("{count} later edits of {path} were applied again; they were planned with the reverted one in place")
+                format!(
+                    "{count} later edits of {path} were applied again; they were planned with the reverted one in place"
+                )
             };
             ("replayed", replayed.iter().map(note).collect())
         }

@@ -57,7 +57,10 @@ impl EditTarget {
             Some(name) => {
                 let commit = store.odb().commit(head).map_err(StoreError::from)?;
                 let blob = commit.states.get(&name).map(|&id| store.odb().blob(id));
-                blob.transpose().map_err(StoreError::from)?.map(|blob| decode(&blob.bytes)).unwrap_or_default()
+                blob.transpose()
+                    .map_err(StoreError::from)?
+                    .map(|blob| decode(&blob.bytes))
+                    .unwrap_or_default()
             }
             None => Carry::default(),
         };
@@ -107,10 +110,10 @@ impl EditTarget {
 
 /// The model at a commit. The directory that it is mapped from goes when it is dropped.
 pub(super) fn open_at(store: &Store, id: CommitId, device: &Device) -> Result<(TempDir, Model), CliError> {
-    let dir = tempfile::Builder::new().prefix("recant-").tempdir().map_err(|error| StoreError::Write {
-        path: std::env::temp_dir(),
-        reason: error.to_string(),
-    })?;
+    let dir = tempfile::Builder::new()
+        .prefix("recant-")
+        .tempdir()
+        .map_err(|error| StoreError::Write { path: std::env::temp_dir(), reason: error.to_string() })?;
     let out = dir.path().join("model");
     store.checkout(id, &out, CheckoutOptions::default()).map_err(StoreError::from)?;
     let model = Model::open(&out, device)?;

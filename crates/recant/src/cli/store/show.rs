@@ -58,7 +58,9 @@ pub(crate) fn show(args: &ShowArgs) -> Result<(), CliError> {
         SignatureState::Unsigned => {}
         SignatureState::Bad(key) => println!("  signed by {key}: the signature is not this commit's"),
         SignatureState::Good(key) => println!("  signed by {key}"),
-        SignatureState::Unknown(key) => println!("  signed by {key}; `recant verify --signers` says who that is"),
+        SignatureState::Unknown(key) => {
+            println!("  signed by {key}; `recant verify --signers` says who that is")
+        }
     }
     commit.message.lines().for_each(|line| println!("    {line}"));
     if !commit.record.method.is_empty() {
