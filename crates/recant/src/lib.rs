@@ -36,6 +36,8 @@ pub use recant_eval as eval;
 pub use recant_linalg as linalg;
 pub use recant_methods as methods;
 pub use recant_model as model;
+#[cfg(feature = "remote")]
+pub use recant_remote as remote;
 pub use recant_store as store;
 
 #[cfg(feature = "cli")]

@@ -140,6 +140,27 @@ fn blame_and_bisect_find_the_commit() {
     assert_eq!(found["first_bad"], cold["commit"]);
 }
 
+#[cfg(feature = "remote")]
+#[test]
+fn two_stores_meet_through_a_folder() {
+    let dir = workshop("gpt2-tiny");
+    let at = dir.path();
+    good(at, "init");
+    good(at, "import --model model --link");
+    let cold = json(at, &edit("cold"));
+    assert!(refused(at, "clone nowhere other").contains("recant push"));
+    let pushed = json(at, "push shared");
+    assert_eq!(pushed["moved"][0]["commit"], cold["commit"]);
+    good(at, "clone shared other");
+    assert_eq!(json(at, "status --store other")["model"], cold["model_after"]);
+    let old = json(at, &edit("old"));
+    assert!(json(at, "push shared")["bytes"].as_u64().unwrap() < 10_000);
+    good(at, "pull shared --store other");
+    assert_eq!(json(at, "status --store other")["model"], old["model_after"]);
+    assert!(good(at, "push shared").contains("has it all already"));
+    assert!(refused(at, "push shared nothing").contains("no branch nothing"));
+}
+
 #[test]
 fn signed_commits_are_told_from_others() {
     let dir = workshop("gpt2-tiny");

@@ -48,6 +48,13 @@ pub enum StoreError {
     /// A commit cannot be verified.
     #[error(transparent)]
     Verify(#[from] recant_store::VerifyError),
+    /// A remote cannot be used.
+    #[cfg(feature = "remote")]
+    #[error("{source}")]
+    Remote {
+        /// What is wrong.
+        source: Box<recant_remote::RemoteError>,
+    },
     /// A configuration says nothing of tied matrices.
     #[error("{path}: {source}")]
     Config {

@@ -8,6 +8,8 @@ mod edit;
 mod error;
 mod history;
 mod names;
+#[cfg(feature = "remote")]
+mod share;
 mod show;
 
 use std::path::{Path, PathBuf};
@@ -66,6 +68,15 @@ pub(crate) enum StoreCommand {
     Verify(care::VerifyArgs),
     /// Make a key that signs commits.
     Keygen(care::KeygenArgs),
+    /// Send branches to a shared place; only what it lacks travels.
+    #[cfg(feature = "remote")]
+    Push(share::PushArgs),
+    /// Fetch branches from a shared place, verify them, and move the local ones forward.
+    #[cfg(feature = "remote")]
+    Pull(share::PullArgs),
+    /// Make a new store from a shared place.
+    #[cfg(feature = "remote")]
+    Clone(share::CloneArgs),
 }
 
 pub(crate) fn run(command: &StoreCommand) -> Result<(), CliError> {
@@ -91,6 +102,12 @@ pub(crate) fn run(command: &StoreCommand) -> Result<(), CliError> {
         StoreCommand::Fsck(args) => care::fsck(args),
         StoreCommand::Verify(args) => care::verify(args),
         StoreCommand::Keygen(args) => care::keygen(args),
+        #[cfg(feature = "remote")]
+        StoreCommand::Push(args) => share::push(args),
+        #[cfg(feature = "remote")]
+        StoreCommand::Pull(args) => share::pull(args),
+        #[cfg(feature = "remote")]
+        StoreCommand::Clone(args) => share::clone(args),
     }
 }
 
