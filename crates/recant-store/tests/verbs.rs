@@ -300,6 +300,25 @@ fn ledgers_merge_as_sets_and_any_fact_comes_out() {
     let _ = ours;
 }
 
+/// A merge that brought a ledger's facts and a plain edit is taken back as one.
+#[test]
+fn a_merge_of_ledgers_and_edits_is_taken_back_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, base) = store_in(dir.path());
+    store.branch(&name("side"), base, false, &stamp(3)).unwrap();
+    ledger(&store, &[1]);
+    let before = store.model_digest(head(&store)).unwrap();
+    store.switch(&name("side"), &stamp(4)).unwrap();
+    edit(&store, 1, 5);
+    let theirs = ledger(&store, &[3]);
+    store.switch(&name("main"), &stamp(6)).unwrap();
+    let merged = store.merge(theirs, MergeOptions::default(), Some(&Seeds), &stamp(7), None).unwrap().commit;
+    assert_ne!(tensor(&store, merged, 1), tensor(&store, base, 1));
+    store.revert(merged, Some(&Seeds), &stamp(8), None).unwrap();
+    assert_eq!(store.model_digest(head(&store)).unwrap(), before);
+    assert!(store.verify(head(&store), None).unwrap().wrong.is_empty());
+}
+
 #[test]
 fn signatures_and_rollbacks_are_told_by_name() {
     let dir = tempfile::tempdir().unwrap();

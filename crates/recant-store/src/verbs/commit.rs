@@ -289,7 +289,7 @@ impl Next {
         Ok(())
     }
 
-    /// Writes a ledger in place of the one before.
+    /// Writes a ledger in place of the one before, with what the commit takes and drops beside it.
     pub(crate) fn set_ledger(
         &mut self,
         tx: &mut Transaction,
@@ -302,6 +302,12 @@ impl Next {
         let base = odb.manifest(before.base)?;
         weights::fits(&odb, &base, patch)?;
         let mut live = before.clone();
+        live.edits.retain(|(_, id), _| !self.commit.drops.contains(id));
+        for &id in &self.commit.takes {
+            let taken = history.commit(id)?;
+            let patch = taken.patch.ok_or(HistoryError::NoEdit { id })?;
+            live.edits.insert((taken.generation, id), patch);
+        }
         for &(generation, id) in before.edits.keys() {
             if history.commit(id)?.ledger.is_some() {
                 live.edits.remove(&(generation, id));

@@ -123,13 +123,22 @@ impl Store {
         let now = ledger_at(&mut history, head)?;
         // Three-way with the roles turned round: from what the commit left, to what it found.
         let set = former.merge(&now, &ours).set;
-        if set == now {
+        // A merge of ledgers may have brought other edits along.
+        let live_now = history.live(head)?.ids();
+        let (added, dropped) = history.changes(target)?;
+        let mut next = Next::behind(&mut tx, head)?;
+        for id in added.intersection(&live_now) {
+            next.commit.drops.extend((!is_ledger(&mut history, *id)).then_some(*id));
+        }
+        for id in dropped.difference(&live_now) {
+            next.commit.takes.extend((!is_ledger(&mut history, *id)).then_some(*id));
+        }
+        if set == now && next.commit.drops.is_empty() && next.commit.takes.is_empty() {
             return Err(CommitError::NotLive { id: target });
         }
         let rebuild = rebuild.ok_or(CommitError::NeedsRebuild { id: target })?;
         let base = odb.manifest(history.live(head)?.base)?;
         let patch = rebuild.rebuild(&base, &set).map_err(|source| CommitError::Rebuild { source })?;
-        let mut next = Next::behind(&mut tx, head)?;
         next.set_ledger(&mut tx, &set, &patch)?;
         next.commit.deed = Deed::Revert(target);
         next.commit.message = format!("Revert \"{}\"", first_line(&commit.message));

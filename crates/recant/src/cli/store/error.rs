@@ -55,6 +55,12 @@ pub enum StoreError {
         /// What is wrong.
         source: Box<recant_remote::RemoteError>,
     },
+    /// This build has no remotes.
+    #[cfg(not(feature = "remote"))]
+    #[error(
+        "this build has no remotes; build it with --features remote (a folder) or --features s3, gcs, azure"
+    )]
+    NoRemotes,
     /// A configuration says nothing of tied matrices.
     #[error("{path}: {source}")]
     Config {

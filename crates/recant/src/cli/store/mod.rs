@@ -77,6 +77,18 @@ pub(crate) enum StoreCommand {
     /// Make a new store from a shared place.
     #[cfg(feature = "remote")]
     Clone(share::CloneArgs),
+    /// push, pull and clone, of which this build has none.
+    #[cfg(not(feature = "remote"))]
+    #[command(name = "push", visible_aliases = ["pull", "clone"], disable_help_flag = true)]
+    NoRemote(NoRemoteArgs),
+}
+
+/// What a build without remotes takes for its words.
+#[cfg(not(feature = "remote"))]
+#[derive(Debug, Args)]
+pub(crate) struct NoRemoteArgs {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    words: Vec<String>,
 }
 
 pub(crate) fn run(command: &StoreCommand) -> Result<(), CliError> {
@@ -108,6 +120,8 @@ pub(crate) fn run(command: &StoreCommand) -> Result<(), CliError> {
         StoreCommand::Pull(args) => share::pull(args),
         #[cfg(feature = "remote")]
         StoreCommand::Clone(args) => share::clone(args),
+        #[cfg(not(feature = "remote"))]
+        StoreCommand::NoRemote(NoRemoteArgs { words: _ }) => Err(StoreError::NoRemotes.into()),
     }
 }
 
