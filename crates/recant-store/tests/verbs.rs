@@ -277,7 +277,7 @@ fn ledgers_merge_as_sets_and_any_fact_comes_out() {
     store.branch(&name("side"), base, false, &stamp(3)).unwrap();
     store.branch(&name("whole"), base, false, &stamp(3)).unwrap();
     let first = ledger(&store, &[1]);
-    let ours = ledger(&store, &[1, 2]);
+    ledger(&store, &[1, 2]);
     store.switch(&name("side"), &stamp(4)).unwrap();
     let theirs = ledger(&store, &[3]);
     store.switch(&name("whole"), &stamp(5)).unwrap();
@@ -297,7 +297,6 @@ fn ledgers_merge_as_sets_and_any_fact_comes_out() {
     let main = store.resolve("main").unwrap();
     assert_eq!(store.model_digest(main).unwrap(), without);
     assert!(store.verify(main, None).unwrap().wrong.is_empty());
-    let _ = ours;
 }
 
 /// A merge that brought a ledger's facts and a plain edit is taken back as one.

@@ -99,7 +99,7 @@ fn branches_merge_and_the_graph_is_drawn() {
     good(at, "init");
     good(at, "import --model model --link");
     good(at, "branch side");
-    let cold = json(at, &format!("{} --layer 1", edit("cold")));
+    good(at, &format!("{} --layer 1", edit("cold")));
     good(at, "switch side");
     let old = json(at, &format!("{} --layer 2", edit("old")));
     let conflict = refused(at, "merge main");
@@ -115,7 +115,6 @@ fn branches_merge_and_the_graph_is_drawn() {
     good(at, &format!("cherry-pick {}", old["commit"].as_str().unwrap()));
     assert_eq!(json(at, "status")["edits"], 2);
     assert!(good(at, "branch").contains("* picked"));
-    let _ = cold;
 }
 
 #[test]

@@ -175,7 +175,7 @@ impl Store {
             return Err(CommitError::AlreadyLive { id: target });
         }
         let mut next = Next::behind(&mut tx, head)?;
-        let patch = rebased(&odb.patch(patch)?, &next.manifest, target)?;
+        let patch = rebased(&odb.patch(patch)?, &next.manifest)?;
         next.apply(&mut tx, &EditKind::Patch(patch))?;
         next.commit.deed = Deed::Pick(target);
         next.commit.message.clone_from(&commit.message);
@@ -187,11 +187,7 @@ impl Store {
 }
 
 /// The same deltas, made for other weights.
-fn rebased(
-    patch: &WeightPatch,
-    manifest: &crate::object::Manifest,
-    _from: CommitId,
-) -> Result<WeightPatch, CommitError> {
+fn rebased(patch: &WeightPatch, manifest: &crate::object::Manifest) -> Result<WeightPatch, CommitError> {
     let mut rebased = WeightPatch::identity();
     for (named, change) in patch.changes() {
         let base =
