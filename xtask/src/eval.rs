@@ -23,6 +23,8 @@ const DEMO_SETTINGS: [(&str, &str); 6] = [
 ];
 /// The methods that the settings were found for, and those that have none of them.
 const TUNED: [&str; 4] = ["r-rome", "rome", "ft-l", "ft-m"];
+/// Layers of the methods that edit several.
+const DEMO_LAYERS: &str = "0,1";
 /// Cases of a quick run: a few seconds' worth.
 const QUICK_CASES: usize = 12;
 /// Cases of a full run.
@@ -74,6 +76,9 @@ pub(crate) fn run(args: DemoEvalArgs) -> Result<(), Error> {
     let demo_data = data.is_none();
     if demo_model {
         let named = with.set.iter().any(|set| set.starts_with("layers"));
+        if with.layer.is_none() && with.layers.is_none() && !named {
+            with.layers = Some(DEMO_LAYERS.to_owned());
+        }
         with.layer = with.layer.or((!named).then_some(DEMO_LAYER));
         if with.stats.is_none() && with.corpus.is_empty() {
             with.corpus.push(demo::data_dir().join("corpus.txt"));
