@@ -19,7 +19,8 @@ const STEPS: usize = 20;
 
 /// Rows of an edit's usual lengths with made-up tokens.
 fn rows() -> Rows {
-    let ids = |count: usize, salt: u32| (0..count as u32).map(|i| (i * 7_919 + salt * 104_729) % 1_000).collect();
+    let ids =
+        |count: usize, salt: u32| (0..count as u32).map(|i| (i * 7_919 + salt * 104_729) % 1_000).collect();
     let lengths = [12usize, 17, 17, 22, 22, 22].into_iter().chain([12; 8]);
     let mut rows = Rows::default();
     for (salt, length) in lengths.enumerate() {
@@ -60,7 +61,8 @@ fn main() {
     let mut lines = Vec::new();
     for layer in layers / 2..layers {
         let settings = WiseSettings { edit_lr: 1e-3, ..WiseSettings::new(layer) };
-        let mut group = criterion.benchmark_group(format!("WISE edit, side memory in block {layer} of {layers}"));
+        let mut group =
+            criterion.benchmark_group(format!("WISE edit, side memory in block {layer} of {layers}"));
         group.sampling_mode(SamplingMode::Flat).warm_up_time(Duration::from_millis(100));
         group.measurement_time(Duration::from_secs(5));
         let mut medians = Vec::new();

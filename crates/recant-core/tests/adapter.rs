@@ -93,7 +93,8 @@ fn the_bytes_are_frozen() {
         target: "French".into(),
         locality: vec!["It rains".into()],
     };
-    let tensors = BTreeMap::from([(ParamPath::new("keys").unwrap(), Matrix::new(1, 2, vec![0.5, -1.0]).unwrap())]);
+    let tensors =
+        BTreeMap::from([(ParamPath::new("keys").unwrap(), Matrix::new(1, 2, vec![0.5, -1.0]).unwrap())]);
     let settings = BTreeMap::from([("eps".to_owned(), "1".to_owned())]);
     let base = ModelDigest::from_bytes([7; 32]);
     let state = AdapterState::new("grace", base, 3, settings, vec![fact], tensors).unwrap();

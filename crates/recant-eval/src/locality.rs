@@ -61,7 +61,9 @@ mod tests {
         for case in &cases {
             assert_eq!(case.fact.locality.len(), EACH);
             assert!(case.fact.locality.iter().all(|prompt| !["N1", "N2", "N3"].contains(&prompt.as_str())));
-            assert!(!case.fact.locality.iter().any(|prompt| prompt.contains("Ada") || prompt.contains("Bo ")));
+            assert!(
+                !case.fact.locality.iter().any(|prompt| prompt.contains("Ada") || prompt.contains("Bo "))
+            );
         }
         assert_ne!(cases[0].fact.locality, cases[1].fact.locality);
         let mut alone = vec![case(0, "Ada", &[])];

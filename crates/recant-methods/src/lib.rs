@@ -28,7 +28,5 @@ mod settings;
 pub mod upper;
 pub mod wise;
 
-pub use registry::{
-    MEMORIES, METHODS, MethodInfo, MethodInputs, lifelong, memory, method, open_memory,
-};
+pub use registry::{MEMORIES, METHODS, MethodInfo, MethodInputs, lifelong, memory, method, open_memory};
 pub use settings::{Setting, parse_layers};

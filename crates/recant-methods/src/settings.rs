@@ -51,7 +51,11 @@ impl Setting {
     /// A share: above 0, at most 1.
     pub(crate) fn share(&self) -> Result<f64, EditError> {
         let number = self.float(f64::MIN_POSITIVE)?;
-        if number <= 1.0 { Ok(number) } else { Err(self.refuse("a number above 0 and at most 1 is expected")) }
+        if number <= 1.0 {
+            Ok(number)
+        } else {
+            Err(self.refuse("a number above 0 and at most 1 is expected"))
+        }
     }
 
     /// A whole number, 0 included.

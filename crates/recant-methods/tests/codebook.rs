@@ -17,7 +17,10 @@ struct Naive {
 impl Naive {
     fn gap(&self, i: usize, j: usize) -> f64 {
         let (a, b) = (&self.edits[i].key, &self.edits[j].key);
-        (0..a.len()).map(|n| (f64::from(a[n]) - f64::from(b[n])) * (f64::from(a[n]) - f64::from(b[n]))).sum::<f64>().sqrt()
+        (0..a.len())
+            .map(|n| (f64::from(a[n]) - f64::from(b[n])) * (f64::from(a[n]) - f64::from(b[n])))
+            .sum::<f64>()
+            .sqrt()
     }
 
     fn balls(&self) -> Vec<(usize, f64)> {
@@ -25,7 +28,8 @@ impl Naive {
         for new in 0..self.edits.len() {
             let mut nearest: Option<usize> = None;
             for b in 0..balls.len() {
-                let closer = nearest.is_none_or(|n: usize| self.gap(new, balls[b].0) < self.gap(new, balls[n].0));
+                let closer =
+                    nearest.is_none_or(|n: usize| self.gap(new, balls[b].0) < self.gap(new, balls[n].0));
                 if balls[b].1 >= 0.0 && closer {
                     nearest = Some(b);
                 }
@@ -52,7 +56,8 @@ impl Naive {
             }
             let mut old = 0;
             while old <= new {
-                let lost = self.answer(&balls[..], &self.edits[old].key) != Some(self.edits[old].target.clone());
+                let lost =
+                    self.answer(&balls[..], &self.edits[old].key) != Some(self.edits[old].target.clone());
                 let later = (old + 1..=new).any(|l| {
                     self.edits[l].key == self.edits[old].key && self.edits[l].target != self.edits[old].target
                 });

@@ -178,7 +178,14 @@ fn a_state_of_something_else_is_refused() {
     assert!(message(Grace::open(open("gpt2-tiny-f16"), &state)).contains("made for model"));
     assert!(message(Retrieval::open(model.clone(), &state)).contains("has no such setting"));
     let parts = |layer: u32, tensors| {
-        AdapterState::new("grace", state.base(), layer, state.settings().clone(), state.facts().to_vec(), tensors)
+        AdapterState::new(
+            "grace",
+            state.base(),
+            layer,
+            state.settings().clone(),
+            state.facts().to_vec(),
+            tensors,
+        )
     };
     let empty = parts(0, Default::default()).unwrap();
     assert!(message(Grace::open(model.clone(), &empty)).contains("no tensor `keys`"));

@@ -87,7 +87,10 @@ fn weights_outside_the_mask_are_the_main_memory_s() {
             let outside = delta.iter().zip(&may).filter(|(_, may)| !**may);
             assert!(outside.clone().count() > 0);
             assert!(outside.into_iter().all(|(x, _)| x.to_bits() == 0), "{optim:?}, shard {shard}");
-            assert!(delta.iter().zip(&may).any(|(&x, &may)| may && x != 0.0), "{optim:?}, shard {shard} learned");
+            assert!(
+                delta.iter().zip(&may).any(|(&x, &may)| may && x != 0.0),
+                "{optim:?}, shard {shard} learned"
+            );
         }
         assert_eq!(wise.model().digest(), model.digest(), "the main memory never moves");
     }
@@ -280,7 +283,11 @@ fn naive_ties(deltas: &[Vec<f32>], density: f64) -> Vec<f32> {
         .iter()
         .map(|delta| {
             let larger = |i: usize| {
-                (0..n).filter(|&j| delta[j].abs() > delta[i].abs() || (delta[j].abs() == delta[i].abs() && j < i)).count()
+                (0..n)
+                    .filter(|&j| {
+                        delta[j].abs() > delta[i].abs() || (delta[j].abs() == delta[i].abs() && j < i)
+                    })
+                    .count()
             };
             (0..n).map(|i| if larger(i) < keep { f64::from(delta[i]) } else { 0.0 }).collect()
         })

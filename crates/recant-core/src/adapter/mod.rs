@@ -90,11 +90,7 @@ impl AdapterState {
         }
         for (index, pair) in facts.windows(2).enumerate() {
             if pair[1].step < pair[0].step {
-                return Err(StateError::Step {
-                    index: index + 1,
-                    step: pair[1].step,
-                    before: pair[0].step,
-                });
+                return Err(StateError::Step { index: index + 1, step: pair[1].step, before: pair[0].step });
             }
         }
         let of_fact = |fact: &StoredFact| {

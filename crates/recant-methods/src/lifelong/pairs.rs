@@ -82,11 +82,7 @@ impl Pairs {
             let values = rows(state, "values", count, spec.d_model)?;
             for (i, fact) in this.lessons.facts().iter().enumerate() {
                 let target = Request::new(&this.base, fact).map_err(EditError::about(fact))?.target;
-                this.pairs.push(Pair {
-                    key: keys.row(i).to_vec(),
-                    value: values.row(i).to_vec(),
-                    target,
-                });
+                this.pairs.push(Pair { key: keys.row(i).to_vec(), value: values.row(i).to_vec(), target });
             }
         }
         this.rebuild();

@@ -42,7 +42,12 @@ impl Adapter for WiseAdapter {
 impl WiseAdapter {
     /// For each row the memory that answers it: of those whose threshold it passes, the one that it passes by
     /// the largest factor; the main memory (`None`) when there is none.
-    pub(super) fn route(&self, keys: &Tensor<3>, outputs: &Tensor<3>, prompts: &[usize]) -> Vec<Option<usize>> {
+    pub(super) fn route(
+        &self,
+        keys: &Tensor<3>,
+        outputs: &Tensor<3>,
+        prompts: &[usize],
+    ) -> Vec<Option<usize>> {
         let mut best: Vec<(f64, Option<usize>)> = vec![(1.0, None); prompts.len()];
         for (i, memory) in self.memories.iter().enumerate() {
             let shift = shift(keys, &memory.delta);

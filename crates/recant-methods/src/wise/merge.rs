@@ -47,10 +47,12 @@ pub fn merge(alg: MergeAlg, deltas: &[Vec<f32>], density: f64, seed: u64) -> Vec
         [one] if alg == MergeAlg::Linear || alg == MergeAlg::Slerp => one.clone(),
         _ => match alg {
             MergeAlg::Linear => linear(deltas),
-            MergeAlg::Slerp => deltas[1..].iter().enumerate().fold(deltas[0].clone(), |merged, (i, delta)| {
-                // The running mean's weight: the i-th newcomer counts as one of i + 2.
-                slerp(&merged, delta, 1.0 / (i + 2) as f64)
-            }),
+            MergeAlg::Slerp => {
+                deltas[1..].iter().enumerate().fold(deltas[0].clone(), |merged, (i, delta)| {
+                    // The running mean's weight: the i-th newcomer counts as one of i + 2.
+                    slerp(&merged, delta, 1.0 / (i + 2) as f64)
+                })
+            }
             MergeAlg::Ties => {
                 let trimmed: Vec<_> = deltas.iter().map(|delta| trim(delta, density)).collect();
                 elect(&trimmed, true)
@@ -99,8 +101,10 @@ fn elect(deltas: &[Vec<f32>], normalise: bool) -> Vec<f32> {
         // Equal weights do not change a sign, but weighing each term would: 1/3 + 2/3 − 3/3 is not 0 in binary.
         let sum: f64 = deltas.iter().map(|delta| f64::from(delta[i])).sum();
         let positive = sum >= 0.0;
-        let agreeing = deltas.iter().map(|delta| f64::from(delta[i])).filter(|&x| x != 0.0 && (x > 0.0) == positive);
-        let (total, count) = agreeing.fold((0.0, 0.0), |(total, count), x| (total + weight * x, count + weight));
+        let agreeing =
+            deltas.iter().map(|delta| f64::from(delta[i])).filter(|&x| x != 0.0 && (x > 0.0) == positive);
+        let (total, count) =
+            agreeing.fold((0.0, 0.0), |(total, count), x| (total + weight * x, count + weight));
         narrow(if normalise && count > 0.0 { total / count } else { total })
     };
     (0..deltas[0].len()).map(one).collect()

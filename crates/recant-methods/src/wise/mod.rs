@@ -58,6 +58,8 @@ pub struct Wise {
 struct Seen {
     inside: Upper,
     outside: Upper,
+    /// The first row of `outside` alone.
+    first: Upper,
 }
 
 impl Wise {
@@ -168,6 +170,7 @@ impl Wise {
             let layer = self.settings.layer;
             self.seen.push(Seen {
                 inside: Upper::observe(&self.base, layer, &[inside])?,
+                first: Upper::observe(&self.base, layer, &outside[..1])?,
                 outside: Upper::observe(&self.base, layer, &outside)?,
             });
         }
@@ -208,8 +211,14 @@ impl Wise {
                 let shift = shift(&upper.keys, &delta);
                 activations(&settings, shift, upper.outputs.clone(), sigma, upper.batch.lengths())
             };
-            let inside: Vec<f64> = self.seen[facts.clone()].iter().flat_map(|seen| of(&seen.inside)).collect();
-            let outside: Vec<f64> = self.seen[facts].iter().flat_map(|seen| of(&seen.outside)).collect();
+            let inside: Vec<f64> =
+                self.seen[facts.clone()].iter().flat_map(|seen| of(&seen.inside)).collect();
+            // Its own facts' locality prompts, and the first of every other fact's: what one memory must leave alone,
+            // all must.
+            let others = self.seen.iter().enumerate().filter(|(at, _)| !facts.contains(at));
+            let mut outside: Vec<f64> =
+                self.seen[facts.clone()].iter().flat_map(|seen| of(&seen.outside)).collect();
+            outside.extend(others.filter_map(|(_, seen)| of(&seen.first).first().copied()));
             let (threshold, wrong) = threshold(&inside, &outside, settings.act_ratio);
             self.misplaced += wrong;
             memories.push(SideMemory { delta, threshold });
@@ -255,9 +264,8 @@ fn threshold(inside: &[f64], outside: &[f64], act_ratio: f64) -> (f64, usize) {
     if most < least {
         return ((act_ratio * least).max(most).max(f64::MIN_POSITIVE), 0);
     }
-    let wrong = |at: f64| {
-        inside.iter().filter(|&&x| x <= at).count() + outside.iter().filter(|&&x| x > at).count()
-    };
+    let wrong =
+        |at: f64| inside.iter().filter(|&&x| x <= at).count() + outside.iter().filter(|&&x| x > at).count();
     // Every error count is reached at some activation or just below all of them.
     let candidates = inside.iter().chain(outside).copied().chain([f64::MIN_POSITIVE]);
     let best = candidates.map(|at| (wrong(at), at)).min_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));

@@ -1,7 +1,7 @@
 //! The rows of an edit: the fact in its contexts, some earlier edits, and what must be left alone.
 
-use rand::seq::index::sample;
 use rand::SeedableRng;
+use rand::seq::index::sample;
 use rand_chacha::ChaCha8Rng;
 use recant_edit::{Contexts, EditError, Fact, Request};
 use recant_model::Model;
@@ -17,7 +17,11 @@ const OUTSIDE_REPLAYS: usize = 8;
 const NEUTRAL_ROWS: usize = 4;
 
 /// Prompts that an edit must leave alone: the fact's own, and neutral ones if asked for.
-pub(super) fn outside(model: &Model, settings: &WiseSettings, fact: &Fact) -> Result<Vec<Vec<u32>>, EditError> {
+pub(super) fn outside(
+    model: &Model,
+    settings: &WiseSettings,
+    fact: &Fact,
+) -> Result<Vec<Vec<u32>>, EditError> {
     let mut texts: Vec<&str> = fact.locality.iter().map(String::as_str).collect();
     if settings.neutral {
         texts.extend(NEUTRAL);
@@ -61,9 +65,9 @@ pub(super) fn of_edit(
     for at in sample(&mut rng, from, settings.replay.min(from)) {
         rows.outside.push(model.tokenizer().encode(&facts[at].text())?);
     }
-    // What earlier edits must leave alone is still to be left alone. Such rows need no layer above the side memory,
+    // What any earlier edit must leave alone is to be left alone here too. Such rows need no layer above the side memory,
     // so many of them cost little.
-    let earlier: Vec<&String> = facts[from..index].iter().flat_map(|fact| &fact.locality).collect();
+    let earlier: Vec<&String> = facts[..index].iter().flat_map(|fact| &fact.locality).collect();
     let count = earlier.len().min(OUTSIDE_REPLAYS * settings.replay);
     for at in sample(&mut rng, earlier.len(), count) {
         rows.outside.push(model.tokenizer().encode(earlier[at])?);

@@ -81,13 +81,15 @@ impl<'m> Lesson<'m> {
             }
         }
         let count = places.len();
-        let of_prompt = |batch: &TokenBatch, prompts: &[usize]| pool_weights(settings, batch, prompts, device);
+        let of_prompt =
+            |batch: &TokenBatch, prompts: &[usize]| pool_weights(settings, batch, prompts, device);
         let everywhere = of_prompt(&inside.batch, &rows.prompts);
         let (inside_weights, rest) = match settings.focus {
             Focus::Prompt => (everywhere, None),
             Focus::Subject => {
                 let width = inside.batch.width();
-                let one_hot = |&lookup: &usize| (0..width).map(move |token| if token == lookup { 1.0 } else { 0.0 });
+                let one_hot =
+                    |&lookup: &usize| (0..width).map(move |token| if token == lookup { 1.0 } else { 0.0 });
                 let subject = rows.lookups.iter().flat_map(one_hot).collect();
                 let subject: Tensor<2> = upload_f32(subject, [rows.lookups.len(), width], device);
                 let rest = everywhere * (subject.clone().neg() + 1.0);

@@ -6,8 +6,8 @@ use clap::{Args, ValueEnum};
 use recant_backend::Device;
 use recant_eval::report::{DataInfo, ModelInfo, SCHEMA, StatisticsInfo};
 use recant_eval::{
-    Case, Event, Report, Run, RunOptions, Scenario, attach_locality, evaluate_lifelong, read_cases, read_retained,
-    unedited,
+    Case, Event, Report, Run, RunOptions, Scenario, attach_locality, evaluate_lifelong, read_cases,
+    read_retained, unedited,
 };
 use recant_methods::{MEMORIES, lifelong, method};
 use recant_model::Model;
@@ -111,7 +111,8 @@ pub fn evaluate(args: &EvalArgs) -> Result<(), CliError> {
         .method
         .iter()
         .map(|name| {
-            let memory = MEMORIES.iter().any(|info| info.name == name) && args.scenario != ScenarioArg::Single;
+            let memory =
+                MEMORIES.iter().any(|info| info.name == name) && args.scenario != ScenarioArg::Single;
             if memory { Ok(None) } else { method(name, &resources.inputs(name)).map(Some) }
         })
         .collect::<Result<Vec<_>, _>>()?;
