@@ -4,6 +4,7 @@ mod demo;
 mod devices;
 mod error;
 mod eval;
+mod interop;
 mod parity;
 
 use std::path::PathBuf;
@@ -45,6 +46,12 @@ enum Command {
         #[arg(long, default_value = "flex")]
         device: DeviceSpec,
     },
+    /// Export edits as LoRA adapters and compare them in peft and transformers (makes a Python environment).
+    Interop {
+        /// A Python that has peft and transformers [default: an environment under target/].
+        #[arg(long, value_name = "FILE")]
+        python: Option<PathBuf>,
+    },
     /// Make the same edit on every device of this build and compare.
     Devices,
     /// Train the demo model on the demo world (about half an hour on two cores; resumable).
@@ -84,6 +91,7 @@ fn run(cli: Cli) -> Result<(), error::Error> {
         Command::Parity { baseline, json, device } => {
             parity::run(&baseline, json.as_deref(), &Device::open(device)?)
         }
+        Command::Interop { python } => interop::run(python),
         Command::Devices => devices::run(),
         Command::DemoTrain { recipe, out, state, device } => {
             demo::train::run(&recipe, &out, &state, &Device::open(device)?)

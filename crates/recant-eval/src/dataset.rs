@@ -232,7 +232,7 @@ mod tests {
     fn retained_facts_have_a_prompt_and_an_answer() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("retained.json");
-        let mut read = |json: &str| {
+        let read = |json: &str| {
             std::fs::write(&path, json).unwrap();
             read_retained(&path).map_err(|error| error.to_string())
         };

@@ -13,6 +13,7 @@ mod cholesky;
 mod null_space;
 mod push_through;
 mod rows;
+mod truncate;
 
 pub use cholesky::{Cholesky, FactorError};
 pub use null_space::{NullSpace, NullSpaceError};

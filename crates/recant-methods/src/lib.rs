@@ -2,6 +2,7 @@
 //!
 //! * [`rome`]: ROME and R-ROME, a rank-one rewrite of one MLP's down-projection.
 //! * [`memit`], [`emmet`], [`alphaedit`]: many facts at once, by one family of closed forms ([`batch`]).
+//! * [`mod@ledger`]: many facts as a set, which can be changed at any time.
 //! * [`ft`]: FT-L and FT-M, the fine-tuning baselines; [`locft`]: the same breadth first.
 //! * [`wise`], [`grace`], [`mod@retrieval`]: memories beside the weights that are stored and forget one edit at a
 //!   time ([`mod@lifelong`]).
@@ -15,6 +16,7 @@ pub mod batch;
 pub mod emmet;
 pub mod ft;
 pub mod grace;
+pub mod ledger;
 pub mod lifelong;
 pub mod locft;
 pub mod lookup;
@@ -28,5 +30,7 @@ mod settings;
 pub mod upper;
 pub mod wise;
 
-pub use registry::{MEMORIES, METHODS, MethodInfo, MethodInputs, lifelong, memory, method, open_memory};
+pub use registry::{
+    MEMORIES, METHODS, MethodInfo, MethodInputs, lifelong, make_ledger, memory, method, open_memory,
+};
 pub use settings::{Setting, parse_layers};

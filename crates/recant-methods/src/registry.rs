@@ -8,6 +8,7 @@ use crate::alphaedit::{self, AlphaEdit};
 use crate::emmet::{self, Emmet};
 use crate::ft::{self, FineTune, FtSettings, Objective};
 use crate::grace::{self, Grace, GraceSettings};
+use crate::ledger::{self, LedgerEditor, LedgerSequence};
 use crate::locft::{self, LocFt, LocFtSettings};
 use crate::memit::{self, Memit};
 use crate::retrieval::{self, Retrieval, RetrievalSettings};
@@ -31,7 +32,7 @@ pub struct MethodInfo {
 }
 
 /// Every method that plans a change of weights.
-pub const METHODS: [MethodInfo; 8] = [
+pub const METHODS: [MethodInfo; 9] = [
     MethodInfo {
         name: "r-rome",
         summary: "rank-one rewrite of one MLP, the same mean key throughout (arXiv 2403.07175)",
@@ -66,6 +67,13 @@ pub const METHODS: [MethodInfo; 8] = [
         needs_moments: true,
         many: true,
         settings: &alphaedit::KNOWN,
+    },
+    MethodInfo {
+        name: "ledger",
+        summary: "many facts as a set: add, remove and merge at any time, exactly",
+        needs_moments: true,
+        many: true,
+        settings: &ledger::KNOWN,
     },
     MethodInfo {
         name: "ft-l",
@@ -154,6 +162,7 @@ pub fn method(name: &str, inputs: &MethodInputs) -> Result<Box<dyn Editor>, Edit
             let covariance = covariance(inputs, settings.batch.mom2_adjustment)?;
             Ok(Box::new(AlphaEdit::new(settings, inputs.contexts.clone(), covariance)))
         }
+        "ledger" => Ok(Box::new(make_ledger(inputs)?)),
         "ft-l" => fine_tune(Objective::PromptLast, inputs),
         "ft-m" => fine_tune(Objective::TargetNew, inputs),
         "locft-bf" => {
@@ -184,7 +193,10 @@ pub fn lifelong(name: &str, inputs: &MethodInputs, base: Model) -> Result<Box<dy
     if MEMORIES.iter().any(|info| info.name == name) {
         return memory(name, inputs, base).map(|memory| memory as Box<dyn Lifelong>);
     }
-    Ok(Box::new(WeightSequence::new(base, method(name, inputs)?)))
+    match name {
+        "ledger" => Ok(Box::new(LedgerSequence::new(base, make_ledger(inputs)?))),
+        _ => Ok(Box::new(WeightSequence::new(base, method(name, inputs)?))),
+    }
 }
 
 /// Makes an empty memory of one of [`MEMORIES`] in front of `base`.
@@ -266,6 +278,16 @@ fn make_rome(keys: KeyRule, inputs: &MethodInputs) -> Result<Box<dyn Editor>, Ed
     inputs.settings.iter().try_for_each(|setting| settings.set(setting))?;
     let covariance = covariance(inputs, settings.mom2_adjustment)?;
     Ok(Box::new(Rome::new(settings, inputs.contexts.clone(), covariance)))
+}
+
+/// The ledger editor.
+///
+/// # Errors
+/// As [`method`].
+pub fn make_ledger(inputs: &MethodInputs) -> Result<LedgerEditor, EditError> {
+    let settings = LedgerEditor::settings_of(inputs.layers(), &inputs.settings)?;
+    let covariance = covariance(inputs, settings.batch.mom2_adjustment)?;
+    Ok(LedgerEditor::new(settings, inputs.contexts.clone(), covariance))
 }
 
 fn fine_tune(objective: Objective, inputs: &MethodInputs) -> Result<Box<dyn Editor>, EditError> {

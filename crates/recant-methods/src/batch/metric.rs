@@ -1,7 +1,7 @@
 //! B = λC + λₙI: what an update is measured by.
 
 use recant_edit::EditError;
-use recant_linalg::Rows;
+use recant_linalg::{Cholesky, Rows};
 
 use crate::rome::Covariance;
 
@@ -36,6 +36,33 @@ impl Metric<'_> {
         let images = solved.map_err(|error| statistics(error.to_string()))?;
         let misfit = || statistics(format!("the statistics of layer {layer} are of another width"));
         Ok(images.ok_or_else(misfit)?.scaled(1.0 / self.weight))
+    }
+
+    /// (L⁻¹k, B⁻¹k) with B = L Lᵀ, for one key, as a function of that key alone.
+    ///
+    /// # Errors
+    /// As [`Metric::images`].
+    pub fn whitened(&self, layer: usize, key: &[f32]) -> Result<(Vec<f64>, Vec<f64>), EditError> {
+        let statistics = |reason: String| EditError::Statistics { reason };
+        let key: Vec<f64> = key.iter().map(|&x| f64::from(x)).collect();
+        let times = |x: Vec<f64>, by: f64| x.into_iter().map(|x| x * by).collect::<Vec<f64>>();
+        let Covariance::Measured(base) = self.covariance else {
+            let weight = self.weight + self.norm;
+            return Ok((times(key.clone(), 1.0 / weight.sqrt()), times(key, 1.0 / weight)));
+        };
+        let moments = base.moments();
+        let both = |factor: &Cholesky| {
+            let white = factor.whiten(&key)?;
+            let image = factor.unwhiten(&white)?;
+            Some((times(white, 1.0 / self.weight.sqrt()), times(image, 1.0 / self.weight)))
+        };
+        let found = if self.norm == 0.0 {
+            moments.factor(layer).map(both)
+        } else {
+            moments.ridged(layer, self.norm / self.weight).map(|factor| both(&factor))
+        };
+        let misfit = || statistics(format!("the statistics of layer {layer} are of another width"));
+        found.map_err(|error| statistics(error.to_string()))?.ok_or_else(misfit)
     }
 
     /// What the user should know: C = I is never silent.

@@ -39,6 +39,14 @@ impl Prepared {
     /// [`EditError::Fact`] names the fact; [`EditError::Setting`] names both facts that clash.
     pub fn new(model: &Model, facts: &[Fact], contexts: &Contexts) -> Result<Self, EditError> {
         check(facts)?;
+        Self::laid_out(model, facts, contexts)
+    }
+
+    /// Tokenises facts that may contradict each other.
+    ///
+    /// # Errors
+    /// [`EditError::Fact`] names the fact.
+    pub fn laid_out(model: &Model, facts: &[Fact], contexts: &Contexts) -> Result<Self, EditError> {
         let lay_out = |fact: &Fact| {
             let request = Request::new(model, fact).map_err(EditError::about(fact))?;
             fact_rows(model, &request, contexts).map_err(EditError::about(fact))

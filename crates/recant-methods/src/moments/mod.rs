@@ -5,6 +5,7 @@
 //! computed in f32 on the device, batch by batch, and summed in f64 on the host.
 
 mod collect;
+mod factors;
 mod file;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use recant_linalg::{Cholesky, FactorError, NullSpace, NullSpaceError};
 use recant_model::Model;
 
 pub use collect::{CollectError, Collector, Progress, corpus_lines};
+pub use factors::factor_path;
 pub use file::MomentsFileError;
 
 /// Second moments of some layers of one model.

@@ -24,27 +24,43 @@ use super::resources::Resources;
 #[derive(Debug, Args)]
 pub(crate) struct EditArgs {
     #[command(flatten)]
-    model: ModelArgs,
+    pub(super) model: ModelArgs,
     /// Who or what the fact is about.
-    #[arg(long)]
-    subject: String,
+    #[arg(long, required_unless_present_any = ["facts", "forget"], conflicts_with = "facts")]
+    subject: Option<String>,
     /// A sentence beginning with {} where the subject goes, such as "The mother tongue of {} is".
-    #[arg(long)]
-    prompt: String,
+    #[arg(long, required_unless_present_any = ["facts", "forget"], conflicts_with = "facts")]
+    prompt: Option<String>,
     /// What the model shall say next.
-    #[arg(long)]
-    target: String,
-    /// Method: r-rome, rome, ft-l, ft-m.
+    #[arg(long, required_unless_present_any = ["facts", "forget"], conflicts_with = "facts")]
+    target: Option<String>,
+    /// Many facts: a JSON object with `subject`, `prompt` and `target` a line.
+    #[arg(long, value_name = "FILE")]
+    pub(super) facts: Option<PathBuf>,
+    /// Method: r-rome, rome, memit, emmet, alphaedit, ledger, ft-l, ft-m; the middle four take many facts.
     #[arg(long, default_value = "r-rome")]
-    method: String,
+    pub(super) method: String,
     #[command(flatten)]
-    with: MethodArgs,
+    pub(super) with: MethodArgs,
+    /// With --method ledger: the ledger to go on from, which is written back; made where there is none.
+    #[arg(long, value_name = "FILE")]
+    pub(super) ledger: Option<PathBuf>,
+    /// With --ledger: facts to take out, in the form of --facts.
+    #[arg(long, value_name = "FILE", requires = "ledger")]
+    pub(super) forget: Option<PathBuf>,
+    /// With --method ledger: what to do with a fact that contradicts one in the ledger: refuse, replace,
+    /// keep-both.
+    #[arg(long, value_name = "POLICY")]
+    pub(super) on_conflict: Option<String>,
     /// Write the edited model here, as a Hugging Face directory.
     #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
+    pub(super) out: Option<PathBuf>,
     /// Replace --out if it already holds something.
     #[arg(long, requires = "out")]
-    force: bool,
+    pub(super) force: bool,
+    /// Write the edit itself, for `recant export`.
+    #[arg(long, value_name = "FILE")]
+    pub(super) patch: Option<PathBuf>,
     /// Write the method's intermediate quantities by the paper's names (k_star, v_star, u, lambda, losses)
     /// as safetensors.
     #[arg(long, value_name = "FILE")]
@@ -54,7 +70,7 @@ pub(crate) struct EditArgs {
     top: u32,
     /// Print JSON.
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 /// The edit, before and after.
@@ -70,7 +86,13 @@ struct Outcome {
 }
 
 pub(crate) fn run(args: &EditArgs) -> Result<(), CliError> {
-    let fact = Fact::new(&args.subject, &args.prompt, &args.target)?;
+    let (Some(subject), Some(prompt), Some(target)) = (&args.subject, &args.prompt, &args.target) else {
+        return super::many::run(args, Vec::new());
+    };
+    let fact = Fact::new(subject, prompt, target)?;
+    if args.method == "ledger" || args.facts.is_some() || args.forget.is_some() {
+        return super::many::run(args, vec![fact]);
+    }
     let save = SaveOptions { force: args.force };
     if let Some(out) = &args.out {
         // Before minutes of work, not after them.
@@ -96,6 +118,9 @@ pub(crate) fn run(args: &EditArgs) -> Result<(), CliError> {
     };
     if let Some(path) = &args.dump {
         dump(path, &outcome.plan)?;
+    }
+    if let Some(path) = &args.patch {
+        write_patch(path, &outcome.plan.patch)?;
     }
     if let Some(out) = &args.out {
         edited.save(out, save)?;
@@ -149,7 +174,13 @@ fn print_json(args: &EditArgs, fact: &Fact, outcome: &Outcome) -> Result<(), Cli
     }))
 }
 
-fn describe(patch: &WeightPatch) -> Vec<String> {
+/// Writes an edit's bytes.
+pub(super) fn write_patch(path: &Path, patch: &WeightPatch) -> Result<(), CliError> {
+    std::fs::write(path, patch.encode())
+        .map_err(|error| CliError::Write { path: path.to_owned(), reason: error.to_string() })
+}
+
+pub(super) fn describe(patch: &WeightPatch) -> Vec<String> {
     let one = |addend: &Addend| {
         let [rows, cols] = addend.shape();
         let rank = addend.rank().map_or("full rank".to_owned(), |rank| format!("rank {rank}"));

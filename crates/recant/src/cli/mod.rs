@@ -10,8 +10,11 @@ mod ask;
 mod edit;
 mod error;
 mod eval;
+mod export;
+mod facts;
 mod generate;
 mod learn;
+mod many;
 mod progress;
 mod resources;
 mod stats;
@@ -42,6 +45,8 @@ struct Cli {
 enum Command {
     /// Rewrite one fact and show the answers before and after.
     Edit(edit::EditArgs),
+    /// Write an edit as a LoRA adapter.
+    Export(export::ExportArgs),
     /// Show the most probable next tokens behind a prompt.
     Ask(ask::AskArgs),
     /// Let the model continue a prompt.
@@ -84,6 +89,7 @@ pub fn complain(error: &CliError) -> ExitCode {
 fn run(command: Command) -> Result<(), CliError> {
     match command {
         Command::Edit(args) => edit::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Ask(args) => ask::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Stats(args) => stats::run(&args),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use recant_edit::{Contexts, EditError};
 use recant_methods::moments::Moments;
 use recant_methods::rome::Covariance;
-use recant_methods::{MEMORIES, METHODS, MethodInputs, Setting, parse_layers};
+use recant_methods::{MEMORIES, METHODS, MethodInfo, MethodInputs, Setting, parse_layers};
 use recant_model::{Model, ModelSpec};
 
 use super::args::MethodArgs;
@@ -58,6 +58,20 @@ impl Resources {
             }
             _ => (None, String::new()),
         };
+        if let (Some(path), Some(moments)) = (&args.stats, &moments) {
+            // AlphaEdit asks for eigenvectors, not for a factor.
+            let asks = |many: bool| {
+                let factoring = |info: &&MethodInfo| info.needs_moments && info.name != "alphaedit";
+                let mut infos = METHODS.iter().filter(factoring).filter(|info| info.many == many);
+                infos.any(|info| methods.iter().any(|name| name == info.name))
+            };
+            let mut asked = if asks(true) { layers.clone() } else { Vec::new() };
+            if asks(false) && !asked.contains(&layer) {
+                asked.push(layer);
+            }
+            asked.retain(|layer| moments.layers().any(|held| held == *layer));
+            moments.factors_beside(path, &asked)?;
+        }
         let moments = moments.map(Arc::new);
         let covariance = moments.clone().map(|moments| Covariance::measured(moments, model)).transpose()?;
         let given = args.contexts.as_deref().map(read_contexts).transpose()?;

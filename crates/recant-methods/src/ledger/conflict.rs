@@ -1,0 +1,151 @@
+//! What new facts would do to the ones that are there, before anything is written.
+//!
+//! Everything here is small linear algebra on the ledger's Gram matrix: no forward pass and no edited model.
+//! With G over old and new keys and u = (I + G)⁻¹ the layer answers the key of fact j with R u G eⱼ instead of
+//! rⱼ; the difference of that answer with and without the new facts is what they do to an old one.
+
+use recant_edit::{EditError, Fact};
+use recant_linalg::Rows;
+use recant_linalg::canonical::CanonicalFactor;
+use recant_model::Model;
+use serde::Serialize;
+
+use super::LedgerEditor;
+use super::gram::Gram;
+use super::value::{Entry, Ledger};
+
+/// Two facts whose keys look alike to the layer.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Overlap {
+    /// A new fact.
+    pub new: Fact,
+    /// A fact that is there already, or another new one.
+    pub other: Fact,
+    /// Whitened cosine Gᵢⱼ / √(Gᵢᵢ Gⱼⱼ), -1 to 1.
+    pub cosine: f64,
+}
+
+/// How firmly the layer would hold a new fact.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Leverage {
+    /// The fact.
+    pub fact: Fact,
+    /// Diagonal of (I + G)⁻¹G, 0 to 1: the share of its own value that the fact gets.
+    pub leverage: f64,
+}
+
+/// What the new facts would do to one that is there.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Disturbance {
+    /// The fact.
+    pub fact: Fact,
+    /// Change of the layer's answer to its key, relative to its value.
+    pub change: f64,
+}
+
+/// The same subject and prompt with two targets.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Contradiction {
+    /// The new fact.
+    pub new: Fact,
+    /// What is there.
+    pub held: Fact,
+}
+
+/// What new facts meet in a ledger.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ConflictReport {
+    /// The layer that was looked at: the ledger's last.
+    pub layer: usize,
+    /// Facts that cannot both hold.
+    pub contradictions: Vec<Contradiction>,
+    /// Pairs with a cosine of at least [`OVERLAP`], the closest first.
+    pub overlaps: Vec<Overlap>,
+    /// Every new fact.
+    pub leverage: Vec<Leverage>,
+    /// Every fact that is there, the most disturbed first.
+    pub disturbed: Vec<Disturbance>,
+}
+
+/// Whitened cosines below this are not reported.
+pub const OVERLAP: f64 = 0.3;
+
+/// Looks at new entries beside a ledger.
+///
+/// # Errors
+/// [`EditError::Statistics`]; [`EditError::Setting`] when an entry does not fit the ledger.
+pub fn report(
+    editor: &LedgerEditor,
+    base: &Model,
+    ledger: &Ledger,
+    new: &[(Fact, Entry)],
+) -> Result<ConflictReport, EditError> {
+    let unfit = |reason: String| EditError::Setting {
+        key: "ledger".to_owned(),
+        value: ledger.ground().base.to_string(),
+        reason,
+    };
+    let mut all = Ledger::new(editor.ground(base));
+    all = all.merge(ledger).map_err(|error| unfit(error.to_string()))?;
+    for (fact, entry) in new {
+        all.add(fact.clone(), entry.clone()).map_err(|error| unfit(error.to_string()))?;
+    }
+    let last = ledger.ground().layers.len() - 1;
+    let layer = ledger.ground().layers[last];
+    let mut gram = Gram::default();
+    gram.follow(&all, last, editor.metric())?;
+    let facts: Vec<&Fact> = all.facts().collect();
+    let n = facts.len();
+    let g = gram.matrix();
+    let is_new: Vec<bool> = facts.iter().map(|fact| !ledger.holds(fact)).collect();
+    let contradiction = |(fact, _): &(Fact, Entry)| {
+        let held: Vec<Fact> = ledger.contradicting(fact).cloned().collect();
+        held.into_iter().map(|held| Contradiction { new: fact.clone(), held }).collect::<Vec<_>>()
+    };
+    let mut overlaps = Vec::new();
+    for i in (0..n).filter(|&i| is_new[i]) {
+        for j in (0..n).filter(|&j| j != i && (!is_new[j] || j < i)) {
+            let cosine = g[i * n + j] / (g[i * n + i] * g[j * n + j]).sqrt();
+            if cosine.abs() >= OVERLAP {
+                overlaps.push(Overlap { new: facts[i].clone(), other: facts[j].clone(), cosine });
+            }
+        }
+    }
+    overlaps.sort_by(|a, b| b.cosine.abs().total_cmp(&a.cosine.abs()));
+    let refuse = || unfit("there is nothing to compare".to_owned());
+    let after = answers(&all, last, &g, &gram.factor()?).ok_or_else(refuse)?;
+    let hat = gram.factor()?.solve(&Rows::new(n, g.clone()).ok_or_else(refuse)?).ok_or_else(refuse)?;
+    let leverage = (0..n).filter(|&i| is_new[i]);
+    let leverage = leverage.map(|i| Leverage { fact: facts[i].clone(), leverage: hat.row(i)[i] }).collect();
+    let mut disturbed = Vec::new();
+    if !ledger.is_empty() {
+        let mut former = Gram::default();
+        former.follow(ledger, last, editor.metric())?;
+        let before = answers(ledger, last, &former.matrix(), &former.factor()?).ok_or_else(refuse)?;
+        let old = (0..n).filter(|&i| !is_new[i]);
+        for ((i, was), (fact, entry)) in old.zip(before.iter()).zip(ledger.iter()) {
+            let squares = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
+            let moved = squares(&mut after.row(i).iter().zip(was).map(|(a, b)| a - b));
+            let value = squares(&mut entry[last].residual.iter().map(|&x| f64::from(x)));
+            disturbed.push(Disturbance { fact: fact.clone(), change: moved / value.max(f64::MIN_POSITIVE) });
+        }
+        disturbed.sort_by(|a, b| b.change.total_cmp(&a.change));
+    }
+    let contradictions = new.iter().flat_map(contradiction).collect();
+    Ok(ConflictReport { layer, contradictions, overlaps, leverage, disturbed })
+}
+
+/// What the layer adds at every fact's own key: row j is R (I + G)⁻¹ G eⱼ.
+fn answers(ledger: &Ledger, at: usize, g: &[f64], factor: &CanonicalFactor) -> Option<Rows> {
+    let n = ledger.len();
+    let values: Vec<Vec<f32>> = ledger.iter().map(|(_, entry)| entry[at].residual.clone()).collect();
+    let left = factor.solve(&Rows::of(&values)?)?;
+    let width = left.width();
+    let mut numbers = vec![0.0; n * width];
+    for (row, weights) in numbers.chunks_exact_mut(width).zip(g.chunks_exact(n)) {
+        for (part, weight) in left.iter().zip(weights) {
+            row.iter_mut().zip(part).for_each(|(sum, x)| *sum += weight * x);
+        }
+    }
+    Rows::new(width, numbers)
+}

@@ -1,0 +1,241 @@
+//! The edit ledger: a model as a function of a *set* of facts.
+//!
+//! Keys and residuals are measured on the base model, never on an edited one. Then
+//!
+//! $$ \Delta W(S) = R\,(I + K^\top C_0^{-1} K)^{-1} K^\top C_0^{-1} $$
+//!
+//! depends on the set S alone: not on the order in which facts came, nor on which were added and taken out
+//! again on the way. Adding, removing, replacing and merging are set operations, and each result is, to the
+//! byte, what editing the final set in one go gives. Subtracting an old update is wrong by several per cent as
+//! soon as keys overlap; here nothing is ever subtracted.
+//!
+//! `PAPER.md` beside this file says where the idea comes from and what it costs.
+
+mod codec;
+pub mod conflict;
+mod gram;
+mod joint;
+mod sequence;
+mod settings;
+mod value;
+
+use std::collections::BTreeMap;
+
+use recant_core::WeightPatch;
+use recant_edit::{Carry, Contexts, EditError, Editor, Fact, Plan, Trace};
+use recant_linalg::Rows;
+use recant_model::Model;
+
+pub use codec::LedgerDecodeError;
+pub use gram::Gram;
+pub use sequence::LedgerSequence;
+pub use settings::{KNOWN, LedgerSettings, OnConflict, Values};
+pub use value::{Entry, Ground, Ledger, LedgerError, Part};
+
+use crate::batch::{self, Metric, Prepared};
+use crate::rome::Covariance;
+use crate::settings::Setting;
+
+/// The ledger editor.
+#[derive(Debug, Clone)]
+pub struct LedgerEditor {
+    settings: LedgerSettings,
+    contexts: Contexts,
+    covariance: Covariance,
+}
+
+impl LedgerEditor {
+    /// An editor. A measured covariance must hold the settings' layers.
+    #[must_use]
+    pub fn new(settings: LedgerSettings, contexts: Contexts, covariance: Covariance) -> Self {
+        Self { settings, contexts, covariance }
+    }
+
+    /// Defaults at some layers, and the user's hyper-parameters.
+    ///
+    /// # Errors
+    /// [`EditError::Setting`].
+    pub fn settings_of(layers: Vec<usize>, given: &[Setting]) -> Result<LedgerSettings, EditError> {
+        let mut settings = LedgerSettings::new(layers);
+        given.iter().try_for_each(|setting| settings.set(setting))?;
+        Ok(settings)
+    }
+
+    /// What is done about contradictions.
+    #[must_use]
+    pub fn on_conflict(&self) -> OnConflict {
+        self.settings.on_conflict
+    }
+
+    /// B = λC + λₙI.
+    #[must_use]
+    pub fn metric(&self) -> Metric<'_> {
+        Metric {
+            covariance: &self.covariance,
+            weight: self.settings.batch.mom2_update_weight,
+            norm: self.settings.batch.norm_weight,
+        }
+    }
+
+    fn notes(&self) -> Vec<String> {
+        self.metric().notes().into_iter().collect()
+    }
+
+    /// What a ledger of this editor stands on.
+    #[must_use]
+    pub fn ground(&self, base: &Model) -> Ground {
+        let spec = base.spec();
+        let mut recipe = format!("{:?}", self.settings());
+        self.contexts.templates().iter().for_each(|template| recipe.push_str(template));
+        let mut recipe = recipe.into_bytes();
+        if let Covariance::Measured(moments) = &self.covariance {
+            recipe.extend(moments.moments().corpus);
+            recipe.extend(moments.moments().tokens.to_le_bytes());
+        }
+        Ground {
+            base: base.digest(),
+            layers: self.settings.held(),
+            d_mlp: spec.d_mlp,
+            d_model: spec.d_model,
+            recipe: recant_core::bytes_digest(&recipe),
+        }
+    }
+
+    /// Measures facts on the base model: a key and a residual a layer.
+    ///
+    /// # Errors
+    /// [`EditError`].
+    pub fn entries(&self, base: &Model, facts: &[Fact]) -> Result<Vec<(Fact, Entry)>, EditError> {
+        let settings = &self.settings.batch;
+        let prepared = Prepared::new(base, facts, &self.contexts)?;
+        let mut entries: Vec<(Fact, Entry)> = facts.iter().map(|fact| (fact.clone(), Vec::new())).collect();
+        let layers = self.settings.held();
+        // The value is searched where the last layer writes, and each layer brings an equal share of it.
+        let last = layers.last().copied().unwrap_or(0);
+        let found = batch::find_z(base, &prepared, last, settings)?;
+        let share = 1.0 / layers.len() as f32;
+        for layer in layers {
+            let keys = prepared.see(base, layer, layer, settings)?.keys;
+            #[expect(clippy::cast_possible_truncation, reason = "keys are f32")]
+            let narrow = |key: &[f64]| key.iter().map(|&x| x as f32).collect::<Vec<f32>>();
+            for ((entry, key), found) in entries.iter_mut().zip(keys.iter()).zip(&found) {
+                let residual = found.delta.iter().map(|x| x * share).collect();
+                entry.1.push(Part { key: narrow(key), residual });
+            }
+        }
+        Ok(entries)
+    }
+
+    /// A ledger of some facts in one go.
+    ///
+    /// # Errors
+    /// [`EditError`].
+    pub fn ledger(&self, base: &Model, facts: &[Fact]) -> Result<Ledger, EditError> {
+        let mut ledger = Ledger::new(self.ground(base));
+        for (fact, entry) in self.entries(base, facts)? {
+            let added = ledger.add(fact, entry);
+            added.map_err(|error| EditError::Statistics { reason: error.to_string() })?;
+        }
+        Ok(ledger)
+    }
+
+    /// ΔW(S) of every layer as a patch of the base model, and the losses of a joint search. `grams` holds a
+    /// cache a layer, which is brought up to the ledger; an empty one gives the same bytes.
+    ///
+    /// # Errors
+    /// [`EditError::Setting`] when the ledger is another model's or was made with other settings.
+    pub fn materialise(
+        &self,
+        base: &Model,
+        ledger: &Ledger,
+        grams: &mut Vec<Gram>,
+    ) -> Result<(WeightPatch, Trace), EditError> {
+        let ground = self.ground(base);
+        if *ledger.ground() != ground {
+            return Err(EditError::Setting {
+                key: "ledger".to_owned(),
+                value: ledger.ground().base.to_string(),
+                reason: format!(
+                    "it was made for another model or with other settings; the model at hand is {}",
+                    ground.base
+                ),
+            });
+        }
+        let mut trace = Trace::default();
+        if ledger.is_empty() {
+            return Ok((WeightPatch::identity(), trace));
+        }
+        grams.resize_with(ground.layers.len(), Gram::default);
+        for (at, gram) in grams.iter_mut().enumerate() {
+            gram.follow(ledger, at, self.metric())?;
+        }
+        let misfit =
+            || EditError::Statistics { reason: "the ledger's values do not fit its keys".to_owned() };
+        let kept = kept_residuals(ledger).ok_or_else(misfit)?;
+        let residuals = match self.settings.values {
+            Values::Independent => kept,
+            Values::Joint => {
+                let facts: Vec<Fact> = ledger.facts().cloned().collect();
+                let rows = Prepared::laid_out(base, &facts, &self.contexts)?.rows;
+                let layers = ground.layers.iter().copied().zip(grams.iter().cloned()).collect::<Vec<_>>();
+                let (values, losses) =
+                    joint::search(base, &rows, &layers, &kept, &self.covariance, &self.settings)?;
+                trace.losses = losses;
+                values
+            }
+        };
+        let mut patch = WeightPatch::identity();
+        for ((&layer, gram), residuals) in ground.layers.iter().zip(&*grams).zip(residuals) {
+            let form = gram.update(&residuals)?.ok_or_else(misfit)?;
+            let step = batch::express(base, layer, &form)?;
+            patch = patch.then(&step).map_err(|error| EditError::Statistics { reason: error.to_string() })?;
+        }
+        Ok((patch, trace))
+    }
+}
+
+/// The residuals that entries keep, a matrix a layer, in canonical order.
+fn kept_residuals(ledger: &Ledger) -> Option<Vec<Rows>> {
+    let of_layer = |at: usize| {
+        let vectors: Vec<Vec<f32>> = ledger.iter().map(|(_, entry)| entry[at].residual.clone()).collect();
+        Rows::of(&vectors)
+    };
+    (0..ledger.ground().layers.len()).map(of_layer).collect()
+}
+
+impl Editor for LedgerEditor {
+    fn name(&self) -> &str {
+        "ledger"
+    }
+
+    /// Plans the ledger of these facts with `model` as its base. A ledger that goes on is a
+    /// [`LedgerSequence`], which keeps the base.
+    fn plan_after(&self, model: &Model, facts: &[Fact], carry: &Carry) -> Result<Plan, EditError> {
+        let ledger = self.ledger(model, facts)?;
+        let (patch, trace) = self.materialise(model, &ledger, &mut Vec::new())?;
+        let mut plan = Plan::new(patch);
+        plan.traces.push(trace);
+        plan.notes = self.notes();
+        plan.carry = carry.clone();
+        Ok(plan)
+    }
+
+    fn settings(&self) -> BTreeMap<String, String> {
+        let measured = matches!(self.covariance, Covariance::Measured(_));
+        let settings = &self.settings;
+        let mut named = batch::named(&settings.batch, &self.contexts, measured);
+        let values = match settings.values {
+            Values::Independent => "independent",
+            Values::Joint => "joint",
+        };
+        let mut put = |key: &str, value: String| named.insert(key.to_owned(), value);
+        put("values", values.to_owned());
+        if settings.values == Values::Joint {
+            put("joint_steps", settings.joint_steps.to_string());
+            put("joint_lr", settings.joint_lr.to_string());
+            put("penalty", settings.penalty.to_string());
+            put("essence", settings.essence.to_string());
+        }
+        named
+    }
+}

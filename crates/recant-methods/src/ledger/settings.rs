@@ -1,0 +1,126 @@
+//! Hyper-parameters of the ledger.
+
+use recant_edit::EditError;
+
+use crate::batch::{self, BatchSettings};
+use crate::settings::Setting;
+
+/// How the values of a ledger's facts come about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Values {
+    /// Each fact's value is searched alone on the base model, as MEMIT does, and kept in its entry.
+    Independent,
+    /// All values are searched together through the model, whenever the set changes.
+    Joint,
+}
+
+/// What the ledger does with a fact whose prompt it already holds with another target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnConflict {
+    /// Refuse the new facts.
+    Refuse,
+    /// The new fact takes the place of the old one.
+    Replace,
+    /// Keep both; the closed form lets them meet in the middle.
+    KeepBoth,
+}
+
+impl OnConflict {
+    /// The policy by its name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        match name {
+            "refuse" => Some(Self::Refuse),
+            "replace" => Some(Self::Replace),
+            "keep-both" => Some(Self::KeepBoth),
+            _ => None,
+        }
+    }
+}
+
+/// Settings of the ledger.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LedgerSettings {
+    /// What the batch methods share. λ is the ridge of the closed form.
+    pub batch: BatchSettings,
+    /// How values come about.
+    pub values: Values,
+    /// Joint values: Adam steps.
+    pub joint_steps: usize,
+    /// Joint values: Adam's learning rate.
+    pub joint_lr: f64,
+    /// Joint values: weight of E‖ΔW k‖² / E‖W k‖² over ordinary keys, summed over layers.
+    pub penalty: f64,
+    /// Joint values: weight of the KL divergence at "{subject} is a".
+    pub essence: f64,
+    /// Contradictions.
+    pub on_conflict: OnConflict,
+}
+
+/// Names of the hyper-parameters.
+pub const KNOWN: [&str; 20] = {
+    let own = ["values", "joint_steps", "joint_lr", "penalty", "essence", "on_conflict"];
+    let mut known = [""; 20];
+    let mut at = 0;
+    while at < 20 {
+        known[at] = if at < batch::KNOWN.len() { batch::KNOWN[at] } else { own[at - batch::KNOWN.len()] };
+        at += 1;
+    }
+    known
+};
+
+impl LedgerSettings {
+    /// Defaults at some layers.
+    #[must_use]
+    pub fn new(layers: Vec<usize>) -> Self {
+        let mut batch = BatchSettings::new(layers);
+        batch.mom2_update_weight = 20.0;
+        Self {
+            batch,
+            values: Values::Joint,
+            joint_steps: 15,
+            joint_lr: 0.2,
+            penalty: 1.0,
+            essence: 0.0625,
+            on_conflict: OnConflict::Refuse,
+        }
+    }
+
+    /// Sets one hyper-parameter.
+    ///
+    /// # Errors
+    /// [`EditError::Setting`] when it is unknown or out of range.
+    pub fn set(&mut self, setting: &Setting) -> Result<(), EditError> {
+        match setting.key.as_str() {
+            "values" => {
+                self.values = match setting.value.as_str() {
+                    "independent" => Values::Independent,
+                    "joint" => Values::Joint,
+                    _ => return Err(setting.refuse("independent or joint is expected")),
+                }
+            }
+            "joint_steps" => self.joint_steps = setting.count()?,
+            "joint_lr" => self.joint_lr = setting.float(f64::MIN_POSITIVE)?,
+            "penalty" => self.penalty = setting.float(0.0)?,
+            "essence" => self.essence = setting.float(0.0)?,
+            "on_conflict" => {
+                let refused = || setting.refuse("refuse, replace or keep-both is expected");
+                self.on_conflict = OnConflict::parse(&setting.value).ok_or_else(refused)?;
+            }
+            _ if self.batch.set(setting)? => {}
+            _ => return Err(setting.unknown("ledger", &KNOWN)),
+        }
+        Ok(())
+    }
+
+    /// The layers that hold the ledger's values, or with BLUE the first and the last of them.
+    #[must_use]
+    pub fn held(&self) -> Vec<usize> {
+        match (&self.batch.layers[..], self.batch.blue) {
+            ([first, .., last], true) => vec![*first, *last],
+            (all, _) => all.to_vec(),
+        }
+    }
+}

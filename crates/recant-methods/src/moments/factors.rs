@@ -1,0 +1,143 @@
+//! The factor file beside a statistics file: L of C = L Lᵀ for the layers that were ever asked for.
+//!
+//! Factoring is the one cubic step, d³/3: milliseconds for a small model, minutes for d = 14,336. It depends on
+//! C alone, because (λC)⁻¹ = C⁻¹/λ, so one factor serves every λ, method and call. Safetensors with one f64
+//! matrix `layers.N.lower` a layer; metadata: `format`, and for each layer the digest of the C it belongs to.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use recant_linalg::Cholesky;
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
+
+use super::{Moments, MomentsError};
+
+const FORMAT: &str = "recant-factors-1";
+
+/// Where the factors of a statistics file are kept: its name and `.factors`.
+#[must_use]
+pub fn factor_path(statistics: &Path) -> PathBuf {
+    let mut name = statistics.as_os_str().to_owned();
+    name.push(".factors");
+    PathBuf::from(name)
+}
+
+impl Moments {
+    /// Takes the factors of `layers` from the file beside `statistics`, computes those that are missing, and
+    /// writes the file again when there were any. Returns how many came from the file.
+    ///
+    /// The file is a cache: one that is damaged or belongs to other moments is passed over, and one that
+    /// cannot be written is done without.
+    ///
+    /// # Errors
+    /// [`MomentsError`] when a moment cannot be factored.
+    pub fn factors_beside(&self, statistics: &Path, layers: &[usize]) -> Result<usize, MomentsError> {
+        let path = factor_path(statistics);
+        let kept = std::fs::read(&path).ok().and_then(|bytes| self.take_factors(&bytes, layers)).unwrap_or(0);
+        for &layer in layers {
+            self.factor(layer)?;
+        }
+        if kept < layers.len() {
+            let _without = self.write_factors(&path, layers);
+        }
+        Ok(kept)
+    }
+
+    /// Fills in the factors that a file holds for these very moments; `None` when it is no factor file.
+    fn take_factors(&self, bytes: &[u8], layers: &[usize]) -> Option<usize> {
+        let (_, header) = SafeTensors::read_metadata(bytes).ok()?;
+        let metadata = header.metadata().clone()?;
+        if metadata.get("format").map(String::as_str) != Some(FORMAT) {
+            return None;
+        }
+        let file = SafeTensors::deserialize(bytes).ok()?;
+        let mut kept = 0;
+        for layer in layers {
+            let Some(entry) = self.layers.get(layer) else { continue };
+            if metadata.get(&digest_name(*layer)) != Some(&digest(&entry.mean)) {
+                continue;
+            }
+            let Ok(view) = file.tensor(&format!("layers.{layer}.lower")) else { continue };
+            if view.dtype() != Dtype::F64 || view.shape() != [entry.dim, entry.dim] {
+                continue;
+            }
+            let lower: Vec<f64> = view.data().as_chunks().0.iter().map(|&b| f64::from_le_bytes(b)).collect();
+            if let Ok(factor) = Cholesky::from_lower(entry.dim, &lower) {
+                let _first = entry.factor.set(Ok(factor));
+                kept += 1;
+            }
+        }
+        Some(kept)
+    }
+
+    fn write_factors(&self, path: &Path, layers: &[usize]) -> std::io::Result<()> {
+        let mut metadata = HashMap::from([("format".to_owned(), FORMAT.to_owned())]);
+        let mut matrices = Vec::new();
+        for layer in layers {
+            let (Some(entry), Ok(factor)) = (self.layers.get(layer), self.factor(*layer)) else { continue };
+            metadata.insert(digest_name(*layer), digest(&entry.mean));
+            let bytes: Vec<u8> = factor.lower().iter().flat_map(|x| x.to_le_bytes()).collect();
+            matrices.push((format!("layers.{layer}.lower"), entry.dim, bytes));
+        }
+        let other = |error: safetensors::SafeTensorError| std::io::Error::other(error.to_string());
+        let views = matrices
+            .iter()
+            .map(|(name, dim, bytes)| {
+                Ok((name.as_str(), TensorView::new(Dtype::F64, vec![*dim, *dim], bytes)?))
+            })
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(other)?;
+        let bytes = safetensors::serialize(views, Some(metadata)).map_err(other)?;
+        let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut file = tempfile::Builder::new().prefix(".recant-").tempfile_in(parent)?;
+        file.write_all(&bytes)?;
+        file.persist(path).map_err(|error| error.error)?;
+        Ok(())
+    }
+}
+
+fn digest_name(layer: usize) -> String {
+    format!("layers.{layer}.mom2")
+}
+
+/// BLAKE3 of C's bytes, hexadecimal.
+fn digest(mean: &[f64]) -> String {
+    let bytes: Vec<u8> = mean.iter().flat_map(|x| x.to_le_bytes()).collect();
+    recant_core::bytes_digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use recant_core::ModelDigest;
+    use std::collections::BTreeMap;
+
+    fn moments(diagonal: f64) -> Moments {
+        let layers = BTreeMap::from([(3, (2, vec![diagonal, 0.5, 0.5, 1.0]))]);
+        Moments::new(ModelDigest::from_bytes([7; 32]), [9; 32], 41, layers)
+    }
+
+    #[test]
+    fn factors_are_kept_for_their_moments_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let statistics = dir.path().join("stats.safetensors");
+        assert_eq!(moments(2.0).factors_beside(&statistics, &[3]), Ok(0));
+        let again = moments(2.0);
+        assert_eq!(again.factors_beside(&statistics, &[3]), Ok(1));
+        assert_eq!(again.solve(3, &[1.0, 2.0]), moments(2.0).solve(3, &[1.0, 2.0]));
+        assert_eq!(moments(4.0).factors_beside(&statistics, &[3]), Ok(0), "other moments");
+        let path = factor_path(&statistics);
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+        assert_eq!(moments(4.0).factors_beside(&statistics, &[3]), Ok(0), "a damaged file");
+        assert!(moments(0.1).factors_beside(&statistics, &[3]).is_err(), "not positive definite");
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_written_is_done_without() {
+        let nowhere = Path::new("/nonexistent-folder/stats.safetensors");
+        assert_eq!(moments(2.0).factors_beside(nowhere, &[3]), Ok(0));
+    }
+}

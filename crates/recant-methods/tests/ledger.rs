@@ -1,0 +1,258 @@
+//! The ledger's laws: a model is a function of the set of its facts.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod common;
+
+use common::{contexts, covariance, facts, open};
+use proptest::prelude::*;
+use recant_core::{Blobs, ModelDigest};
+use recant_edit::{Editor, Fact, Lifelong};
+use recant_linalg::Rows;
+use recant_methods::batch::Metric;
+use recant_methods::ledger::{
+    Entry, Gram, Ground, Ledger, LedgerEditor, LedgerError, LedgerSequence, LedgerSettings, OnConflict, Part,
+    Values, conflict,
+};
+use recant_methods::rome::Covariance;
+
+const D_MLP: usize = 6;
+const D_MODEL: usize = 3;
+const METRIC: Metric<'static> = Metric { covariance: &Covariance::Identity, weight: 0.7, norm: 0.0 };
+
+fn ground() -> Ground {
+    let base = ModelDigest::from_bytes([3; 32]);
+    Ground { base, layers: vec![1, 2], d_mlp: D_MLP, d_model: D_MODEL, recipe: [5; 32] }
+}
+
+/// Fact number `i`, with an entry that is a function of `i` alone.
+fn made_up(i: u8) -> (Fact, Entry) {
+    let fact = Fact::new(format!("subject {}", u16::from(i) * 37 % 64), "{} is", "cold").unwrap();
+    let number = |k: usize| ((f32::from(i) + 1.0) * (k as f32 + 1.3) * 0.37).sin();
+    let vector = |len: usize, salt: usize| (0..len).map(|k| number(k + salt)).collect::<Vec<f32>>();
+    let part = |layer: usize| Part { key: vector(D_MLP, 10 * layer), residual: vector(D_MODEL, 100 + layer) };
+    (fact, vec![part(0), part(1)])
+}
+
+fn ledger_of(numbers: impl IntoIterator<Item = u8>) -> Ledger {
+    let mut ledger = Ledger::new(ground());
+    for i in numbers {
+        let (fact, entry) = made_up(i);
+        ledger.add(fact, entry).unwrap();
+    }
+    ledger
+}
+
+fn residuals(ledger: &Ledger) -> Rows {
+    let vectors: Vec<Vec<f32>> = ledger.iter().map(|(_, entry)| entry[0].residual.clone()).collect();
+    Rows::of(&vectors).unwrap()
+}
+
+/// The bytes of ΔW at the first layer, through a cache that lived through `history`.
+fn update(ledger: &Ledger, gram: &mut Gram) -> Vec<u64> {
+    gram.follow(ledger, 0, METRIC).unwrap();
+    let form = gram.update(&residuals(ledger)).unwrap().unwrap();
+    form.left.data().iter().chain(form.right.data()).map(|x| x.to_bits()).collect()
+}
+
+fn sets() -> impl Strategy<Value = std::collections::BTreeSet<u8>> {
+    prop::collection::btree_set(0u8..24, 1..10)
+}
+
+proptest! {
+    /// Any order of adding and any detour gives the same value, the same bytes and, through a cache that saw
+    /// the whole detour, the same update to the last bit.
+    #[test]
+    fn history_does_not_matter(set in sets(), detour in prop::collection::vec((0u8..24, any::<bool>()), 0..20), seed in any::<u64>()) {
+        let plain = ledger_of(set.iter().copied());
+        let mut wandering = Ledger::new(ground());
+        let mut gram = Gram::default();
+        for (i, add) in detour {
+            let (fact, entry) = made_up(i);
+            if add {
+                wandering.add(fact, entry).unwrap();
+            } else if wandering.holds(&fact) {
+                wandering.remove(&fact).unwrap();
+            }
+            gram.follow(&wandering, 0, METRIC).unwrap();
+        }
+        let mut order: Vec<u8> = set.iter().copied().collect();
+        order.sort_by_key(|&i| (u64::from(i) + 1).wrapping_mul(seed | 1));
+        for &i in &order {
+            let (fact, entry) = made_up(i);
+            wandering.add(fact, entry).unwrap();
+        }
+        let strangers: Vec<Fact> = wandering.facts().filter(|fact| !plain.holds(fact)).cloned().collect();
+        for fact in strangers {
+            wandering.remove(&fact).unwrap();
+        }
+        prop_assert_eq!(wandering.encode(), plain.encode());
+        prop_assert_eq!(update(&wandering, &mut gram), update(&plain, &mut Gram::default()));
+    }
+
+    /// Merging is a union: associative, commutative, idempotent, with the empty ledger as its unit.
+    #[test]
+    fn merging_is_a_union(a in sets(), b in sets(), c in sets()) {
+        let [x, y, z] = [&a, &b, &c].map(|set| ledger_of(set.iter().copied()));
+        let left = x.merge(&y).unwrap().merge(&z).unwrap();
+        prop_assert_eq!(&left, &x.merge(&y.merge(&z).unwrap()).unwrap());
+        prop_assert_eq!(&x.merge(&y).unwrap(), &y.merge(&x).unwrap());
+        prop_assert_eq!(&x.merge(&x).unwrap(), &x);
+        prop_assert_eq!(&x.merge(&Ledger::new(ground())).unwrap(), &x);
+        let all: Vec<u8> = a.iter().chain(&b).chain(&c).copied().collect();
+        let at_once: std::collections::BTreeSet<u8> = all.into_iter().collect();
+        prop_assert_eq!(left.encode(), ledger_of(at_once).encode());
+    }
+
+    /// What the layer answers to a key misses its value by exactly R (I + G)⁻¹, never by more than R itself.
+    #[test]
+    fn the_residual_of_a_written_key_is_bounded(set in sets()) {
+        let ledger = ledger_of(set);
+        let mut gram = Gram::default();
+        gram.follow(&ledger, 0, METRIC).unwrap();
+        let r = residuals(&ledger);
+        let form = gram.update(&r).unwrap().unwrap();
+        let delta = form.to_dense();
+        let missing = gram.factor().unwrap().solve(&r).unwrap();
+        let mut sum = 0.0;
+        for ((_, entry), (r, missing)) in ledger.iter().zip(r.iter().zip(missing.iter())) {
+            for o in 0..D_MODEL {
+                let key = entry[0].key.iter().map(|&k| f64::from(k));
+                let got: f64 = key.zip(&delta[o * D_MLP..]).map(|(k, w)| k * w).sum();
+                prop_assert!((r[o] - got - missing[o]).abs() < 1e-10, "{} {} {}", r[o], got, missing[o]);
+                sum += (r[o] - got).powi(2);
+            }
+        }
+        let norm: f64 = r.data().iter().map(|x| x * x).sum();
+        prop_assert!(sum <= norm * (1.0 + 1e-12));
+    }
+
+    #[test]
+    fn bytes_read_back(set in sets()) {
+        let ledger = ledger_of(set);
+        prop_assert_eq!(Ledger::decode(&ledger.encode()).unwrap(), ledger);
+    }
+
+    /// A damaged byte is refused or gives another ledger that encodes to those very bytes; it never panics.
+    #[test]
+    fn damage_is_noticed_or_canonical(set in sets(), at in any::<prop::sample::Index>(), bit in 0u8..8) {
+        let mut bytes = ledger_of(set).encode();
+        let at = at.index(bytes.len());
+        bytes[at] ^= 1 << bit;
+        if let Ok(read) = Ledger::decode(&bytes) {
+            prop_assert_eq!(read.encode(), bytes);
+        }
+    }
+}
+
+#[test]
+fn every_truncation_is_refused() {
+    let bytes = ledger_of([1, 2]).encode();
+    for len in 0..bytes.len() {
+        assert!(Ledger::decode(&bytes[..len]).is_err(), "{len}");
+    }
+    assert!(Ledger::decode(&[bytes, vec![0]].concat()).is_err());
+}
+
+#[test]
+fn what_does_not_go_together_is_refused_and_changes_nothing() {
+    let mut ledger = ledger_of([1]);
+    let (fact, mut entry) = made_up(1);
+    entry[0].key[0] += 1.0;
+    assert!(matches!(ledger.add(fact.clone(), entry), Err(LedgerError::Differs { .. })));
+    let (other, mut entry) = made_up(2);
+    entry[1].residual[0] = f32::NAN;
+    assert!(matches!(ledger.add(other.clone(), entry), Err(LedgerError::NonFinite { .. })));
+    assert!(matches!(ledger.add(other.clone(), vec![]), Err(LedgerError::Shape { .. })));
+    assert!(matches!(ledger.remove(&other), Err(LedgerError::Unknown { .. })));
+    let elsewhere = Ledger::new(Ground { recipe: [0; 32], ..ground() });
+    assert!(matches!(ledger.merge(&elsewhere), Err(LedgerError::Ground { .. })));
+    assert_eq!(ledger, ledger_of([1]));
+    let (mut new, entry) = (fact.clone(), made_up(3).1);
+    new.target = "warm".to_owned();
+    assert_eq!(ledger.replace(new.clone(), entry).unwrap(), [fact]);
+    assert_eq!(ledger.facts().collect::<Vec<_>>(), [&new]);
+}
+
+fn editor(model: &recant_model::Model, values: Values) -> LedgerEditor {
+    let mut settings = LedgerSettings::new(vec![0, 1]);
+    settings.values = values;
+    settings.joint_steps = 3;
+    settings.batch.search.v_num_grad_steps = 4;
+    LedgerEditor::new(settings, contexts(), covariance(model, &[0, 1]))
+}
+
+/// On a real model, one at a time, with a detour, in another order and in one go: the same bytes.
+#[test]
+fn a_model_is_a_function_of_its_set_of_facts() {
+    for (name, values) in [
+        ("gpt2-tiny", Values::Independent),
+        ("llama-tiny-gqa", Values::Independent),
+        ("gpt2-tiny", Values::Joint),
+    ] {
+        let model = open(name);
+        let editor = editor(&model, values);
+        let facts = facts();
+        let plan = editor.plan(&model, &facts).unwrap();
+        let at_once = model.apply(&plan.patch, &Blobs::new()).unwrap().0;
+        let mut sequence = LedgerSequence::new(model.clone(), editor.clone());
+        for fact in facts.iter().rev() {
+            sequence.learn(std::slice::from_ref(fact)).unwrap();
+        }
+        assert_eq!(sequence.model().digest(), at_once.digest(), "{name}, {values:?}: order");
+        assert_ne!(at_once.digest(), model.digest());
+        sequence.forget(&facts[1..2]).unwrap();
+        let rest: Vec<Fact> =
+            facts.iter().enumerate().filter(|(i, _)| *i != 1).map(|(_, f)| f.clone()).collect();
+        let never = model.apply(&editor.plan(&model, &rest).unwrap().patch, &Blobs::new()).unwrap().0;
+        assert_eq!(sequence.model().digest(), never.digest(), "{name}, {values:?}: removed = never added");
+        let other = editor.ledger(&model, &facts[1..2]).unwrap();
+        sequence.merge(&other).unwrap();
+        assert_eq!(sequence.model().digest(), at_once.digest(), "{name}, {values:?}: merged");
+        sequence.roll_back(0).unwrap();
+        assert_eq!(sequence.model().digest(), model.digest());
+        assert_eq!(sequence.model().device_digest(), model.device_digest());
+        assert_eq!((sequence.steps(), sequence.ledger().len()), (0, 0));
+    }
+}
+
+#[test]
+fn contradictions_follow_the_policy() {
+    let model = open("gpt2-tiny");
+    let held = facts().remove(0);
+    let mut new = held.clone();
+    new.target = "old".to_owned();
+    let base = editor(&model, Values::Independent);
+    let with = |policy| {
+        let mut settings = LedgerSettings::new(vec![1]);
+        settings.values = Values::Independent;
+        settings.batch.search.v_num_grad_steps = 2;
+        settings.on_conflict = policy;
+        let mut sequence = LedgerSequence::new(
+            model.clone(),
+            LedgerEditor::new(settings, contexts(), covariance(&model, &[1])),
+        );
+        sequence.learn(std::slice::from_ref(&held)).unwrap();
+        let outcome = sequence.learn(std::slice::from_ref(&new));
+        (outcome.map_err(|error| error.to_string()), sequence.ledger().facts().cloned().collect::<Vec<_>>())
+    };
+    let (refused, facts) = with(OnConflict::Refuse);
+    assert!(refused.unwrap_err().contains("on_conflict=replace"));
+    assert_eq!(facts, [held.clone()]);
+    let (replaced, facts) = with(OnConflict::Replace);
+    assert!(replaced.unwrap().iter().any(|note| note.contains("was replaced")));
+    assert_eq!(facts, [new.clone()]);
+    let (_, facts) = with(OnConflict::KeepBoth);
+    assert_eq!(facts.len(), 2);
+
+    let ledger = base.ledger(&model, &[held.clone()]).unwrap();
+    let entries = base.entries(&model, &[new.clone()]).unwrap();
+    let report = conflict::report(&base, &model, &ledger, &entries).unwrap();
+    assert_eq!(report.contradictions, [conflict::Contradiction { new: new.clone(), held: held.clone() }]);
+    // The same prompt has the same key.
+    assert!((report.overlaps[0].cosine - 1.0).abs() < 1e-9, "{:?}", report.overlaps);
+    assert_eq!((report.leverage.len(), report.disturbed.len()), (1, 1));
+    let leverage = report.leverage[0].leverage;
+    assert!(leverage > 0.0 && leverage < 1.0);
+    assert!(report.disturbed[0].change > 0.0);
+}

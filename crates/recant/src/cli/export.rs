@@ -1,0 +1,173 @@
+//! `recant export`.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use recant_backend::{Device, DeviceSpec};
+use recant_core::{Addend, Delta, Matrix, ParamPath, WeightPatch};
+use recant_linalg::{LowRank, Rows};
+use recant_model::{Layout, Model, Slot};
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
+use serde_json::{Map, Value, json};
+
+use super::error::CliError;
+
+/// Arguments of `recant export`.
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// The model that the edit was made for: a Hugging Face directory.
+    #[arg(long, value_name = "DIR")]
+    model: PathBuf,
+    /// The edit, as `recant edit --patch` writes it.
+    #[arg(long, value_name = "FILE")]
+    patch: PathBuf,
+    /// The form: lora (PEFT's adapter_config.json and adapter_model.safetensors).
+    #[arg(long = "as", value_enum)]
+    form: Form,
+    /// Largest rank a matrix may take; a larger edit is truncated by SVD, and the error is printed [default:
+    /// none, exact].
+    #[arg(long, value_name = "R", value_parser = clap::value_parser!(u32).range(1..))]
+    rank: Option<u32>,
+    /// Directory for the adapter.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What to export to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Form {
+    /// A LoRA adapter for PEFT.
+    Lora,
+}
+
+/// One matrix of the adapter.
+struct Module {
+    /// Its name in the `transformers` model.
+    name: String,
+    /// `[rank, in]`.
+    a: Matrix,
+    /// `[out, rank]`.
+    b: Matrix,
+    conv1d: bool,
+    error: f64,
+}
+
+pub(crate) fn run(args: &ExportArgs) -> Result<(), CliError> {
+    let Form::Lora = args.form;
+    let model = Model::open(&args.model, &Device::open(DeviceSpec::Flex)?)?;
+    let bytes = std::fs::read(&args.patch)
+        .map_err(|error| CliError::Read { path: args.patch.clone(), reason: error.to_string() })?;
+    let patch = WeightPatch::decode(&bytes)
+        .map_err(|error| CliError::Read { path: args.patch.clone(), reason: error.to_string() })?;
+    // Applying checks that the edit was made for this very model.
+    let _applied = model.apply(&patch, &Default::default())?;
+    let modules = modules(&model, &patch, args.rank.map(|rank| rank as usize))?;
+    write(&args.out, &args.model, &modules)?;
+    let lines: Vec<Value> = modules
+        .iter()
+        .map(|module| {
+            json!({ "module": module.name, "rank": module.a.rows(), "truncation_error": module.error })
+        })
+        .collect();
+    if args.json {
+        return super::print_json(&json!({ "out": args.out.display().to_string(), "modules": lines }));
+    }
+    for module in &modules {
+        let exact = if module.error == 0.0 {
+            "exact".to_owned()
+        } else {
+            format!("truncated, {:.3} % of the update's norm is lost", 100.0 * module.error)
+        };
+        println!("{}: rank {}, {exact}", module.name, module.a.rows());
+    }
+    println!("written to {}", args.out.display());
+    Ok(())
+}
+
+fn modules(model: &Model, patch: &WeightPatch, cap: Option<usize>) -> Result<Vec<Module>, CliError> {
+    let refuse = |reason: String| CliError::Option { option: "--patch", reason };
+    let slots: Vec<(ParamPath, Layout)> =
+        (0..model.spec().layers).filter_map(|layer| model.slot(Slot::MlpDown(layer))).collect();
+    let mut modules = Vec::new();
+    for (path, change) in patch.changes() {
+        let Delta::Add(Addend::LowRank { u, v }) = &change.delta else {
+            return Err(refuse(format!(
+                "`{path}` is not changed by low-rank factors; a LoRA cannot say that"
+            )));
+        };
+        let layout = slots.iter().find(|(slot, _)| slot == path).map(|(_, layout)| *layout);
+        let layout = layout.ok_or_else(|| refuse(format!("`{path}` is no matrix that recant exports")))?;
+        // u vᵀ has the checkpoint's layout: [in, out] for Conv1D, [out, in] for a linear layer.
+        let (out, input) = match layout {
+            Layout::InOut => (v, u),
+            Layout::OutIn => (u, v),
+        };
+        let (out, input, error) = match cap.filter(|&cap| cap < u.cols()) {
+            None => (out.clone(), input.clone(), 0.0),
+            Some(cap) => {
+                truncated(out, input, cap).ok_or_else(|| refuse(format!("`{path}`: the SVD failed")))?
+            }
+        };
+        let name = path.as_str().trim_end_matches(".weight");
+        // A checkpoint of the bare GPT-2 leaves out the prefix that the model with a head has.
+        let name = if name.starts_with("h.") { format!("transformer.{name}") } else { name.to_owned() };
+        modules.push(Module { name, a: input.transposed(), b: out, conv1d: layout == Layout::InOut, error });
+    }
+    if modules.is_empty() {
+        return Err(refuse("the edit changes nothing".to_owned()));
+    }
+    Ok(modules)
+}
+
+/// The closest factors of rank `cap`, and the relative error.
+fn truncated(out: &Matrix, input: &Matrix, cap: usize) -> Option<(Matrix, Matrix, f64)> {
+    let rows = |matrix: &Matrix| {
+        let turned = matrix.transposed();
+        Rows::new(turned.cols(), turned.data().iter().map(|&x| f64::from(x)).collect())
+    };
+    let form = LowRank { left: rows(out)?, right: rows(input)? };
+    let (smaller, error) = form.truncated(cap)?;
+    let matrix = |rows: &Rows| Matrix::new(rows.width(), rows.count(), rows.columns_f32()).ok();
+    Some((matrix(&smaller.left)?, matrix(&smaller.right)?, error))
+}
+
+/// PEFT's two files. Alpha equals the rank, so that PEFT's scale is 1.
+fn write(out: &Path, base: &Path, modules: &[Module]) -> Result<(), CliError> {
+    let failed = |path: &Path, reason: String| CliError::Write { path: path.to_owned(), reason };
+    std::fs::create_dir_all(out).map_err(|error| failed(out, error.to_string()))?;
+    let ranks: Map<String, Value> =
+        modules.iter().map(|module| (module.name.clone(), json!(module.a.rows()))).collect();
+    let most = modules.iter().map(|module| module.a.rows()).max().unwrap_or(1);
+    let config = json!({
+        "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base.display().to_string(),
+        "r": most, "lora_alpha": most, "rank_pattern": ranks, "alpha_pattern": ranks, "lora_dropout": 0.0,
+        "bias": "none", "fan_in_fan_out": modules.iter().all(|module| module.conv1d),
+        "target_modules": modules.iter().map(|module| module.name.as_str()).collect::<Vec<_>>(),
+        "inference_mode": true, "init_lora_weights": true, "use_rslora": false, "use_dora": false,
+    });
+    let config_path = out.join("adapter_config.json");
+    let text = serde_json::to_string_pretty(&config)? + "\n";
+    std::fs::write(&config_path, text).map_err(|error| failed(&config_path, error.to_string()))?;
+    let tensors: Vec<(String, [usize; 2], Vec<u8>)> = modules
+        .iter()
+        .flat_map(|module| [("lora_A", &module.a, &module.name), ("lora_B", &module.b, &module.name)])
+        .map(|(part, matrix, name)| {
+            let bytes = matrix.data().iter().flat_map(|x| x.to_le_bytes()).collect();
+            (format!("base_model.model.{name}.{part}.weight"), [matrix.rows(), matrix.cols()], bytes)
+        })
+        .collect();
+    let path = out.join("adapter_model.safetensors");
+    let views = tensors
+        .iter()
+        .map(|(name, shape, bytes)| Ok((name.as_str(), TensorView::new(Dtype::F32, shape.to_vec(), bytes)?)))
+        .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
+        .map_err(|error| failed(&path, error.to_string()))?;
+    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
+    safetensors::serialize_to_file(views, Some(metadata), &path)
+        .map_err(|error| failed(&path, error.to_string()))
+}

@@ -1,0 +1,90 @@
+//! `cargo xtask interop`: adapters exported by recant in the hands of peft and transformers.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::demo;
+use crate::error::Error;
+
+/// One edit that is exported and compared.
+struct Case {
+    model: &'static str,
+    subject: &'static str,
+    prompt: &'static str,
+    target: &'static str,
+}
+
+/// A Conv1D checkpoint and one of linear layers.
+const CASES: [Case; 2] = [
+    Case { model: "gpt2-tiny", subject: "The sea", prompt: "{} is", target: "cold" },
+    Case { model: "llama-tiny-gqa", subject: "cat", prompt: "the {} was", target: "old" },
+];
+
+/// Makes a Python environment under `target/` unless one is given, edits, exports, and lets peft compare.
+pub(crate) fn run(python: Option<PathBuf>) -> Result<(), Error> {
+    let root = demo::root();
+    let python = match python {
+        Some(python) => python,
+        None => environment(&root)?,
+    };
+    let work = root.join("target/interop");
+    std::fs::create_dir_all(&work).map_err(Error::write(&work))?;
+    for case in CASES {
+        let base = root.join("crates/recant-model/tests/fixtures").join(case.model);
+        let file = |name: &str| work.join(format!("{}-{name}", case.model));
+        let (patch, adapter, edited) = (file("edit.patch"), file("adapter"), file("edited"));
+        let (base_arg, patch_arg) = (base.as_os_str(), patch.as_os_str());
+        let mut edit = recant();
+        edit.arg("edit").arg("--model").arg(base_arg).args(["--method", "r-rome", "--layer", "1"]);
+        // A random model's MLP says next to nothing; without bounds relative to it the edit is visible.
+        edit.args([
+            "--set",
+            "mom2_adjustment=false",
+            "--set",
+            "clamp_norm_factor=1000",
+            "--set",
+            "v_weight_decay=0",
+        ]);
+        edit.args(["--subject", case.subject, "--prompt", case.prompt, "--target", case.target]);
+        edit.arg("--patch").arg(patch_arg).arg("--out").arg(&edited).arg("--force");
+        done(&mut edit)?;
+        let mut export = recant();
+        export.args(["export", "--as", "lora"]).arg("--model").arg(base_arg);
+        done(export.arg("--patch").arg(patch_arg).arg("--out").arg(&adapter))?;
+        crate::say(&format!("{}:", case.model));
+        let script = root.join("tests/interop/lora.py");
+        done(Command::new(&python).arg(script).arg(&base).arg(&adapter).arg(&edited))?;
+    }
+    Ok(())
+}
+
+fn recant() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(["run", "--quiet", "--package", "recant", "--"]).current_dir(demo::root());
+    command
+}
+
+/// A virtual environment with the pinned requirements.
+fn environment(root: &Path) -> Result<PathBuf, Error> {
+    let dir = root.join("target/interop-venv");
+    let python = dir.join("bin/python");
+    let cannot = |error: Error| {
+        let what = "the Python environment cannot be made";
+        Error::Failed(format!("{what}: {error}; give one with peft and transformers by --python"))
+    };
+    if !python.exists() {
+        done(Command::new("python3").args(["-m", "venv"]).arg(&dir)).map_err(cannot)?;
+    }
+    let requirements = root.join("tests/interop/requirements.txt");
+    let mut install = Command::new(&python);
+    install.args(["-m", "pip", "install", "--quiet", "--requirement"]).arg(requirements);
+    done(&mut install).map_err(cannot)?;
+    Ok(python)
+}
+
+/// Runs a command and turns its failure into an error that says which.
+fn done(command: &mut Command) -> Result<(), Error> {
+    let shown = format!("{command:?}");
+    let status = command.status().map_err(|error| Error::Failed(format!("{shown}: {error}")))?;
+    if status.success() { Ok(()) } else { Err(Error::Failed(format!("{shown} failed: {status}"))) }
+}
