@@ -116,7 +116,7 @@ impl Ledger {
     /// Whether it holds a fact.
     #[must_use]
     pub fn holds(&self, fact: &Fact) -> bool {
-        self.entries.contains_key(fact)
+        self.entries.contains_key(&bare(fact))
     }
 
     /// Facts to the same prompt about the same subject with another target.
@@ -131,6 +131,7 @@ impl Ledger {
     /// [`LedgerError::Shape`], [`LedgerError::NonFinite`]; [`LedgerError::Differs`] when it is there with
     /// another entry. The ledger is then as it was.
     pub fn add(&mut self, fact: Fact, entry: Entry) -> Result<(), LedgerError> {
+        let fact = bare(&fact);
         self.check(&fact, &entry)?;
         match self.entries.get(&fact) {
             Some(held) if *held != entry => Err(LedgerError::Differs { fact: fact.text() }),
@@ -147,7 +148,7 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Unknown`].
     pub fn remove(&mut self, fact: &Fact) -> Result<Entry, LedgerError> {
-        self.entries.remove(fact).ok_or_else(|| LedgerError::Unknown { fact: fact.text() })
+        self.entries.remove(&bare(fact)).ok_or_else(|| LedgerError::Unknown { fact: fact.text() })
     }
 
     /// Adds a fact in the place of those that contradict it, which are returned.
@@ -196,4 +197,8 @@ impl Ledger {
         }
         Ok(())
     }
+}
+/// The fact itself: prompts to leave alone are not part of what a ledger says.
+fn bare(fact: &Fact) -> Fact {
+    fact.clone().with_locality(Vec::new())
 }
