@@ -152,7 +152,7 @@ impl<'a> Reader<'a> {
     }
 
     fn vector(&mut self, len: usize) -> Result<Vec<f32>, LedgerDecodeError> {
-        let bytes = self.take(len.checked_mul(4).unwrap_or(usize::MAX))?;
+        let bytes = self.take(len.saturating_mul(4))?;
         Ok(bytes.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect())
     }
 
