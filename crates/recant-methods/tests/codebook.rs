@@ -75,11 +75,11 @@ impl Naive {
 
     fn put(&self, balls: &mut Vec<(usize, f64)>, new: usize) {
         let mut radius = self.eps;
-        for b in 0..balls.len() {
-            let (other, r) = balls[b];
+        for ball in balls.iter_mut() {
+            let (other, r) = *ball;
             let d = self.gap(new, other);
             if r >= 0.0 && self.edits[other].target != self.edits[new].target && r + radius >= d {
-                balls[b].1 = if d == 0.0 { -1.0 } else { f64::min(r, 0.499 * d) };
+                ball.1 = if d == 0.0 { -1.0 } else { f64::min(r, 0.499 * d) };
                 radius = f64::min(radius, 0.499 * d);
             }
         }

@@ -18,12 +18,15 @@ fn open(name: &str) -> Model {
     Model::open(&fixture(name), &Device::open(DeviceSpec::Flex).unwrap()).unwrap()
 }
 
+/// What an adapter saw: prompt lengths, and tokens of the pass.
+type Seen = Arc<Mutex<Vec<(Vec<usize>, usize)>>>;
+
 /// Adds a vector to the MLP's output of every row whose prompt has an even number of tokens (or of none), and
 /// writes down what it saw.
 struct Even {
     device: Device,
     never: bool,
-    seen: Arc<Mutex<Vec<(Vec<usize>, usize)>>>,
+    seen: Seen,
 }
 
 struct EvenHook<'a> {
@@ -52,7 +55,7 @@ impl Hook for EvenHook<'_> {
     }
 }
 
-fn with_even(model: &Model, never: bool) -> (Model, Arc<Mutex<Vec<(Vec<usize>, usize)>>>) {
+fn with_even(model: &Model, never: bool) -> (Model, Seen) {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let adapter = Even { device: model.device().clone(), never, seen: Arc::clone(&seen) };
     (model.with_adapter(Arc::new(adapter)), seen)

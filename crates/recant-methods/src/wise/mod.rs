@@ -58,6 +58,8 @@ pub struct Wise {
 struct Seen {
     inside: Upper,
     outside: Upper,
+    /// The first row of `outside` alone.
+    first: Upper,
 }
 
 impl Wise {
@@ -168,6 +170,7 @@ impl Wise {
             let layer = self.settings.layer;
             self.seen.push(Seen {
                 inside: Upper::observe(&self.base, layer, &[inside])?,
+                first: Upper::observe(&self.base, layer, &outside[..1])?,
                 outside: Upper::observe(&self.base, layer, &outside)?,
             });
         }
@@ -210,7 +213,12 @@ impl Wise {
             };
             let inside: Vec<f64> =
                 self.seen[facts.clone()].iter().flat_map(|seen| of(&seen.inside)).collect();
-            let outside: Vec<f64> = self.seen[facts].iter().flat_map(|seen| of(&seen.outside)).collect();
+            // Its own facts' locality prompts, and the first of every other fact's: what one memory must leave alone,
+            // all must.
+            let others = self.seen.iter().enumerate().filter(|(at, _)| !facts.contains(at));
+            let mut outside: Vec<f64> =
+                self.seen[facts.clone()].iter().flat_map(|seen| of(&seen.outside)).collect();
+            outside.extend(others.filter_map(|(_, seen)| of(&seen.first).first().copied()));
             let (threshold, wrong) = threshold(&inside, &outside, settings.act_ratio);
             self.misplaced += wrong;
             memories.push(SideMemory { delta, threshold });

@@ -65,9 +65,9 @@ pub(super) fn of_edit(
     for at in sample(&mut rng, from, settings.replay.min(from)) {
         rows.outside.push(model.tokenizer().encode(&facts[at].text())?);
     }
-    // What earlier edits must leave alone is still to be left alone. Such rows need no layer above the side memory,
+    // What any earlier edit must leave alone is to be left alone here too. Such rows need no layer above the side memory,
     // so many of them cost little.
-    let earlier: Vec<&String> = facts[from..index].iter().flat_map(|fact| &fact.locality).collect();
+    let earlier: Vec<&String> = facts[..index].iter().flat_map(|fact| &fact.locality).collect();
     let count = earlier.len().min(OUTSIDE_REPLAYS * settings.replay);
     for at in sample(&mut rng, earlier.len(), count) {
         rows.outside.push(model.tokenizer().encode(earlier[at])?);
