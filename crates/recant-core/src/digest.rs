@@ -105,6 +105,35 @@ id_type! {
     /// Content id of what an adapter learned: BLAKE3 of its canonical encoding.
     AdapterId
 }
+id_type! {
+    /// Content id of any stored object: BLAKE3 of its canonical bytes, which begin by naming its kind. The
+    /// typed ids of stored objects turn into it.
+    ObjectId
+}
+id_type! {
+    /// Content id of a manifest (parameter path to tensor id): BLAKE3 of its canonical encoding.
+    ManifestId
+}
+id_type! {
+    /// Content id of a commit: BLAKE3 of its canonical encoding.
+    CommitId
+}
+id_type! {
+    /// Content id of an operation: BLAKE3 of its canonical encoding.
+    OperationId
+}
+
+macro_rules! is_object {
+    ($($name:ident),*) => {$(
+        impl From<$name> for ObjectId {
+            fn from(id: $name) -> Self {
+                Self(id.0)
+            }
+        }
+    )*};
+}
+
+is_object!(TensorId, PatchId, ManifestId, CommitId, OperationId);
 
 #[cfg(test)]
 mod tests {

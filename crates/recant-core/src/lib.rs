@@ -33,7 +33,10 @@ mod tensor;
 mod weights;
 
 pub use adapter::{AdapterState, StateDecodeError, StateError, StoredFact};
-pub use digest::{AdapterId, DigestParseError, ModelDigest, PatchId, TensorId, bytes_digest};
+pub use digest::{
+    AdapterId, CommitId, DigestParseError, ManifestId, ModelDigest, ObjectId, OperationId, PatchId, TensorId,
+    bytes_digest,
+};
 pub use dtype::{Dtype, DtypeError};
 pub use matrix::{Matrix, MatrixError};
 pub use patch::{

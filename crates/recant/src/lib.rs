@@ -27,7 +27,7 @@
 //! ```
 //!
 //! This crate only gathers the others: [`core`] (values and their algebra), [`backend`] (devices), [`model`]
-//! (models and their files), [`edit`] (facts, editors, scopes), [`methods`], [`eval`], [`linalg`].
+//! (models and their files), [`edit`] (facts, editors, scopes), [`methods`], [`eval`], [`linalg`], [`store`] (history).
 
 pub use recant_backend as backend;
 pub use recant_core as core;
@@ -36,6 +36,9 @@ pub use recant_eval as eval;
 pub use recant_linalg as linalg;
 pub use recant_methods as methods;
 pub use recant_model as model;
+#[cfg(feature = "remote")]
+pub use recant_remote as remote;
+pub use recant_store as store;
 
 #[cfg(feature = "cli")]
 pub mod cli;

@@ -141,6 +141,17 @@ impl WeightPatch {
     }
 }
 
+impl Addend {
+    /// The tensor `base` + this: summed on the host in f64, in index order, and rounded once to the base's
+    /// dtype. `path` only names the tensor in an error.
+    ///
+    /// # Errors
+    /// [`ApplyError`] when shapes differ, the base holds no real numbers, or the sum leaves its range.
+    pub fn added_to(&self, path: &ParamPath, base: &HostTensor) -> Result<HostTensor, ApplyError> {
+        materialise(path, base, self)
+    }
+}
+
 /// base + addend: f64, index order, one rounding.
 fn materialise(path: &ParamPath, base: &HostTensor, addend: &Addend) -> Result<HostTensor, ApplyError> {
     let shape = addend.shape();

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
-use recant_backend::Device;
-use recant_core::{Addend, Blobs, Delta, WeightPatch};
+use recant_backend::{Device, DeviceSpec};
+use recant_core::{Addend, Blobs, CommitId, Delta, WeightPatch};
 use recant_edit::{Fact, Plan, Trace};
 use recant_methods::method;
 use recant_model::{Answer, Model, SaveOptions};
@@ -15,16 +15,23 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde_json::json;
 
-use super::args::{MethodArgs, ModelArgs};
+use super::args::MethodArgs;
 use super::ask::AnswerJson;
 use super::error::CliError;
 use super::resources::Resources;
+use super::store::{EditTarget, StoreEditArgs};
 
 /// Arguments of `recant edit`.
 #[derive(Debug, Args)]
 pub(crate) struct EditArgs {
+    /// Hugging Face directory: config.json, model.safetensors, tokenizer.json.
+    #[arg(long, value_name = "DIR", required_unless_present = "store")]
+    model: Option<PathBuf>,
     #[command(flatten)]
-    pub(super) model: ModelArgs,
+    pub(super) to: StoreEditArgs,
+    /// Device: flex, ndarray, wgpu, wgpu:cpu, wgpu:discrete:N, wgpu:integrated:N.
+    #[arg(long, value_name = "DEVICE", default_value = "flex")]
+    pub(super) device: DeviceSpec,
     /// Who or what the fact is about.
     #[arg(long, required_unless_present_any = ["facts", "forget"], conflicts_with = "facts")]
     subject: Option<String>,
@@ -83,6 +90,18 @@ struct Outcome {
     before: Vec<Answer>,
     after: Vec<Answer>,
     digests: [String; 2],
+    commit: Option<CommitId>,
+}
+
+impl EditArgs {
+    /// The model to edit: that of --model, or the head of --store with where to commit.
+    pub(super) fn open(&self, device: &Device) -> Result<(Option<EditTarget>, Model), CliError> {
+        match EditTarget::open(&self.to, &self.method, device)? {
+            Some((target, model)) => Ok((Some(target), model)),
+            // Clap asks for one of the two.
+            None => Ok((None, Model::open(self.model.as_deref().unwrap_or(Path::new("")), device)?)),
+        }
+    }
 }
 
 pub(crate) fn run(args: &EditArgs) -> Result<(), CliError> {
@@ -98,15 +117,17 @@ pub(crate) fn run(args: &EditArgs) -> Result<(), CliError> {
         // Before minutes of work, not after them.
         save.check(out)?;
     }
-    let model = Model::open(&args.model.model, &Device::open(args.model.device)?)?;
+    let device = Device::open(args.device)?;
+    let (target, model) = args.open(&device)?;
     let resources = Resources::gather(&args.with, std::slice::from_ref(&args.method), &model)?;
     let editor = method(&args.method, &resources.inputs(&args.method))?;
     let started = Instant::now();
-    let plan = editor.plan(&model, std::slice::from_ref(&fact))?;
+    let carry = target.as_ref().map(|target| target.carry.clone()).unwrap_or_default();
+    let plan = editor.plan_after(&model, std::slice::from_ref(&fact), &carry)?;
     let (edited, _) = model.apply(&plan.patch, &Blobs::new())?;
     let seconds = started.elapsed().as_secs_f64();
     let top = args.top as usize;
-    let outcome = Outcome {
+    let mut outcome = Outcome {
         layer: resources.layer,
         settings: editor.settings(),
         contexts: resources.contexts.templates().to_vec(),
@@ -115,6 +136,7 @@ pub(crate) fn run(args: &EditArgs) -> Result<(), CliError> {
         after: edited.answers(&fact.text(), top)?,
         digests: [model.digest().to_string(), edited.digest().to_string()],
         plan,
+        commit: None,
     };
     if let Some(path) = &args.dump {
         dump(path, &outcome.plan)?;
@@ -124,6 +146,11 @@ pub(crate) fn run(args: &EditArgs) -> Result<(), CliError> {
     }
     if let Some(out) = &args.out {
         edited.save(out, save)?;
+    }
+    if let Some(target) = &target {
+        let facts = std::slice::from_ref(&fact);
+        let settings = editor.settings();
+        outcome.commit = Some(target.commit(&args.to, &args.method, &settings, facts, &outcome.plan)?);
     }
     if args.json { print_json(args, &fact, &outcome) } else { print(args, &fact, &outcome) }
 }
@@ -153,7 +180,11 @@ fn print(args: &EditArgs, fact: &Fact, outcome: &Outcome) -> Result<(), CliError
         println!("changed {line}");
     }
     outcome.plan.notes.iter().for_each(|note| println!("note: {note}"));
+    if let Some(commit) = &outcome.commit {
+        println!("commit {commit}");
+    }
     match &args.out {
+        None if outcome.commit.is_some() => {}
         Some(out) => println!("written to {}; the model it came from is as it was", out.display()),
         None => println!("nothing was written; pass --out DIR to keep the edited model"),
     }
@@ -170,6 +201,7 @@ fn print_json(args: &EditArgs, fact: &Fact, outcome: &Outcome) -> Result<(), Cli
         "seconds": outcome.seconds, "before": answers(&outcome.before), "after": answers(&outcome.after),
         "model_before": before, "model_after": after, "patch": outcome.plan.patch.id().to_string(),
         "changed": describe(&outcome.plan.patch), "notes": outcome.plan.notes, "losses": losses,
+        "commit": outcome.commit.map(|id| id.to_string()),
         "out": args.out.as_ref().map(|out| out.display().to_string()),
     }))
 }

@@ -62,6 +62,9 @@ pub enum CliError {
     /// A tokenizer refuses.
     #[error(transparent)]
     Tokenizer(#[from] recant_model::TokenizerError),
+    /// A verb of the store cannot do what was asked.
+    #[error(transparent)]
+    Store(#[from] super::store::StoreError),
     /// A file cannot be read.
     #[error("cannot read {path}: {reason}")]
     Read {
@@ -109,6 +112,7 @@ impl CliError {
                  the repository's demo model is demo/model"
                     .to_owned(),
             ),
+            Self::Store(error) => error.hint(),
             Self::Fact(FactError::NoSubject { .. }) => {
                 Some("for example: --subject \"Ada\" --prompt \"The mother tongue of {} is\"".to_owned())
             }

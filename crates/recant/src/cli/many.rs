@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use recant_backend::Device;
-use recant_core::{Blobs, WeightPatch};
-use recant_edit::{EditError, Fact};
+use recant_core::Blobs;
+use recant_edit::{EditError, Editor, Fact, Plan};
 use recant_methods::ledger::conflict::{self, ConflictReport};
 use recant_methods::ledger::{Ledger, LedgerEditor, OnConflict};
 use recant_methods::{make_ledger, method};
@@ -19,8 +19,7 @@ use super::resources::Resources;
 
 /// What came of it.
 struct Outcome {
-    patch: WeightPatch,
-    notes: Vec<String>,
+    plan: Plan,
     conflicts: Option<ConflictReport>,
     /// Facts in the ledger afterwards.
     held: Option<usize>,
@@ -40,17 +39,28 @@ pub(crate) fn run(args: &EditArgs, mut wanted: Vec<Fact>) -> Result<(), CliError
         wanted.extend(facts::read(path)?);
     }
     let gone = args.forget.as_deref().map(facts::read).transpose()?.unwrap_or_default();
-    let model = Model::open(&args.model.model, &Device::open(args.model.device)?)?;
+    if args.method == "ledger" && args.to.store.is_some() {
+        let reason = "a ledger is kept in a file of its own so far; use --ledger FILE with --model DIR, or \
+                      commit with another method"
+            .to_owned();
+        return Err(CliError::Option { option: "--store", reason });
+    }
+    let device = Device::open(args.device)?;
+    let (target, model) = args.open(&device)?;
+    let carry = target.as_ref().map(|target| target.carry.clone()).unwrap_or_default();
     let resources = Resources::gather(&args.with, std::slice::from_ref(&args.method), &model)?;
     let inputs = resources.inputs(&args.method);
     let started = Instant::now();
-    let outcome = if args.method == "ledger" {
-        with_ledger(args, &make_ledger(&inputs)?, &model, wanted.clone(), &gone)?
+    let (outcome, settings) = if args.method == "ledger" {
+        let editor = make_ledger(&inputs)?;
+        (with_ledger(args, &editor, &model, wanted.clone(), &gone)?, editor.settings())
     } else {
-        let plan = method(&args.method, &inputs)?.plan(&model, &wanted)?;
-        Outcome { patch: plan.patch, notes: plan.notes, conflicts: None, held: None }
+        let editor = method(&args.method, &inputs)?;
+        let plan = editor.plan_after(&model, &wanted, &carry)?;
+        (Outcome { plan, conflicts: None, held: None }, editor.settings())
     };
-    let (edited, _) = model.apply(&outcome.patch, &Blobs::new())?;
+    let Plan { patch, notes, .. } = &outcome.plan;
+    let (edited, _) = model.apply(patch, &Blobs::new())?;
     let seconds = started.elapsed().as_secs_f64();
     let mut written = Vec::with_capacity(wanted.len());
     for fact in &wanted {
@@ -60,11 +70,15 @@ pub(crate) fn run(args: &EditArgs, mut wanted: Vec<Fact>) -> Result<(), CliError
         written.push((fact, answer.trim() == first.trim(), answer));
     }
     if let Some(path) = &args.patch {
-        write_patch(path, &outcome.patch)?;
+        write_patch(path, patch)?;
     }
     if let Some(out) = &args.out {
         edited.save(out, save)?;
     }
+    let commit = target
+        .as_ref()
+        .map(|target| target.commit(&args.to, &args.method, &settings, &wanted, &outcome.plan))
+        .transpose()?;
     let right = written.iter().filter(|(_, right, _)| *right).count();
     if args.json {
         let facts: Vec<_> = written
@@ -74,8 +88,8 @@ pub(crate) fn run(args: &EditArgs, mut wanted: Vec<Fact>) -> Result<(), CliError
         return super::print_json(&json!({
             "method": args.method, "seconds": seconds, "facts": facts, "answered": right,
             "model_before": model.digest().to_string(), "model_after": edited.digest().to_string(),
-            "patch": outcome.patch.id().to_string(), "changed": describe(&outcome.patch),
-            "notes": outcome.notes, "conflicts": outcome.conflicts, "ledger": outcome.held,
+            "patch": patch.id().to_string(), "changed": describe(patch),
+            "notes": notes, "commit": commit.map(|id| id.to_string()), "conflicts": outcome.conflicts, "ledger": outcome.held,
         }));
     }
     outcome.conflicts.iter().for_each(print_conflicts);
@@ -84,14 +98,15 @@ pub(crate) fn run(args: &EditArgs, mut wanted: Vec<Fact>) -> Result<(), CliError
     wrong.for_each(|(fact, _, answer)| {
         println!("not written: {} {} (it says{answer})", fact.text(), fact.target)
     });
-    describe(&outcome.patch).iter().for_each(|line| println!("changed {line}"));
-    outcome.notes.iter().for_each(|note| println!("note: {note}"));
+    describe(patch).iter().for_each(|line| println!("changed {line}"));
+    notes.iter().for_each(|note| println!("note: {note}"));
     if let (Some(held), Some(path)) = (outcome.held, &args.ledger) {
         println!("{} holds {held} facts", path.display());
     }
-    match &args.out {
-        Some(out) => println!("written to {}; the model it came from is as it was", out.display()),
-        None => println!("no model was written; pass --out DIR to keep the edited one"),
+    match (&args.out, commit) {
+        (None, Some(commit)) => println!("committed as {}", commit.short()),
+        (Some(out), _) => println!("written to {}; the model it came from is as it was", out.display()),
+        (None, None) => println!("no model was written; pass --out DIR to keep the edited one"),
     }
     Ok(())
 }
@@ -155,8 +170,9 @@ fn with_ledger(
     if let Some(path) = &args.ledger {
         write_whole(path, &ledger.encode())?;
     }
-    let notes = editor.metric().notes().into_iter().collect();
-    Ok(Outcome { patch, notes, conflicts, held: Some(ledger.len()) })
+    let mut plan = Plan::new(patch);
+    plan.notes = editor.metric().notes().into_iter().collect();
+    Ok(Outcome { plan, conflicts, held: Some(ledger.len()) })
 }
 
 /// Writes a file whole or not at all.

@@ -18,6 +18,7 @@ mod many;
 mod progress;
 mod resources;
 mod stats;
+mod store;
 
 use std::process::ExitCode;
 
@@ -26,6 +27,7 @@ use clap::{Parser, Subcommand};
 pub use args::{MethodArgs, ModelArgs};
 pub use error::CliError;
 pub use eval::{EvalArgs, ScenarioArg, evaluate};
+pub use store::StoreError;
 
 /// Make a language model take back what it said.
 ///
@@ -61,6 +63,8 @@ enum Command {
     Forget(learn::ForgetArgs),
     /// List what such a memory holds.
     Learned(learn::LearnedArgs),
+    #[command(flatten)]
+    Store(store::StoreCommand),
 }
 
 /// Parses the arguments, runs the command and turns its error into a message and an exit code.
@@ -97,6 +101,7 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Learn(args) => learn::learn(&args),
         Command::Forget(args) => learn::forget(&args),
         Command::Learned(args) => learn::learned(&args),
+        Command::Store(command) => store::run(&command),
     }
 }
 

@@ -1,0 +1,202 @@
+//! The place: from an address to something that holds objects.
+
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, WriteMultipart};
+use recant_core::ObjectId;
+use tokio::runtime::Runtime;
+use url::Url;
+
+use crate::error::RemoteError;
+
+/// What FORMAT says.
+const FORMAT: &[u8] = b"recant remote 1\n";
+/// What is larger goes in parts of this size.
+const PART: usize = 8 << 20;
+/// Parts on their way at once.
+const N_PARTS: usize = 4;
+
+/// Object storage that holds stores' objects and names.
+pub struct Remote {
+    pub(crate) place: Arc<dyn ObjectStore>,
+    prefix: Path,
+    url: String,
+    runtime: Runtime,
+}
+
+impl Remote {
+    /// The place at an address: a folder's path, or a URL that `object_store` knows (`file://`, and with the
+    /// features of this crate `s3://BUCKET/PREFIX`, `gs://…`, `az://…`). Credentials, region and endpoint come
+    /// from `options`, named as in the environment (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT`, …).
+    ///
+    /// # Errors
+    /// [`RemoteError::Url`], [`RemoteError::Runtime`].
+    pub fn open(
+        address: &str,
+        options: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, RemoteError> {
+        let wrong = |reason: String| RemoteError::Url { url: address.to_owned(), reason };
+        // A drive letter is no scheme.
+        let url = match Url::parse(address) {
+            Ok(url) if url.scheme().len() > 1 => url,
+            _ => {
+                let path = std::path::absolute(address).map_err(|error| wrong(error.to_string()))?;
+                Url::from_directory_path(path).map_err(|()| wrong("it is no path".to_owned()))?
+            }
+        };
+        if url.scheme() == "file" {
+            let path = url.to_file_path().map_err(|()| wrong("it is no path".to_owned()))?;
+            std::fs::create_dir_all(&path).map_err(|error| wrong(error.to_string()))?;
+        }
+        let options = options.into_iter().map(|(key, value)| (key.to_ascii_lowercase(), value));
+        let (place, prefix) =
+            object_store::parse_url_opts(&url, options).map_err(|error| wrong(error.to_string()))?;
+        Self::on(place.into(), prefix, address)
+    }
+
+    /// A place that is there already; `address` names it in errors.
+    ///
+    /// # Errors
+    /// [`RemoteError::Runtime`].
+    pub fn on(place: Arc<dyn ObjectStore>, prefix: Path, address: &str) -> Result<Self, RemoteError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|source| RemoteError::Runtime { source })?;
+        Ok(Self { place, prefix, url: address.to_owned(), runtime })
+    }
+
+    pub(crate) fn key(&self, parts: &[&str]) -> Path {
+        parts.iter().fold(self.prefix.clone(), |path, part| path.join(*part))
+    }
+
+    pub(crate) fn object_key(&self, id: ObjectId) -> Path {
+        let hex = id.to_string();
+        self.key(&["objects", &hex[..2], &hex[2..]])
+    }
+
+    pub(crate) fn wait<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
+    }
+
+    /// Makes the place a remote, if nobody did.
+    pub(crate) fn begin(&self) -> Result<(), RemoteError> {
+        match self.create(&self.key(&["FORMAT"]), FORMAT.into())? {
+            true => Ok(()),
+            false => self.check(),
+        }
+    }
+
+    /// Whether it is a remote of this version.
+    pub(crate) fn check(&self) -> Result<(), RemoteError> {
+        let found = match self.get(&self.key(&["FORMAT"])) {
+            Ok(found) => found,
+            Err(RemoteError::Place { source: object_store::Error::NotFound { .. } }) => {
+                return Err(RemoteError::Nothing { url: self.url.clone() });
+            }
+            Err(error) => return Err(error),
+        };
+        if found == FORMAT {
+            return Ok(());
+        }
+        let found = String::from_utf8_lossy(&found[..found.len().min(64)]).trim().to_owned();
+        Err(RemoteError::Version { url: self.url.clone(), found })
+    }
+
+    /// Creates an object; `false` when there is one already.
+    pub(crate) fn create(&self, key: &Path, bytes: Bytes) -> Result<bool, RemoteError> {
+        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        match self.wait(self.place.put_opts(key, bytes.into(), options)) {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A small object.
+    pub(crate) fn get(&self, key: &Path) -> Result<Bytes, RemoteError> {
+        Ok(self.wait(async { self.place.get(key).await?.bytes().await })?)
+    }
+
+    /// The keys behind a prefix.
+    pub(crate) fn list(&self, prefix: &Path) -> Result<Vec<Path>, RemoteError> {
+        let list = self.place.list(Some(prefix)).map_ok(|meta| meta.location);
+        Ok(self.wait(list.try_collect())?)
+    }
+
+    /// Writes an object, whole or not at all.
+    pub(crate) fn put(&self, key: &Path, len: u64, input: &mut dyn Read) -> Result<(), RemoteError> {
+        let read = |source: io::Error| RemoteError::Place {
+            source: object_store::Error::Generic { store: "local", source: source.into() },
+        };
+        if len <= PART as u64 {
+            let mut bytes = Vec::new();
+            input.read_to_end(&mut bytes).map_err(read)?;
+            self.wait(self.place.put(key, bytes.into()))?;
+            return Ok(());
+        }
+        let upload = self.wait(self.place.put_multipart(key))?;
+        let mut upload = WriteMultipart::new_with_chunk_size(upload, PART);
+        let mut buffer = vec![0; PART];
+        loop {
+            match input.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(len) => {
+                    // Parts begin as tasks of the runtime.
+                    self.wait(async {
+                        upload.write(&buffer[..len]);
+                        upload.wait_for_capacity(N_PARTS).await
+                    })?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    // What arrived of it is dropped; an error of that changes nothing.
+                    let _ = self.wait(upload.abort());
+                    return Err(read(error));
+                }
+            }
+        }
+        self.wait(upload.finish())?;
+        Ok(())
+    }
+
+    /// An object's bytes as they come.
+    pub(crate) fn stream(&self, key: &Path) -> Result<Arriving<'_>, RemoteError> {
+        let got = self.wait(self.place.get(key))?;
+        Ok(Arriving { remote: self, stream: got.into_stream(), rest: Bytes::new(), total: 0 })
+    }
+}
+
+impl std::fmt::Debug for Remote {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Remote({})", self.url)
+    }
+}
+
+/// Bytes that arrive, as a reader.
+pub(crate) struct Arriving<'r> {
+    remote: &'r Remote,
+    stream: BoxStream<'static, object_store::Result<Bytes>>,
+    rest: Bytes,
+    pub(crate) total: u64,
+}
+
+impl Read for Arriving<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.rest.is_empty() {
+            match self.remote.wait(self.stream.next()) {
+                Some(Ok(bytes)) => self.rest = bytes,
+                Some(Err(error)) => return Err(io::Error::other(error)),
+                None => return Ok(0),
+            }
+        }
+        let len = buffer.len().min(self.rest.len());
+        buffer[..len].copy_from_slice(&self.rest.split_to(len));
+        self.total += len as u64;
+        Ok(len)
+    }
+}

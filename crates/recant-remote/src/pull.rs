@@ -1,0 +1,175 @@
+//! Fetching what is lacking, verifying it, then moving local names.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use recant_core::{CommitId, ObjectId};
+use recant_store::object::Head;
+use recant_store::{History, Name, Received, Stamp, Store, Transaction};
+
+use crate::Progress;
+use crate::error::RemoteError;
+use crate::place::Remote;
+use crate::refs::RefKind;
+
+/// What a pull did to one branch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Update {
+    /// It was new, and is there now.
+    New,
+    /// It moved forward from here.
+    Forward(CommitId),
+    /// It stands where the remote's stands, or ahead of it.
+    Current,
+    /// Both sides have commits of their own: the remote's stands under this name, to be merged.
+    Apart(Name),
+}
+
+/// What a pull did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Pulled {
+    /// Each branch, where the remote's stands, and what happened.
+    pub branches: Vec<(Name, CommitId, Update)>,
+    /// Tags that came.
+    pub tags: Vec<(Name, CommitId)>,
+    /// What was fetched.
+    pub fetched: Progress,
+}
+
+impl Remote {
+    /// Fetches branches (all of them, if none is named) and tags. Local branches only move forward; where both
+    /// sides went on, the remote's is kept as `NAME@remote`.
+    ///
+    /// # Errors
+    /// [`RemoteError`]; local names are as they were, and what was fetched is found by the next attempt.
+    pub fn pull(
+        &self,
+        store: &Store,
+        branches: &[Name],
+        stamp: &Stamp,
+        mut progress: impl FnMut(Progress),
+    ) -> Result<Pulled, RemoteError> {
+        let mut heads = self.refs(RefKind::Branch)?;
+        if let Some(name) = branches.iter().find(|name| !heads.contains_key(name)) {
+            return Err(RemoteError::NoBranch { place: "remote", name: name.clone() });
+        }
+        heads.retain(|name, _| branches.is_empty() || branches.contains(name));
+        let tags = self.refs(RefKind::Tag)?;
+        let mut tx = store.begin(stamp)?;
+        let mut pulled = Pulled::default();
+        for there in heads.values().chain(tags.values()) {
+            self.fetch(&mut tx, there.commit.into(), &mut pulled.fetched, &mut progress)?;
+        }
+        let before = tx.view.clone();
+        let mut history = History::new(store.odb());
+        for (name, there) in heads {
+            let theirs = there.commit;
+            // A commit and nothing else may stand under a branch.
+            history.commit(theirs)?;
+            let update = match tx.view.branches.get(&name).copied() {
+                None => {
+                    tx.view.branches.insert(name.clone(), theirs);
+                    if tx.view.head == Head::Unborn(name.clone()) {
+                        tx.view.head = Head::Branch(name.clone());
+                    }
+                    Update::New
+                }
+                Some(ours) if history.is_ancestor(theirs, ours)? => Update::Current,
+                Some(ours) if history.is_ancestor(ours, theirs)? => {
+                    tx.view.branches.insert(name.clone(), theirs);
+                    Update::Forward(ours)
+                }
+                Some(_) => {
+                    let beside = Name::new(format!("{name}@remote"))
+                        .map_err(|_| RemoteError::Key { key: name.to_string() })?;
+                    tx.view.branches.insert(beside.clone(), theirs);
+                    Update::Apart(beside)
+                }
+            };
+            pulled.branches.push((name, theirs, update));
+        }
+        for (name, there) in tags {
+            history.commit(there.commit)?;
+            if !tx.view.tags.contains_key(&name) {
+                tx.view.tags.insert(name.clone(), there.commit);
+                pulled.tags.push((name, there.commit));
+            }
+        }
+        if tx.view != before {
+            tx.publish("pull")?;
+        }
+        Ok(pulled)
+    }
+
+    /// Makes a new store in `dir` with everything that the remote has. Its head stands on `main`, or on the
+    /// first branch.
+    ///
+    /// # Errors
+    /// [`RemoteError`]; what was fetched before a cut stays, and `pull` goes on from there.
+    pub fn clone_to(
+        &self,
+        dir: &Path,
+        stamp: &Stamp,
+        progress: impl FnMut(Progress),
+    ) -> Result<(Store, Pulled), RemoteError> {
+        let heads = self.refs(RefKind::Branch)?;
+        let first = heads.keys().find(|name| name.as_str() == "main").or_else(|| heads.keys().next());
+        let main = Name::new("main").map_err(|error| RemoteError::Key { key: error.name })?;
+        let store = Store::init(dir, first.cloned().unwrap_or(main), stamp)?;
+        let pulled = self.pull(&store, &[], stamp, progress)?;
+        Ok((store, pulled))
+    }
+
+    /// Fetches an object and everything that it leads to: what something needs is put in place before it, so
+    /// that whatever is in place is whole.
+    fn fetch(
+        &self,
+        tx: &mut Transaction,
+        id: ObjectId,
+        fetched: &mut Progress,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(), RemoteError> {
+        let mut open: Vec<(ObjectId, Option<Received>)> = vec![(id, None)];
+        let mut waiting = BTreeSet::new();
+        while let Some((id, received)) = open.pop() {
+            let received = match received {
+                Some(received) => received,
+                None if tx.writer.has(id)? => continue,
+                // Something that waits for itself.
+                None if waiting.contains(&id) => return Err(RemoteError::Circle { id }),
+                None => self.receive(tx, id, fetched, progress)?,
+            };
+            let wants = tx.writer.wants(&received)?;
+            if wants.is_empty() {
+                waiting.remove(&id);
+                tx.writer.accept(received)?;
+            } else {
+                waiting.insert(id);
+                open.push((id, Some(received)));
+                open.extend(wants.into_iter().map(|id| (id, None)));
+            }
+        }
+        Ok(())
+    }
+
+    fn receive(
+        &self,
+        tx: &mut Transaction,
+        id: ObjectId,
+        fetched: &mut Progress,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Received, RemoteError> {
+        let mut arriving = match self.stream(&self.object_key(id)) {
+            Ok(arriving) => arriving,
+            Err(RemoteError::Place { source: object_store::Error::NotFound { .. } }) => {
+                return Err(RemoteError::Missing { id });
+            }
+            Err(error) => return Err(error),
+        };
+        let received = tx.writer.receive(id, &mut arriving)?;
+        fetched.objects += 1;
+        fetched.bytes += arriving.total;
+        progress(*fetched);
+        Ok(received)
+    }
+}

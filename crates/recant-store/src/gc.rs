@@ -1,0 +1,146 @@
+//! Removing what nothing leads to.
+//!
+//! Roots are all operations from the newest back: whatever an undo could bring back stays. gc holds the
+//! writer's lock, so nothing is being written meanwhile, and readers are not stopped: what they can reach
+//! from the head is what stays. A reader that began before operations were forgotten may find an object
+//! gone and is told so.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use recant_core::ObjectId;
+
+use crate::object::Step;
+use crate::odb::{Odb, ReadError, TMP, WriteError};
+use crate::store::{HeadError, Stamp, Store, TransactionError};
+
+/// How to collect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct GcOptions {
+    /// Forget the operation log first: nothing before now can be undone afterwards.
+    pub forget: bool,
+    /// Say what would go, and remove nothing.
+    pub dry_run: bool,
+}
+
+/// What went.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Gc {
+    /// Objects that stay.
+    pub kept: usize,
+    /// Objects that went.
+    pub removed: Vec<ObjectId>,
+    /// Bytes of their files.
+    pub bytes: u64,
+}
+
+/// Garbage cannot be collected. What could be reached is still there.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GcError {
+    /// Something that must stay cannot be read, so what it leads to is not known.
+    #[error("nothing was removed, because the store is damaged: {source}")]
+    Damaged {
+        /// What is wrong.
+        source: ReadError,
+    },
+    /// A file cannot be removed.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The store cannot be changed.
+    #[error(transparent)]
+    Transaction(#[from] TransactionError),
+}
+
+impl From<ReadError> for GcError {
+    fn from(source: ReadError) -> Self {
+        Self::Damaged { source }
+    }
+}
+
+impl From<HeadError> for GcError {
+    fn from(error: HeadError) -> Self {
+        Self::Transaction(error.into())
+    }
+}
+
+impl Odb {
+    /// Everything that some objects lead to, themselves included.
+    ///
+    /// # Errors
+    /// [`ReadError`] when one of them cannot be read.
+    pub fn reachable(
+        &self,
+        roots: impl IntoIterator<Item = ObjectId>,
+    ) -> Result<BTreeSet<ObjectId>, ReadError> {
+        let mut open: Vec<ObjectId> = roots.into_iter().collect();
+        let mut seen: BTreeSet<ObjectId> = open.iter().copied().collect();
+        while let Some(id) = open.pop() {
+            for next in self.needs(id)? {
+                if seen.insert(next) {
+                    open.push(next);
+                }
+            }
+        }
+        Ok(seen)
+    }
+}
+
+impl Store {
+    /// Removes objects that no operation leads to, and what interrupted writers left.
+    ///
+    /// # Errors
+    /// [`GcError`].
+    pub fn gc(&self, options: GcOptions, stamp: &Stamp) -> Result<Gc, GcError> {
+        if options.forget && !options.dry_run {
+            let tx = self.begin(stamp)?;
+            tx.publish_behind(None, "forget earlier operations", Step::Forward)?;
+        }
+        let _lock = self.lock()?;
+        let odb = self.odb();
+        let head = self.head_operation()?;
+        let root: ObjectId = match options.forget {
+            // As if it had been forgotten: everything but the log.
+            true => {
+                let view = odb.operation(head)?.view;
+                let mut kept = odb.reachable(view.commits().map(ObjectId::from))?;
+                kept.insert(head.into());
+                return self.sweep(&kept, options);
+            }
+            false => head.into(),
+        };
+        let kept = odb.reachable([root])?;
+        self.sweep(&kept, options)
+    }
+
+    fn sweep(&self, kept: &BTreeSet<ObjectId>, options: GcOptions) -> Result<Gc, GcError> {
+        let odb = self.odb();
+        let mut gc = Gc { kept: kept.len(), ..Gc::default() };
+        let mut dirs = BTreeSet::new();
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| GcError::Write(WriteError::Io { path, source })
+        };
+        for id in odb.ids()? {
+            if kept.contains(&id) {
+                continue;
+            }
+            gc.bytes += odb.file_len(id).unwrap_or_default();
+            gc.removed.push(id);
+            if !options.dry_run {
+                let path = Odb::path(id);
+                odb.disk.remove(&path).map_err(failed(&path))?;
+                dirs.extend(path.parent().map(Path::to_owned));
+            }
+        }
+        if !options.dry_run {
+            let tmp = PathBuf::from(TMP);
+            for name in odb.disk.list(&tmp).map_err(failed(&tmp))? {
+                let path = tmp.join(name);
+                odb.disk.remove(&path).map_err(failed(&path))?;
+            }
+            crate::odb::sync_all(&*odb.disk, &dirs)?;
+        }
+        Ok(gc)
+    }
+}

@@ -1,0 +1,313 @@
+//! Bringing in a base checkpoint, tensor by tensor.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use recant_core::{CommitId, ModelDigest, ObjectId, ParamPath, TensorId};
+
+use crate::layout::{Layout, LayoutError, MAX_HEADER, Place};
+use crate::name::Name;
+use crate::object::{Blob, Commit, Deed, Manifest, Record, TensorHead};
+use crate::odb::{LinkFrame, WriteError, Writer};
+use crate::store::{Stamp, Store, TransactionError};
+use crate::verbs::SecretKey;
+
+/// Name of the weights in a model directory.
+pub(crate) const WEIGHTS: &str = "model.safetensors";
+/// Endings of files that are carried along: configuration, tokenizer, chat templates, model cards.
+const CARRIED: [&str; 7] = ["json", "txt", "model", "jinja", "md", "tiktoken", "py"];
+/// Largest carried file. Tokenizers are tens of megabytes.
+const MAX_CARRIED: u64 = 1 << 30;
+
+/// How to import.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Import {
+    /// Refer to the tensors in place instead of copying them. The file must then stay as it is; each tensor
+    /// is verified when it is used.
+    pub link: bool,
+    /// Compress what is copied.
+    pub pack: bool,
+    /// Second and first names of matrices that are one, as the configuration says.
+    pub ties: Vec<(ParamPath, ParamPath)>,
+    /// The branch to make; without it, the head's, which must have no commit yet.
+    pub branch: Option<Name>,
+    /// What for.
+    pub message: String,
+    /// Program and version.
+    pub tool: String,
+}
+
+/// What was imported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Imported {
+    /// The commit.
+    pub commit: CommitId,
+    /// The digest of the weights.
+    pub digest: ModelDigest,
+    /// Number of tensors.
+    pub tensors: usize,
+    /// Bytes of the tensors.
+    pub bytes: u64,
+}
+
+/// A checkpoint cannot be imported. The store's history is as it was; tensors that were copied before the
+/// error stay until gc, and the next attempt finds them.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ImportError {
+    /// A file cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The weights' header is not valid.
+    #[error("{path}: {source}")]
+    Layout {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: LayoutError,
+    },
+    /// The file is not as long as its header says.
+    #[error("{path} has {found} bytes where its header asks for {expected}; it is cut or damaged")]
+    Length {
+        /// The file.
+        path: PathBuf,
+        /// What the header asks for.
+        expected: u64,
+        /// What is there.
+        found: u64,
+    },
+    /// The header's length is absurd.
+    #[error("{path} claims a header of {claimed} bytes; it is no safetensors file, or damaged")]
+    Header {
+        /// The file.
+        path: PathBuf,
+        /// What it claims.
+        claimed: u64,
+    },
+    /// Two matrices that should be one differ.
+    #[error("`{alias}` is said to be tied to `{path}` but holds other bytes, or `{path}` is missing")]
+    Tie {
+        /// The second name.
+        alias: ParamPath,
+        /// The first name.
+        path: ParamPath,
+    },
+    /// The branch has commits already.
+    #[error("branch {name} has commits already; name another one with --branch")]
+    Occupied {
+        /// The branch.
+        name: Name,
+    },
+    /// The head stands on a commit.
+    #[error("the head stands on no branch; name one with --branch")]
+    NoBranch,
+    /// The file changed while it was read.
+    #[error("{path} changed while it was read")]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// An object cannot be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The store cannot be changed.
+    #[error(transparent)]
+    Transaction(#[from] TransactionError),
+}
+
+impl Store {
+    /// Imports a model directory: `model.safetensors` and what stands beside it. Holds one buffer in memory,
+    /// never a tensor (when it packs, one tensor).
+    ///
+    /// # Errors
+    /// [`ImportError`].
+    pub fn import(
+        &self,
+        dir: &Path,
+        import: &Import,
+        stamp: &Stamp,
+        key: Option<&SecretKey>,
+    ) -> Result<Imported, ImportError> {
+        let mut file = Weights::open(&dir.join(WEIGHTS))?;
+        let mut tx = self.begin(stamp)?;
+        let branch = match &import.branch {
+            Some(name) => name.clone(),
+            None => tx.view.head_branch().cloned().ok_or(ImportError::NoBranch)?,
+        };
+        if tx.view.branches.contains_key(&branch) {
+            return Err(ImportError::Occupied { name: branch });
+        }
+        tx.writer.pack = import.pack;
+        let files = carry(dir, &mut tx.writer)?;
+        let layout = file_blob(&mut tx.writer, file.header.clone())?;
+        let mut stored = BTreeMap::new();
+        for place in file.layout.places.clone() {
+            let id = file.tensor(&place, import.link, &mut tx.writer)?;
+            stored.insert(place.path, id);
+        }
+        let (tensors, ties) = tie(stored, &import.ties)?;
+        let manifest = Manifest { tensors, ties, files, layout };
+        let manifest_id = tx.writer.put_manifest(&manifest, None)?;
+        let digest = manifest.model_digest();
+        let message = match import.message.is_empty() {
+            true => "Import".to_owned(),
+            false => import.message.clone(),
+        };
+        let mut commit = Commit {
+            parents: Vec::new(),
+            generation: 1,
+            manifest: manifest_id,
+            deed: Deed::Import,
+            patch: None,
+            ledger: None,
+            takes: BTreeSet::new(),
+            drops: BTreeSet::new(),
+            states: BTreeMap::new(),
+            time: stamp.time,
+            author: stamp.author.clone(),
+            message,
+            record: Record { tool: import.tool.clone(), ..Record::default() },
+            base: digest,
+            signature: None,
+        };
+        if let Some(key) = key {
+            key.sign(&mut commit);
+        }
+        let id = tx.put_commit(&commit).map_err(ImportError::Write)?;
+        tx.view.branches.insert(branch.clone(), id);
+        tx.view.head = crate::object::Head::Branch(branch);
+        tx.publish("import")?;
+        let tensors = manifest.tensors.len();
+        Ok(Imported { commit: id, digest, tensors, bytes: file.layout.data_len() })
+    }
+}
+
+type Tied = (BTreeMap<ParamPath, TensorId>, BTreeMap<ParamPath, ParamPath>);
+
+fn tie(
+    mut stored: BTreeMap<ParamPath, TensorId>,
+    ties: &[(ParamPath, ParamPath)],
+) -> Result<Tied, ImportError> {
+    let mut tied = BTreeMap::new();
+    for (alias, path) in ties {
+        let first = stored.get(path).copied();
+        let second = stored.remove(alias);
+        if first.is_none() || second.is_some_and(|second| Some(second) != first) {
+            return Err(ImportError::Tie { alias: alias.clone(), path: path.clone() });
+        }
+        tied.insert(alias.clone(), path.clone());
+    }
+    Ok((stored, tied))
+}
+
+/// A safetensors file whose header has been checked.
+struct Weights {
+    path: PathBuf,
+    file: File,
+    header: Vec<u8>,
+    layout: Layout,
+}
+
+impl Weights {
+    fn open(path: &Path) -> Result<Self, ImportError> {
+        let read = |source| ImportError::Read { path: path.to_owned(), source };
+        let mut file = File::open(path).map_err(read)?;
+        let found = file.metadata().map_err(read)?.len();
+        let mut prefix = [0; 8];
+        file.read_exact(&mut prefix).map_err(read)?;
+        let claimed = u64::from_le_bytes(prefix);
+        if claimed > MAX_HEADER || claimed > found - 8 {
+            return Err(ImportError::Header { path: path.to_owned(), claimed });
+        }
+        let mut header = Vec::new();
+        (&mut file).take(claimed).read_to_end(&mut header).map_err(read)?;
+        let layout =
+            Layout::parse(&header).map_err(|source| ImportError::Layout { path: path.to_owned(), source })?;
+        let expected = (8 + claimed).saturating_add(layout.data_len());
+        if expected != found {
+            return Err(ImportError::Length { path: path.to_owned(), expected, found });
+        }
+        Ok(Self { path: path.to_owned(), file, header, layout })
+    }
+
+    fn tensor(&mut self, place: &Place, link: bool, writer: &mut Writer) -> Result<TensorId, ImportError> {
+        let path = self.path.clone();
+        let read = |source| ImportError::Read { path: path.clone(), source };
+        let head = TensorHead { dtype: place.dtype, shape: place.shape.clone() };
+        let len = place.end - place.begin;
+        let offset = 8 + self.header.len() as u64 + place.begin;
+        self.file.seek(SeekFrom::Start(offset)).map_err(read)?;
+        let mut input = BufReader::with_capacity(1 << 20, (&mut self.file).take(len));
+        let id = if link {
+            let id = hash(&head.encode(), &mut input).map_err(read)?;
+            let path = self.path.canonicalize().map_err(read)?;
+            writer.put_link(id, LinkFrame { path, offset, head })?;
+            id
+        } else if writer.pack {
+            let mut payload = head.encode();
+            input.read_to_end(&mut payload).map_err(read)?;
+            let id = crate::object::object_id(&payload);
+            if !writer.have(id)? {
+                writer.put_stream(id, place.dtype.size() as u8, payload.len() as u64, &mut &payload[..])?;
+            }
+            TensorId::from_bytes(*id.as_bytes())
+        } else {
+            TensorId::from_bytes(*writer.put_unknown(&head.encode(), &mut input)?.as_bytes())
+        };
+        // A short read would be a shorter tensor under its own, unexpected id.
+        if self.file.stream_position().map_err(read)? != offset + len {
+            return Err(ImportError::Changed { path: self.path.clone() });
+        }
+        Ok(id)
+    }
+}
+
+fn hash(head: &[u8], input: &mut dyn Read) -> io::Result<TensorId> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(head);
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match input.read(&mut buffer)? {
+            0 => return Ok(TensorId::from_bytes(*hasher.finalize().as_bytes())),
+            len => hasher.update(&buffer[..len]),
+        };
+    }
+}
+
+fn file_blob(writer: &mut Writer, bytes: Vec<u8>) -> Result<ObjectId, ImportError> {
+    let kind = Name::new("file").map_err(|_| ImportError::NoBranch)?;
+    Ok(writer.put(&Blob { kind, bytes }.encode())?)
+}
+
+/// Stores the files beside the weights. Symbolic links are followed, because download caches are made of
+/// them; names that cannot be carried are an error rather than a loss.
+fn carry(dir: &Path, writer: &mut Writer) -> Result<BTreeMap<Name, ObjectId>, ImportError> {
+    let read = |path: &Path, source| ImportError::Read { path: path.to_owned(), source };
+    let mut files = BTreeMap::new();
+    for entry in std::fs::read_dir(dir).map_err(|source| read(dir, source))? {
+        let path = entry.map_err(|source| read(dir, source))?.path();
+        let ending = path.extension().and_then(|ending| ending.to_str());
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let carried = ending.is_some_and(|ending| CARRIED.contains(&ending));
+        if !carried || name.ends_with(".index.json") || !path.is_file() {
+            continue;
+        }
+        let name = Name::new(name)
+            .map_err(|error| read(&path, io::Error::new(io::ErrorKind::InvalidInput, error)))?;
+        let mut bytes = Vec::new();
+        let file = File::open(&path).map_err(|source| read(&path, source))?;
+        file.take(MAX_CARRIED + 1).read_to_end(&mut bytes).map_err(|source| read(&path, source))?;
+        if bytes.len() as u64 > MAX_CARRIED {
+            return Err(read(&path, io::Error::new(io::ErrorKind::InvalidData, "more than 1 GiB")));
+        }
+        files.insert(name, file_blob(writer, bytes)?);
+    }
+    Ok(files)
+}

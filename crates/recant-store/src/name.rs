@@ -1,0 +1,83 @@
+//! Names that people choose: branches and tags, and files that a model carries along.
+
+use std::fmt;
+
+/// A name of a branch, a tag, a state or a carried file.
+///
+/// Names come from untrusted stores and end up in file names, keys of an object store and messages, so only
+/// ASCII letters, digits and `-`, `_`, `.`, `+`, `@` are accepted, at most [`Name::MAX_LEN`] of them, not
+/// beginning with `.` or `-` and without `..`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(Box<str>);
+
+/// A string cannot be a name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{name:?} cannot be a name: {reason}")]
+pub struct NameError {
+    /// The string.
+    pub name: String,
+    /// The rule it breaks.
+    pub reason: &'static str,
+}
+
+impl Name {
+    /// Longest accepted name in bytes.
+    pub const MAX_LEN: usize = 120;
+
+    /// Checks a name and takes it.
+    ///
+    /// # Errors
+    /// [`NameError`] says which rule the name breaks.
+    pub fn new(name: impl Into<String>) -> Result<Self, NameError> {
+        let name = name.into();
+        let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '+' | '@');
+        let reason = if name.is_empty() {
+            "it is empty"
+        } else if name.len() > Self::MAX_LEN {
+            "it is longer than 120 bytes"
+        } else if !name.chars().all(known) {
+            "only ASCII letters, digits and - _ . + @ are allowed"
+        } else if name.starts_with(['.', '-']) {
+            "it begins with a dot or a dash"
+        } else if name.contains("..") {
+            "it holds two dots in a row"
+        } else {
+            return Ok(Self(name.into_boxed_str()));
+        };
+        Err(NameError { name, reason })
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Name({})", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_names_pass_and_hostile_ones_do_not() {
+        for name in ["main", "v1.0", "tokenizer.json", "a-b_c+d@e"] {
+            assert!(Name::new(name).is_ok(), "{name}");
+        }
+        let long = "x".repeat(121);
+        for name in ["", "..", "a..b", ".git", "-f", "a/b", "a\\b", "C:x", "a b", "a\nb", "ü", "~", &long] {
+            assert!(Name::new(name).is_err(), "{name:?}");
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! Writing objects: a temporary file, synced, renamed; the folder synced before anything refers to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use recant_core::{HostTensor, ManifestId, ObjectId, ParamPath, PatchId, TensorId};
+
+use super::frame::{Frame, LinkFrame};
+use super::{OBJECTS, Odb, TMP, WriteError, pack};
+use crate::disk::{Disk, DiskFile};
+use crate::object::{Manifest, encode_tensor, object_id};
+
+/// A tensor this many steps from stored bytes is stored as bytes itself, which bounds what a checkout of it
+/// costs: about a second for a matrix of ten million numbers.
+const TENSOR_STEPS_MAX: u32 = 128;
+/// The same for manifests, which cost one small file a step.
+const MANIFEST_STEPS_MAX: u32 = 64;
+
+/// Writes objects. What it wrote is durable once [`Writer::sync`] returned, and not before.
+pub struct Writer {
+    pub(crate) odb: Odb,
+    /// Folders with new names in them.
+    dirty: BTreeSet<PathBuf>,
+    /// Distinguishes this writer's temporary files; a store has one writer at a time.
+    next: u64,
+    /// Compress tensors that are stored as bytes.
+    pub pack: bool,
+}
+
+impl Writer {
+    pub(crate) fn new(odb: Odb) -> Self {
+        Self { odb, dirty: BTreeSet::new(), next: 0, pack: false }
+    }
+
+    /// The objects written to.
+    #[must_use]
+    pub fn odb(&self) -> &Odb {
+        &self.odb
+    }
+
+    /// Stores an encoding.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub fn put(&mut self, payload: &[u8]) -> Result<ObjectId, WriteError> {
+        let id = object_id(payload);
+        if !self.have(id)? {
+            self.file(id, |file| {
+                file.write_all(&Frame::Plain.encode())?;
+                file.write_all(payload)
+            })?;
+        }
+        Ok(id)
+    }
+
+    /// Stores a tensor's bytes, packed if this writer packs.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub fn put_tensor(&mut self, tensor: &HostTensor) -> Result<TensorId, WriteError> {
+        let id = tensor.id();
+        if !self.have(id.into())? {
+            let payload = encode_tensor(tensor);
+            self.put_stream(id.into(), tensor.dtype().size() as u8, payload.len() as u64, &mut &payload[..])?;
+        }
+        Ok(id)
+    }
+
+    /// Stores `len` bytes that `input` gives and that are said to have this id; packed if this writer packs
+    /// and it gains something. The caller has hashed them or compares the digest afterwards.
+    pub(crate) fn put_stream(
+        &mut self,
+        id: ObjectId,
+        width: u8,
+        len: u64,
+        input: &mut dyn Read,
+    ) -> Result<(), WriteError> {
+        if !self.pack {
+            return self.file(id, |file| {
+                file.write_all(&Frame::Plain.encode())?;
+                io::copy(input, file).map(|_| ())
+            });
+        }
+        // Packed in memory, because the gain decides the form: one tensor at a time.
+        let mut packed = Vec::new();
+        let mut plain = Vec::new();
+        input.read_to_end(&mut plain).map_err(|source| WriteError::Input { source })?;
+        pack::pack(&mut &plain[..], width, &mut packed).map_err(|source| WriteError::Input { source })?;
+        let n_packed = packed.len() as u64;
+        let gains = n_packed < len && len / pack::MAX_GAIN <= n_packed;
+        let (head, body) = match gains {
+            true => (Frame::Packed { len, width, packed: n_packed }, packed),
+            false => (Frame::Plain, plain),
+        };
+        self.file(id, |file| {
+            file.write_all(&head.encode())?;
+            file.write_all(&body)
+        })
+    }
+
+    /// Streams a tensor into the store without knowing its id before: written to a temporary file, hashed on
+    /// the way, renamed by what came out.
+    pub(crate) fn put_unknown(&mut self, head: &[u8], input: &mut dyn Read) -> Result<ObjectId, WriteError> {
+        let tmp = self.tmp();
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(head);
+        let mut failed_input = None;
+        let written = self.write(&tmp, |file| {
+            file.write_all(&Frame::Plain.encode())?;
+            file.write_all(head)?;
+            let mut buffer = vec![0; 1 << 20];
+            loop {
+                match input.read(&mut buffer) {
+                    Ok(0) => return Ok(()),
+                    Ok(len) => {
+                        hasher.update(&buffer[..len]);
+                        file.write_all(&buffer[..len])?;
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => {
+                        failed_input = Some(error);
+                        return Ok(());
+                    }
+                }
+            }
+        });
+        if let Some(source) = failed_input {
+            self.discard(&tmp);
+            return Err(WriteError::Input { source });
+        }
+        written?;
+        let id = ObjectId::from_bytes(*hasher.finalize().as_bytes());
+        if self.have(id)? {
+            self.discard(&tmp);
+        } else {
+            self.place(&tmp, id)?;
+        }
+        Ok(id)
+    }
+
+    /// Stores a reference to bytes in a file outside the store.
+    pub(crate) fn put_link(&mut self, id: TensorId, link: LinkFrame) -> Result<(), WriteError> {
+        self.small(id.into(), &Frame::Link(link))
+    }
+
+    /// Stores a tensor that follows from `base` by the patches' additions to `path`: as that, unless it would
+    /// be too many steps from stored bytes. `tensor` gives the tensor itself.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub fn put_derived(
+        &mut self,
+        tensor: &HostTensor,
+        base: TensorId,
+        path: &ParamPath,
+        patches: &[PatchId],
+    ) -> Result<TensorId, WriteError> {
+        let id = tensor.id();
+        if patches.is_empty() || self.have(id.into())? {
+            return Ok(id);
+        }
+        let steps = self.odb.steps(base)?.saturating_add(u32::try_from(patches.len()).unwrap_or(u32::MAX));
+        if steps > TENSOR_STEPS_MAX {
+            return self.put_tensor(tensor);
+        }
+        let frame = Frame::Tensor { steps, base, path: path.clone(), patches: patches.to_vec() };
+        self.small(id.into(), &frame)?;
+        Ok(id)
+    }
+
+    /// Stores a manifest as its difference from `base`, if they differ in tensors only.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub fn put_manifest(
+        &mut self,
+        manifest: &Manifest,
+        base: Option<(ManifestId, &Manifest)>,
+    ) -> Result<ManifestId, WriteError> {
+        let id = manifest.id();
+        if self.have(id.into())? {
+            return Ok(id);
+        }
+        if let Some((base_id, base)) = base {
+            let alike = base.tensors.keys().eq(manifest.tensors.keys())
+                && (&base.ties, &base.files, base.layout)
+                    == (&manifest.ties, &manifest.files, manifest.layout);
+            let steps = self.odb.steps(base_id)?.saturating_add(1);
+            if alike && steps <= MANIFEST_STEPS_MAX {
+                let differs = |(path, id): &(&ParamPath, &TensorId)| base.tensors.get(*path) != Some(*id);
+                let changed: BTreeMap<_, _> =
+                    manifest.tensors.iter().filter(differs).map(|(path, &id)| (path.clone(), id)).collect();
+                self.small(id.into(), &Frame::Manifest { steps, base: base_id, changed })?;
+                return Ok(id);
+            }
+        }
+        self.put(&manifest.encode())?;
+        Ok(id)
+    }
+
+    /// Whether the object is there already, with everything that it is made from: after a crash a file may
+    /// have lasted whose patch has not. Its folder counts as dirty then too, because whoever renamed the file
+    /// into it may have died before the folder was synced.
+    pub(crate) fn have(&mut self, id: ObjectId) -> Result<bool, WriteError> {
+        let there = self.odb.contains(id)? && self.odb.is_founded(id)?;
+        if there {
+            self.mark(&Odb::path(id));
+        }
+        Ok(there)
+    }
+
+    /// Makes everything that was written durable.
+    ///
+    /// # Errors
+    /// [`WriteError::Io`].
+    pub fn sync(&mut self) -> Result<(), WriteError> {
+        sync_all(&*self.odb.disk, &self.dirty)?;
+        self.dirty.clear();
+        Ok(())
+    }
+
+    fn small(&mut self, id: ObjectId, frame: &Frame) -> Result<(), WriteError> {
+        if self.have(id)? { Ok(()) } else { self.file(id, |file| file.write_all(&frame.encode())) }
+    }
+
+    fn file(
+        &mut self,
+        id: ObjectId,
+        fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<(), WriteError> {
+        let tmp = self.tmp();
+        self.write(&tmp, fill)?;
+        self.place(&tmp, id)
+    }
+
+    /// Writes and syncs a temporary file; removes it when that fails.
+    pub(super) fn write(
+        &mut self,
+        tmp: &Path,
+        fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<(), WriteError> {
+        let disk = self.odb.disk.clone();
+        let fill = |file: &mut dyn DiskFile| {
+            let mut buffered = io::BufWriter::with_capacity(1 << 16, &mut *file);
+            fill(&mut buffered)?;
+            buffered.flush()?;
+            drop(buffered);
+            file.sync()
+        };
+        let written = disk.create(tmp).and_then(|mut file| fill(&mut *file));
+        written.map_err(|source| {
+            self.discard(tmp);
+            WriteError::Io { path: tmp.to_owned(), source }
+        })
+    }
+
+    pub(super) fn place(&mut self, tmp: &Path, id: ObjectId) -> Result<(), WriteError> {
+        let path = Odb::path(id);
+        let dir = path.parent().unwrap_or(Path::new(OBJECTS)).to_owned();
+        let io = |path: &Path, source| WriteError::Io { path: path.to_owned(), source };
+        if !self.odb.disk.exists(&dir).map_err(|source| io(&dir, source))? {
+            self.odb.disk.make_dir(&dir).map_err(|source| io(&dir, source))?;
+        }
+        self.odb.disk.rename(tmp, &path).map_err(|source| {
+            self.discard(tmp);
+            io(&path, source)
+        })?;
+        self.mark(&path);
+        Ok(())
+    }
+
+    fn mark(&mut self, path: &Path) {
+        self.dirty.extend(path.parent().map(Path::to_owned));
+        // The folder's own name, which may be as new as the file's.
+        self.dirty.insert(PathBuf::from(OBJECTS));
+    }
+
+    pub(super) fn tmp(&mut self) -> PathBuf {
+        self.next += 1;
+        Path::new(TMP).join(format!("{}-{}", std::process::id(), self.next))
+    }
+
+    pub(super) fn discard(&self, tmp: &Path) {
+        // Best effort on the way out of an error; fsck --repair and gc sweep what stays.
+        let _ = self.odb.disk.remove(tmp);
+    }
+}
+
+/// Syncs folders, the deepest first.
+pub(crate) fn sync_all(disk: &dyn Disk, dirs: &BTreeSet<PathBuf>) -> Result<(), WriteError> {
+    for dir in dirs.iter().rev() {
+        disk.sync_dir(dir).map_err(|source| WriteError::Io { path: dir.clone(), source })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,297 @@
+//! A store on a disk: one pointer to the newest operation, and objects.
+//!
+//! ```text
+//! FORMAT    "recant store 1\n"
+//! head      the id of the newest operation, 64 hexadecimal digits and a newline
+//! lock      empty; a writer holds a lock on it, which the system takes back when the writer dies
+//! objects/  ab/cdef…: an object's file, by its id
+//! tmp/      files being written
+//! ```
+//!
+//! Every branch and tag stands inside the operation that `head` names, so one rename moves all of them, and
+//! a reader that has read `head` has a consistent view without any lock.
+
+mod transaction;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use recant_core::OperationId;
+
+pub use transaction::{Stamp, Transaction, TransactionError};
+
+use crate::disk::{Disk, Held, RealDisk, read_small};
+use crate::name::Name;
+use crate::object::{Operation, Step, View};
+use crate::odb::{OBJECTS, Odb, ReadError, TMP, WriteError, Writer};
+
+/// What FORMAT says.
+const FORMAT: &str = "recant store 1\n";
+/// How long a writer waits for another one.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A versioned store. Cloning shares the disk; nothing is cached, so two handles never disagree.
+#[derive(Debug, Clone)]
+pub struct Store {
+    odb: Odb,
+    patience: Duration,
+}
+
+/// A store cannot be opened or made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// There is no store.
+    #[error("{dir} is not a recant store; `recant init` makes one")]
+    NotAStore {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// The store is of another version.
+    #[error(
+        "{dir} is a store of format {found:?}, and this recant knows \"recant store 1\"; use a newer recant"
+    )]
+    Version {
+        /// The folder.
+        dir: PathBuf,
+        /// What FORMAT says.
+        found: String,
+    },
+    /// There is a store already, or something else.
+    #[error("{dir} already holds something; choose another folder")]
+    Occupied {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// A file cannot be read or written.
+    #[error("cannot use {path}: {source}")]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// An object cannot be written.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+/// The newest operation cannot be found.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HeadError {
+    /// The pointer cannot be read.
+    #[error("cannot read the store's head: {source}")]
+    Io {
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The pointer is not an id.
+    #[error(
+        "the store's head is damaged: {text:?} is no id; `recant fsck --repair` finds the newest operation"
+    )]
+    Damaged {
+        /// What stands there.
+        text: String,
+    },
+    /// The operation cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+impl Store {
+    /// Makes a store in a folder that does not exist or is empty.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn init(dir: &Path, branch: Name, stamp: &Stamp) -> Result<Self, OpenError> {
+        let io = |source| OpenError::Io { path: dir.to_owned(), source };
+        match std::fs::read_dir(dir) {
+            Ok(mut entries) => {
+                if entries.next().is_some() {
+                    return Err(OpenError::Occupied { dir: dir.to_owned() });
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                std::fs::create_dir_all(dir).map_err(io)?;
+            }
+            Err(error) => return Err(io(error)),
+        }
+        Self::init_on(Arc::new(RealDisk::new(dir)), branch, stamp)
+    }
+
+    /// Makes a store on an empty disk. FORMAT is written last: without it there is no store.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn init_on(disk: Arc<dyn Disk>, branch: Name, stamp: &Stamp) -> Result<Self, OpenError> {
+        let store = Self { odb: Odb::new(disk), patience: PATIENCE };
+        let disk = &*store.odb.disk;
+        for dir in [OBJECTS, TMP] {
+            disk.make_dir(Path::new(dir)).map_err(|source| OpenError::Io { path: dir.into(), source })?;
+        }
+        let first = Operation {
+            parent: None,
+            time: stamp.time,
+            author: stamp.author.clone(),
+            what: "init".to_owned(),
+            step: Step::Forward,
+            view: View::unborn(branch),
+        };
+        let mut writer = Writer::new(store.odb.clone());
+        writer.put(&first.encode())?;
+        writer.sync()?;
+        store.point(first.id())?;
+        store.replace("FORMAT", FORMAT.as_bytes())?;
+        Ok(store)
+    }
+
+    /// Opens a store.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open(dir: &Path) -> Result<Self, OpenError> {
+        Self::open_on(Arc::new(RealDisk::new(dir)), dir)
+    }
+
+    /// Opens a store on a disk; `dir` names it in errors.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn open_on(disk: Arc<dyn Disk>, dir: &Path) -> Result<Self, OpenError> {
+        let found = match read_small(&*disk, Path::new("FORMAT"), 256) {
+            Ok(found) => found,
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Err(OpenError::NotAStore { dir: dir.to_owned() });
+            }
+            Err(source) => return Err(OpenError::Io { path: dir.join("FORMAT"), source }),
+        };
+        if found == FORMAT.as_bytes() {
+            return Ok(Self { odb: Odb::new(disk), patience: PATIENCE });
+        }
+        let found = String::from_utf8_lossy(&found).trim().to_owned();
+        if found.starts_with("recant store ") {
+            return Err(OpenError::Version { dir: dir.to_owned(), found });
+        }
+        Err(OpenError::NotAStore { dir: dir.to_owned() })
+    }
+
+    /// The same store, whose writers wait this long for another one.
+    #[must_use]
+    pub fn with_patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// The objects.
+    #[must_use]
+    pub fn odb(&self) -> &Odb {
+        &self.odb
+    }
+
+    /// The id of the newest operation.
+    ///
+    /// # Errors
+    /// [`HeadError`].
+    pub fn head_operation(&self) -> Result<OperationId, HeadError> {
+        let bytes =
+            read_small(&*self.odb.disk, Path::new("head"), 256).map_err(|source| HeadError::Io { source })?;
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let id = text.strip_suffix('\n').and_then(|hex| hex.parse().ok());
+        id.ok_or(HeadError::Damaged { text })
+    }
+
+    /// The newest operation.
+    ///
+    /// # Errors
+    /// [`HeadError`].
+    pub fn operation(&self) -> Result<Operation, HeadError> {
+        Ok(self.odb.operation(self.head_operation()?)?)
+    }
+
+    /// All names now.
+    ///
+    /// # Errors
+    /// [`HeadError`].
+    pub fn view(&self) -> Result<View, HeadError> {
+        Ok(self.operation()?.view)
+    }
+
+    /// The operations from the newest back to the first.
+    ///
+    /// # Errors
+    /// [`HeadError`].
+    pub fn operations(&self) -> Result<Vec<(OperationId, Operation)>, HeadError> {
+        let mut operations = Vec::new();
+        let mut next = Some(self.head_operation()?);
+        while let Some(id) = next {
+            let operation = self.odb.operation(id)?;
+            next = operation.parent;
+            operations.push((id, operation));
+        }
+        Ok(operations)
+    }
+
+    /// Becomes the writer, waiting for another one if there is one.
+    ///
+    /// # Errors
+    /// [`TransactionError`].
+    pub fn begin(&self, stamp: &Stamp) -> Result<Transaction, TransactionError> {
+        let lock = self.lock()?;
+        // Whoever wrote these is dead: there is one writer, and that is this one now.
+        let disk = &*self.odb.disk;
+        let io = |source| TransactionError::Write(WriteError::Io { path: TMP.into(), source });
+        // Copies of a store may lack it: many tools leave out empty folders.
+        disk.make_dir(Path::new(TMP)).map_err(io)?;
+        for name in disk.list(Path::new(TMP)).map_err(io)? {
+            let _ = disk.remove(&Path::new(TMP).join(name));
+        }
+        let parent = self.head_operation()?;
+        let view = self.odb.operation(parent)?.view;
+        Ok(Transaction::new(self.clone(), lock, parent, view, stamp.clone()))
+    }
+
+    pub(crate) fn lock(&self) -> Result<Box<dyn Held>, TransactionError> {
+        let started = Instant::now();
+        let mut wait = Duration::from_millis(1);
+        loop {
+            match self.odb.disk.lock(Path::new("lock")) {
+                Ok(Some(lock)) => return Ok(lock),
+                Ok(None) if started.elapsed() >= self.patience => {
+                    return Err(TransactionError::Busy { seconds: self.patience.as_secs() });
+                }
+                Ok(None) => {
+                    std::thread::sleep(wait);
+                    wait = (wait * 2).min(Duration::from_millis(50));
+                }
+                Err(source) => {
+                    return Err(WriteError::Io { path: "lock".into(), source }.into());
+                }
+            }
+        }
+    }
+
+    /// Moves the head: the one step that publishes.
+    pub(crate) fn point(&self, id: OperationId) -> Result<(), WriteError> {
+        self.replace("head", format!("{id}\n").as_bytes())
+    }
+
+    fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), WriteError> {
+        let disk = &*self.odb.disk;
+        let tmp = Path::new(TMP).join(format!("{}-{name}", std::process::id()));
+        let written = (|| {
+            let mut file = disk.create(&tmp)?;
+            file.write_all(bytes)?;
+            file.sync()?;
+            drop(file);
+            disk.rename(&tmp, Path::new(name))
+        })();
+        if let Err(source) = written {
+            let _ = disk.remove(&tmp);
+            return Err(WriteError::Io { path: name.into(), source });
+        }
+        disk.sync_dir(Path::new("")).map_err(|source| WriteError::Io { path: name.into(), source })
+    }
+}

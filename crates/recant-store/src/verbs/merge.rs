@@ -1,0 +1,244 @@
+//! Joining two histories.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use recant_core::{CommitId, ParamPath};
+
+use super::commit::{CommitError, Next, Rebuild};
+use super::revert::ledger_at;
+use super::sign::SecretKey;
+use crate::history::{History, Live};
+use crate::object::{Deed, FactRecord, FactSet};
+use crate::store::{Stamp, Store};
+use crate::weights::{self, Known};
+
+/// What to do when both sides write a fact differently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnConflict {
+    /// Refuse and report.
+    #[default]
+    Refuse,
+    /// Leave out the other side's edits that contradict ours.
+    Ours,
+    /// Take out ours that contradict the other side's.
+    Theirs,
+    /// Keep both; the later one in the fold has the last word.
+    Both,
+}
+
+/// How to merge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MergeOptions {
+    /// What to do about contradictions.
+    pub on_conflict: OnConflict,
+}
+
+/// Two edits that write a fact differently.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conflict {
+    /// Our edit and its fact.
+    pub ours: (CommitId, FactRecord),
+    /// Theirs.
+    pub theirs: (CommitId, FactRecord),
+}
+
+/// What a merge did.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Merged {
+    /// The commit that the head stands on now.
+    pub commit: CommitId,
+    /// The head only moved forward: no commit was made.
+    pub fast_forward: bool,
+    /// Contradictions that were decided.
+    pub conflicts: Vec<Conflict>,
+    /// Matrices that both sides changed, with the number of additions that were done again.
+    pub replayed: BTreeMap<ParamPath, usize>,
+    /// Ledgers were joined as sets and written onto the base.
+    pub rebuilt: bool,
+}
+
+impl Store {
+    /// Merges `theirs` into the head: the edits of both, less those that either took out since they parted.
+    /// Ledgers merge as sets. Swapping the sides gives the same weights.
+    ///
+    /// # Errors
+    /// [`CommitError`]; the store is as it was.
+    pub fn merge(
+        &self,
+        theirs: CommitId,
+        options: MergeOptions,
+        rebuild: Option<&dyn Rebuild>,
+        stamp: &Stamp,
+        key: Option<&SecretKey>,
+    ) -> Result<Merged, CommitError> {
+        let mut tx = self.begin(stamp)?;
+        let head = tx.view.head_commit().ok_or(CommitError::Empty)?;
+        let odb = self.odb();
+        let mut history = History::new(odb);
+        if history.is_ancestor(theirs, head)? {
+            return Err(CommitError::UpToDate { theirs });
+        }
+        let mut merged = Merged {
+            commit: theirs,
+            fast_forward: true,
+            conflicts: Vec::new(),
+            replayed: BTreeMap::new(),
+            rebuilt: false,
+        };
+        if history.is_ancestor(head, theirs)? {
+            tx.advance(theirs);
+            tx.publish(format!("merge {} (fast-forward)", theirs.short()))?;
+            return Ok(merged);
+        }
+        merged.fast_forward = false;
+        let (ours_live, theirs_live) = (history.live(head)?, history.live(theirs)?);
+        let base = history.merge_base(head, theirs)?;
+        let Some(base) = base.filter(|_| ours_live.base == theirs_live.base) else {
+            return Err(CommitError::Unrelated { ours: head, theirs });
+        };
+        let base_live = history.live(base)?;
+        let mut live = three_way(&base_live, &ours_live, &theirs_live);
+        merged.conflicts = conflicts(&mut history, &base_live, &ours_live, &theirs_live)?;
+        decide(&mut live, &merged.conflicts, options.on_conflict)?;
+
+        let other = history.commit(theirs)?;
+        let mut next = Next::behind(&mut tx, head)?;
+        next.commit.parents.push(theirs);
+        next.commit.generation = next.commit.generation.max(other.generation + 1);
+        next.commit.deed = Deed::Merge;
+        next.commit.message = format!("Merge {}", theirs.short());
+        for (name, id) in &other.states {
+            let was = history.commit(base)?.states.get(name).copied();
+            if next.commit.states.get(name).copied() == was {
+                next.commit.states.insert(name.clone(), *id);
+            }
+        }
+        let ledgers = live.ids().into_iter().filter_map(|id| history.commit(id).ok());
+        let n_ledgers = ledgers.filter(|commit| commit.ledger.is_some()).count();
+        let set =
+            (n_ledgers > 1).then(|| merged_ledger(&mut history, base, head, theirs, options)).transpose()?;
+        let (now, wanted) = (ours_live.ids(), live.ids());
+        next.commit.takes = wanted.difference(&now).copied().collect();
+        next.commit.drops = now.difference(&wanted).copied().collect();
+        let theirs_manifest = odb.manifest(other.manifest)?;
+        if let Some(set) = set {
+            let rebuild = rebuild.ok_or(CommitError::NeedsRebuild { id: theirs })?;
+            let manifest = odb.manifest(live.base)?;
+            let patch = rebuild.rebuild(&manifest, &set).map_err(|source| CommitError::Rebuild { source })?;
+            for id in live.ids() {
+                if history.commit(id)?.ledger.is_some() {
+                    live.edits.retain(|&(_, edit), _| edit != id);
+                    next.commit.takes.remove(&id);
+                    next.commit.drops.extend(now.contains(&id).then_some(id));
+                }
+            }
+            next.put_ledger(&mut tx, &mut live, &set, &patch)?;
+            merged.rebuilt = true;
+        }
+        let known = [
+            Known { live: &ours_live, manifest: &next.parent_manifest },
+            Known { live: &theirs_live, manifest: &theirs_manifest },
+        ];
+        let folded = weights::fold(&mut tx.writer, &live, &known)?;
+        next.manifest = folded.manifest;
+        merged.replayed = folded.replayed;
+        merged.commit = next.publish(tx, key, format!("merge {}", theirs.short()))?;
+        Ok(merged)
+    }
+}
+
+/// What is live on a side and either new there or kept by the other.
+fn three_way(base: &Live, ours: &Live, theirs: &Live) -> Live {
+    let mut edits = ours.edits.clone();
+    edits.extend(theirs.edits.iter().map(|(&key, &patch)| (key, patch)));
+    edits.retain(|key, _| {
+        let (was, one, other) =
+            (base.edits.contains_key(key), ours.edits.contains_key(key), theirs.edits.contains_key(key));
+        if was { one && other } else { one || other }
+    });
+    Live { edits, ..ours.clone() }
+}
+
+/// New facts of both sides about the same subject and prompt with different targets.
+fn conflicts(
+    history: &mut History<'_>,
+    base: &Live,
+    ours: &Live,
+    theirs: &Live,
+) -> Result<Vec<Conflict>, CommitError> {
+    let mut facts_of = |live: &Live, beside: &Live| -> Result<Vec<(CommitId, FactRecord)>, CommitError> {
+        let mut facts = Vec::new();
+        for key in live.edits.keys() {
+            if !base.edits.contains_key(key) && !beside.edits.contains_key(key) {
+                let commit = history.commit(key.1)?;
+                // A ledger's contradictions are told by its keys.
+                if commit.ledger.is_none() {
+                    facts.extend(commit.record.facts.iter().map(|fact| (key.1, fact.clone())));
+                }
+            }
+        }
+        Ok(facts)
+    };
+    let (ours, theirs) = (facts_of(ours, theirs)?, facts_of(theirs, ours)?);
+    let mut conflicts = Vec::new();
+    for one in &ours {
+        for other in &theirs {
+            let same = (&one.1.subject, &one.1.prompt) == (&other.1.subject, &other.1.prompt);
+            if same && one.1.target != other.1.target {
+                conflicts.push(Conflict { ours: one.clone(), theirs: other.clone() });
+            }
+        }
+    }
+    Ok(conflicts)
+}
+
+fn decide(live: &mut Live, conflicts: &[Conflict], on_conflict: OnConflict) -> Result<(), CommitError> {
+    let Some(first) = conflicts.first() else { return Ok(()) };
+    let loses: BTreeSet<CommitId> = match on_conflict {
+        OnConflict::Refuse => {
+            let (ours, theirs) = (&first.ours.1, &first.theirs.1);
+            let text = ours.prompt.replacen("{}", &ours.subject, 1);
+            return Err(CommitError::Conflicts {
+                count: conflicts.len(),
+                first: format!("{text:?} is {:?} here and {:?} there", ours.target, theirs.target),
+                conflicts: conflicts.to_vec(),
+            });
+        }
+        OnConflict::Ours => conflicts.iter().map(|conflict| conflict.theirs.0).collect(),
+        OnConflict::Theirs => conflicts.iter().map(|conflict| conflict.ours.0).collect(),
+        OnConflict::Both => BTreeSet::new(),
+    };
+    live.edits.retain(|(_, id), _| !loses.contains(id));
+    Ok(())
+}
+
+fn merged_ledger(
+    history: &mut History<'_>,
+    base: CommitId,
+    ours: CommitId,
+    theirs: CommitId,
+    options: MergeOptions,
+) -> Result<FactSet, CommitError> {
+    let was = ledger_at(history, base)?;
+    let (one, other) = (ledger_at(history, ours)?, ledger_at(history, theirs)?);
+    let mut union = was.merge(&one, &other);
+    let side = match options.on_conflict {
+        OnConflict::Ours => &one,
+        OnConflict::Theirs => &other,
+        OnConflict::Both => return Ok(union.set),
+        OnConflict::Refuse if union.conflicts.is_empty() => return Ok(union.set),
+        OnConflict::Refuse => {
+            let first = union.conflicts.first().map(|key| String::from_utf8_lossy(key).into_owned());
+            let count = union.conflicts.len();
+            let first = format!("the ledgers' entry {:?}", first.unwrap_or_default());
+            return Err(CommitError::Conflicts { count, first, conflicts: Vec::new() });
+        }
+    };
+    for key in union.conflicts.drain(..) {
+        match side.entries.get(&key) {
+            Some(payload) => union.set.entries.insert(key, payload.clone()),
+            None => union.set.entries.remove(&key),
+        };
+    }
+    Ok(union.set)
+}

@@ -1,0 +1,166 @@
+//! Fault injection: a workload's disk operations are counted, and each one is failed in turn, in three ways.
+//! Whatever happens, what was acknowledged is there, the head is the old one or the new one, and fsck is
+//! clean.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod common;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use common::disk::{Fault, FaultyDisk};
+use common::{edit, head, name, patch, rank_one, stamp, write_model};
+use recant_core::CommitId;
+use recant_store::{Draft, EditKind, GcOptions, Import, MergeOptions, Store};
+
+fn open(disk: &FaultyDisk) -> Store {
+    Store::open_on(Arc::new(disk.clone()), Path::new("store")).unwrap()
+}
+
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+/// A commit, a revert, a merge, an undo and a collection; what was acknowledged goes into `acknowledged`.
+fn workload(store: &Store, acknowledged: &mut Vec<CommitId>) -> Outcome {
+    let kind = EditKind::Patch(try_patch(store, 0, 5)?);
+    acknowledged.push(store.commit_edit(&kind, &Draft::default(), &stamp(20), None)?);
+    let newest = *acknowledged.last().unwrap();
+    acknowledged.push(store.revert(newest, None, &stamp(21), None)?.commit);
+    let side = store.resolve("side")?;
+    acknowledged.push(store.merge(side, MergeOptions::default(), None, &stamp(22), None)?.commit);
+    store.tag(&name("done"), newest, false, &stamp(23))?;
+    store.gc(GcOptions::default(), &stamp(24))?;
+    Ok(())
+}
+
+/// As [`patch`], without panicking.
+fn try_patch(
+    store: &Store,
+    i: usize,
+    seed: u64,
+) -> Result<recant_core::WeightPatch, Box<dyn std::error::Error>> {
+    let head = store.view()?.head_commit().ok_or("no head")?;
+    let base =
+        store.odb().manifest(store.odb().commit(head)?.manifest)?.get(&common::path(i)).ok_or("no w")?;
+    let delta = recant_core::Delta::Add(rank_one(i, seed));
+    Ok(recant_core::WeightPatch::one(common::path(i), recant_core::Change { base, delta }))
+}
+
+fn prepared() -> (FaultyDisk, Vec<CommitId>) {
+    let dir = tempfile::tempdir().unwrap();
+    write_model(dir.path());
+    let disk = FaultyDisk::default();
+    let store = Store::init_on(Arc::new(disk.clone()), name("main"), &stamp(1)).unwrap();
+    let base = store.import(dir.path(), &Import::default(), &stamp(2), None).unwrap().commit;
+    store.branch(&name("side"), base, false, &stamp(3)).unwrap();
+    let main = edit(&store, 0, 1);
+    store.switch(&name("side"), &stamp(4)).unwrap();
+    let side = edit(&store, 0, 2);
+    store.switch(&name("main"), &stamp(5)).unwrap();
+    (disk.copy(), vec![base, main, side])
+}
+
+/// Law 5.
+#[test]
+fn no_fault_loses_an_acknowledged_commit_or_the_head() {
+    let (disk, before) = prepared();
+    let trial = disk.copy();
+    let mut all = Vec::new();
+    workload(&open(&trial), &mut all).unwrap();
+    let n_operations = trial.count();
+    assert!(n_operations > 150 && all.len() == 3, "{n_operations}");
+    let mut crashes = 0;
+    for at in 1..=n_operations {
+        for fault in [Fault::Error, Fault::Short, Fault::Crash] {
+            let disk = disk.copy();
+            let store = open(&disk);
+            // Opening counts too.
+            disk.arm(at.saturating_sub(disk.count()).max(1), fault);
+            let mut acknowledged = before.clone();
+            let failed = workload(&store, &mut acknowledged).is_err();
+            drop(store);
+            let images = match fault {
+                Fault::Crash => {
+                    vec![disk.after_crash(at as u64), disk.after_crash(0), disk.after_crash(u64::MAX)]
+                }
+                // The process goes on, or the machine stops some time later.
+                _ => vec![disk.copy(), disk.after_crash(at as u64)],
+            };
+            crashes += usize::from(failed);
+            for image in images {
+                let store = open(&image);
+                let what = format!("operation {at} of {n_operations}: {fault:?}");
+                let fsck = store.fsck().unwrap();
+                assert!(fsck.is_clean(), "{what}: {:?}", fsck.problems);
+                let tips: Vec<CommitId> = store.view().unwrap().commits().collect();
+                let mut history = recant_store::History::new(store.odb());
+                let known = history.ancestors(&tips).unwrap();
+                for commit in &acknowledged {
+                    assert!(
+                        known.contains(commit),
+                        "{what}: {commit} was acknowledged and is not in the log"
+                    );
+                }
+                let verified = store.verify(head(&store), None).unwrap();
+                assert_eq!(verified.wrong, [], "{what}");
+                // The store goes on working.
+                let draft = Draft { message: "after".to_owned(), ..Draft::default() };
+                let kind = EditKind::Patch(patch(&store, 2, rank_one(2, 9)));
+                store.commit_edit(&kind, &draft, &stamp(90), None).unwrap();
+                let after = store.repair(&stamp(91)).unwrap();
+                assert!(after.problems.is_empty(), "{what}: {:?}", after.problems);
+            }
+        }
+    }
+    // Faults in best-effort places are survived; most are not.
+    assert!(crashes * 3 > n_operations, "{crashes}");
+}
+
+/// An import that is cut off leaves the store as it was, and the next attempt works.
+#[test]
+fn an_interrupted_import_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    write_model(dir.path());
+    let empty = FaultyDisk::default();
+    Store::init_on(Arc::new(empty.clone()), name("main"), &stamp(1)).unwrap();
+    let trial = empty.copy();
+    open(&trial).import(dir.path(), &Import::default(), &stamp(2), None).unwrap();
+    for at in 1..=trial.count() {
+        for fault in [Fault::Error, Fault::Short, Fault::Crash] {
+            let disk = empty.copy();
+            let store = open(&disk);
+            disk.arm(at, fault);
+            let imported = store.import(dir.path(), &Import::default(), &stamp(2), None);
+            let image = if fault == Fault::Crash { disk.after_crash(at as u64) } else { disk.copy() };
+            let store = open(&image);
+            if imported.is_ok() {
+                assert!(store.view().unwrap().head_commit().is_some());
+                continue;
+            }
+            assert!(store.fsck().unwrap().is_clean(), "{at} {fault:?}");
+            if store.view().unwrap().head_commit().is_none() {
+                store.import(dir.path(), &Import::default(), &stamp(2), None).unwrap();
+            }
+            assert!(store.verify(head(&store), None).unwrap().wrong.is_empty(), "{at} {fault:?}");
+        }
+    }
+}
+
+/// A store is there or is not: FORMAT comes last.
+#[test]
+fn an_interrupted_init_is_no_store() {
+    let trial = FaultyDisk::default();
+    Store::init_on(Arc::new(trial.clone()), name("main"), &stamp(1)).unwrap();
+    for at in 1..=trial.count() {
+        let disk = FaultyDisk::default();
+        disk.arm(at, Fault::Crash);
+        let made = Store::init_on(Arc::new(disk.clone()), name("main"), &stamp(1));
+        let image = disk.after_crash(at as u64);
+        match Store::open_on(Arc::new(image), Path::new("store")) {
+            Ok(store) => assert!(store.fsck().unwrap().is_clean(), "{at}"),
+            Err(error) => {
+                assert!(made.is_err() && error.to_string().contains("recant init"), "{at}: {error}")
+            }
+        }
+    }
+}

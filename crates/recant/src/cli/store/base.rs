@@ -1,0 +1,148 @@
+//! `recant init`, `recant import`, `recant checkout`.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::Args;
+use recant_core::ParamPath;
+use recant_model::Architecture;
+use recant_store::{CheckoutOptions, Import, Layout, Name, Store};
+use serde_json::json;
+
+use super::{StoreArgs, StoreError, TOOL, key, size, stamp};
+use crate::cli::error::CliError;
+
+/// Arguments of `recant init`.
+#[derive(Debug, Args)]
+pub(crate) struct InitArgs {
+    #[command(flatten)]
+    store: StoreArgs,
+    /// The first branch.
+    #[arg(long, value_name = "NAME", default_value = "main")]
+    branch: String,
+}
+
+pub(crate) fn init(args: &InitArgs) -> Result<(), CliError> {
+    let dir = args.store.dir();
+    let branch = Name::new(&args.branch).map_err(StoreError::from)?;
+    Store::init(&dir, branch, &stamp()).map_err(StoreError::from)?;
+    if args.store.json {
+        return crate::cli::print_json(&json!({ "store": dir, "branch": args.branch }));
+    }
+    println!("made an empty store in {}; `recant import --model DIR` brings a model in", dir.display());
+    Ok(())
+}
+
+/// Arguments of `recant import`.
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    #[command(flatten)]
+    store: StoreArgs,
+    /// Hugging Face directory: config.json, model.safetensors, tokenizer.json.
+    #[arg(long, value_name = "DIR")]
+    model: PathBuf,
+    /// Refer to model.safetensors where it is instead of copying it. It must stay there, as it is.
+    #[arg(long)]
+    link: bool,
+    /// Compress what is copied: smaller for 16-bit weights, slower.
+    #[arg(long, conflicts_with = "link")]
+    pack: bool,
+    /// Make this branch; without it, the head's branch, which must have no commit yet.
+    #[arg(long, value_name = "NAME")]
+    branch: Option<String>,
+    /// What for.
+    #[arg(long, short, value_name = "TEXT", default_value = "")]
+    message: String,
+    /// Sign the commit with this key.
+    #[arg(long, value_name = "FILE")]
+    sign: Option<PathBuf>,
+}
+
+pub(crate) fn import(args: &ImportArgs) -> Result<(), CliError> {
+    let store = args.store.open()?;
+    let branch = args.branch.as_ref().map(Name::new).transpose().map_err(StoreError::from)?;
+    let import = Import {
+        link: args.link,
+        pack: args.pack,
+        ties: ties(&args.model)?,
+        branch,
+        message: args.message.clone(),
+        tool: TOOL.to_owned(),
+    };
+    let started = Instant::now();
+    let sign = key(args.sign.as_deref())?;
+    let done = store.import(&args.model, &import, &stamp(), sign.as_ref()).map_err(StoreError::from)?;
+    let seconds = started.elapsed().as_secs_f64();
+    if args.store.json {
+        return crate::cli::print_json(&json!({
+            "commit": done.commit.to_string(), "model": done.digest.to_string(),
+            "tensors": done.tensors, "bytes": done.bytes, "seconds": seconds,
+        }));
+    }
+    let how = if args.link { "linked" } else { "copied" };
+    println!("{how} {} tensors, {} in {seconds:.2} s", done.tensors, size(done.bytes));
+    println!("commit {}", done.commit);
+    println!("model  {}", done.digest);
+    Ok(())
+}
+
+/// Which matrices are one, by the configuration. The header is read for its names; it is checked by the
+/// import itself.
+fn ties(dir: &Path) -> Result<Vec<(ParamPath, ParamPath)>, StoreError> {
+    let path = dir.join("config.json");
+    let read = |path: &Path, reason: String| StoreError::Read { path: path.to_owned(), reason };
+    let config = std::fs::read(&path).map_err(|error| read(&path, error.to_string()))?;
+    let architecture = Architecture::parse(&config).map_err(|source| StoreError::Config { path, source })?;
+    let weights = dir.join("model.safetensors");
+    let names = names(&weights).unwrap_or_default();
+    let has = |name: &str| names.iter().any(|known| known.as_str() == name);
+    let ties = architecture.ties(&has).into_iter();
+    let ties = ties.map(|(alias, first)| Ok((ParamPath::new(alias)?, ParamPath::new(first)?)));
+    let ties = ties.collect::<Result<Vec<_>, recant_core::ParamPathError>>();
+    ties.map_err(|error| read(&weights, error.to_string()))
+}
+
+/// The names in a header, if it can be read.
+fn names(path: &Path) -> Option<Vec<ParamPath>> {
+    use std::io::Read;
+    let mut file = std::fs::File::open(path).ok()?;
+    let mut prefix = [0; 8];
+    file.read_exact(&mut prefix).ok()?;
+    let mut header = Vec::new();
+    file.take(u64::from_le_bytes(prefix).min(100_000_000)).read_to_end(&mut header).ok()?;
+    let layout = Layout::parse(&header).ok()?;
+    Some(layout.places.into_iter().map(|place| place.path).collect())
+}
+
+/// Arguments of `recant checkout`.
+#[derive(Debug, Args)]
+pub(crate) struct CheckoutArgs {
+    #[command(flatten)]
+    store: StoreArgs,
+    /// The commit: HEAD, a branch, a tag, an id or its beginning, each with ~N.
+    #[arg(default_value = "HEAD")]
+    rev: String,
+    /// Where to write the model directory.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Replace --out if it already holds something.
+    #[arg(long)]
+    force: bool,
+}
+
+pub(crate) fn checkout(args: &CheckoutArgs) -> Result<(), CliError> {
+    let store = args.store.open()?;
+    let id = store.resolve(&args.rev).map_err(StoreError::from)?;
+    let options = CheckoutOptions { force: args.force };
+    store.checkout(id, &args.out, options).map_err(StoreError::from)?;
+    let digest = store.model_digest(id).map_err(StoreError::from)?;
+    if args.store.json {
+        let out = args.out.display().to_string();
+        return crate::cli::print_json(
+            &json!({ "commit": id.to_string(), "model": digest.to_string(), "out": out }),
+        );
+    }
+    println!("wrote {} to {}, every tensor verified", id.short(), args.out.display());
+    println!("model  {digest}");
+    Ok(())
+}

@@ -1,0 +1,153 @@
+//! `recant gc`, `recant fsck`, `recant verify`, `recant keygen`.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+use recant_store::{GcOptions, Problem, PublicKey, SecretKey};
+use serde_json::json;
+
+use super::{StoreArgs, StoreError, size, stamp};
+use crate::cli::error::CliError;
+
+/// Arguments of `recant gc`.
+#[derive(Debug, Args)]
+pub(crate) struct GcArgs {
+    #[command(flatten)]
+    store: StoreArgs,
+    /// Forget the operation log first: what only an undo could bring back goes too.
+    #[arg(long)]
+    forget: bool,
+    /// Say what would go, and remove nothing.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Arguments of `recant fsck`.
+#[derive(Debug, Args)]
+pub(crate) struct FsckArgs {
+    #[command(flatten)]
+    store: StoreArgs,
+    /// Mend what can be mended; what is damaged is set aside in the store's folder `quarantine`.
+    #[arg(long)]
+    repair: bool,
+}
+
+/// Arguments of `recant verify`.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    #[command(flatten)]
+    store: StoreArgs,
+    /// The commit.
+    #[arg(default_value = "HEAD")]
+    rev: String,
+    /// Who may sign: lines `NAME recant-public-1 HEX`. With it, every commit of the history must be signed.
+    #[arg(long, value_name = "FILE")]
+    signers: Option<PathBuf>,
+}
+
+/// Arguments of `recant keygen`.
+#[derive(Debug, Args)]
+pub(crate) struct KeygenArgs {
+    /// Where to write the secret key; the public one goes beside it, with `.pub` behind the name.
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+pub(crate) fn gc(args: &GcArgs) -> Result<(), CliError> {
+    let store = args.store.open()?;
+    let options = GcOptions { forget: args.forget, dry_run: args.dry_run };
+    let gone = store.gc(options, &stamp()).map_err(StoreError::from)?;
+    if args.store.json {
+        let removed: Vec<String> = gone.removed.iter().map(ToString::to_string).collect();
+        return crate::cli::print_json(
+            &json!({ "kept": gone.kept, "removed": removed, "bytes": gone.bytes }),
+        );
+    }
+    let verb = if args.dry_run { "would remove" } else { "removed" };
+    println!("{verb} {} objects, {}; {} stay", gone.removed.len(), size(gone.bytes), gone.kept);
+    Ok(())
+}
+
+pub(crate) fn fsck(args: &FsckArgs) -> Result<(), CliError> {
+    let store = args.store.open()?;
+    let found = if args.repair { store.repair(&stamp()) } else { store.fsck() };
+    let found = found.map_err(StoreError::from)?;
+    let (harmless, problems): (Vec<&Problem>, Vec<&Problem>) =
+        found.problems.iter().partition(|problem| problem.is_harmless());
+    if args.store.json {
+        let text = |problems: &[&Problem]| problems.iter().map(ToString::to_string).collect::<Vec<_>>();
+        crate::cli::print_json(&json!({
+            "objects": found.objects, "problems": text(&problems), "leftovers": text(&harmless),
+            "repaired": found.repaired,
+        }))?;
+    } else {
+        found.repaired.iter().for_each(|line| println!("{line}"));
+        problems.iter().for_each(|problem| println!("problem: {problem}"));
+        harmless.iter().for_each(|problem| println!("leftover: {problem}"));
+        println!("{} objects, {} problems", found.objects, problems.len());
+    }
+    match problems.len() {
+        0 => Ok(()),
+        count => Err(StoreError::Damaged { count }.into()),
+    }
+}
+
+pub(crate) fn verify(args: &VerifyArgs) -> Result<(), CliError> {
+    let store = args.store.open()?;
+    let id = store.resolve(&args.rev).map_err(StoreError::from)?;
+    let signers = match &args.signers {
+        Some(path) => {
+            let refuse = |reason: String| StoreError::Read { path: path.clone(), reason };
+            let text = std::fs::read_to_string(path).map_err(|error| refuse(error.to_string()))?;
+            Some(PublicKey::signers(&text).map_err(|error| refuse(error.to_string()))?)
+        }
+        None => None,
+    };
+    let verified = store.verify(id, signers.as_ref()).map_err(StoreError::from)?;
+    let wrong: Vec<String> = verified.wrong.iter().map(ToString::to_string).collect();
+    if args.store.json {
+        crate::cli::print_json(&json!({
+            "commit": id.to_string(), "model": verified.digest.to_string(), "tensors": verified.tensors,
+            "edits": verified.edits, "signed": verified.signed, "wrong": wrong,
+        }))?;
+    } else {
+        wrong.iter().for_each(|line| println!("wrong: {line}"));
+        println!("{} tensors of the base read, {} edits applied again", verified.tensors, verified.edits);
+        if signers.is_some() {
+            println!("{} commits signed by known keys", verified.signed);
+        }
+        println!("model  {}", verified.digest);
+    }
+    match wrong.len() {
+        0 => Ok(()),
+        count => Err(StoreError::NotVerified { count }.into()),
+    }
+}
+
+pub(crate) fn keygen(args: &KeygenArgs) -> Result<(), CliError> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|error| StoreError::Random { reason: error.to_string() })?;
+    let key = SecretKey::from_seed(seed);
+    let mut public = args.out.clone().into_os_string();
+    public.push(".pub");
+    let public = PathBuf::from(public);
+    // Never over another key.
+    let write = |path: &PathBuf, text: &str, secret: bool| {
+        let mut options = std::fs::OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::OpenOptionsExt;
+            options.mode(if secret { 0o600 } else { 0o644 });
+        }
+        let _ = secret;
+        let written = options.open(path).and_then(|mut file| file.write_all(text.as_bytes()));
+        written.map_err(|error| StoreError::Write { path: path.clone(), reason: error.to_string() })
+    };
+    write(&args.out, &key.to_text(), true)?;
+    write(&public, &key.public().to_text(), false)?;
+    println!("{}", key.public().to_text().trim_end());
+    println!("secret key in {}, public key in {}", args.out.display(), public.display());
+    Ok(())
+}

@@ -1,0 +1,148 @@
+//! Errors of the store's verbs, and what to try next.
+
+use std::path::PathBuf;
+
+/// An error of a verb.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// A store cannot be opened.
+    #[error(transparent)]
+    Open(#[from] recant_store::OpenError),
+    /// A name is none.
+    #[error(transparent)]
+    Name(#[from] recant_store::NameError),
+    /// A text names no commit.
+    #[error(transparent)]
+    Rev(#[from] recant_store::RevError),
+    /// A checkpoint cannot be imported.
+    #[error(transparent)]
+    Import(#[from] recant_store::ImportError),
+    /// A commit cannot be made.
+    #[error(transparent)]
+    Commit(#[from] recant_store::CommitError),
+    /// A commit cannot be checked out.
+    #[error(transparent)]
+    Checkout(#[from] recant_store::CheckoutError),
+    /// A name cannot be changed.
+    #[error(transparent)]
+    Names(#[from] recant_store::NamesError),
+    /// There is nothing to undo.
+    #[error(transparent)]
+    Undo(#[from] recant_store::UndoError),
+    /// The newest operation cannot be read.
+    #[error(transparent)]
+    Head(#[from] recant_store::HeadError),
+    /// An object cannot be read.
+    #[error(transparent)]
+    Object(#[from] recant_store::ReadError),
+    /// History cannot be walked.
+    #[error(transparent)]
+    History(#[from] recant_store::HistoryError),
+    /// Garbage cannot be collected.
+    #[error(transparent)]
+    Gc(#[from] recant_store::GcError),
+    /// The store cannot be checked.
+    #[error(transparent)]
+    Fsck(#[from] recant_store::FsckError),
+    /// A commit cannot be verified.
+    #[error(transparent)]
+    Verify(#[from] recant_store::VerifyError),
+    /// A remote cannot be used.
+    #[cfg(feature = "remote")]
+    #[error("{source}")]
+    Remote {
+        /// What is wrong.
+        source: Box<recant_remote::RemoteError>,
+    },
+    /// This build has no remotes.
+    #[cfg(not(feature = "remote"))]
+    #[error(
+        "this build has no remotes; build it with --features remote (a folder) or --features s3, gcs, azure"
+    )]
+    NoRemotes,
+    /// A configuration says nothing of tied matrices.
+    #[error("{path}: {source}")]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: recant_model::ConfigError,
+    },
+    /// A file cannot be read.
+    #[error("cannot read {path}: {reason}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A file cannot be written.
+    #[error("cannot write {path}: {reason}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The store is damaged.
+    #[error("{count} problems were found")]
+    Damaged {
+        /// How many.
+        count: usize,
+    },
+    /// A commit is not what its history says.
+    #[error("{count} things are not as the history says")]
+    NotVerified {
+        /// How many.
+        count: usize,
+    },
+    /// A bisection has no way to go.
+    #[error("{good} is not in the history of {bad}, so no commit between them can be to blame")]
+    NotBetween {
+        /// Where it is well.
+        good: String,
+        /// Where it is not.
+        bad: String,
+    },
+    /// A bisection ended without an answer.
+    #[error("every commit that is left was skipped")]
+    Skipped,
+    /// A command cannot be run.
+    #[error("cannot run {command:?}: {reason}")]
+    Run {
+        /// The command.
+        command: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// The system gives no random bytes.
+    #[error("the system gives no random bytes: {reason}")]
+    Random {
+        /// What it said.
+        reason: String,
+    },
+}
+
+impl StoreError {
+    /// What to try, where the message itself does not say.
+    pub(crate) fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Open(recant_store::OpenError::NotAStore { .. }) => {
+                "--store names the folder; without it, $RECANT_STORE or .recant is meant"
+            }
+            Self::Commit(recant_store::CommitError::Conflicts { .. }) => {
+                "pass --on-conflict ours, theirs or both"
+            }
+            Self::Commit(recant_store::CommitError::Moved { .. }) => {
+                "run the same command again: it plans on the new head"
+            }
+            Self::Damaged { .. } => "`recant fsck --repair` mends what can be mended and says what it did",
+            Self::Import(recant_store::ImportError::Tie { .. }) => {
+                "config.json says tie_word_embeddings; set it to false if the two are meant to differ"
+            }
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+}

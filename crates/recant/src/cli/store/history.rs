@@ -1,0 +1,190 @@
+//! `recant log`, `recant status`.
+
+use clap::Args;
+use recant_core::CommitId;
+use recant_store::object::{Commit, FactRecord, Head, View};
+use recant_store::{Form, History};
+use serde_json::{Value, json};
+
+use super::{StoreArgs, StoreError, date, labels, size};
+use crate::cli::error::CliError;
+
+/// Arguments of `recant log`.
+#[derive(Debug, Args)]
+pub(crate) struct LogArgs {
+    #[command(flatten)]
+    store: StoreArgs,
+    /// Where to begin.
+    rev: Option<String>,
+    /// Every branch and tag.
+    #[arg(long, conflicts_with = "rev")]
+    all: bool,
+    /// Draw how commits follow from one another.
+    #[arg(long)]
+    graph: bool,
+    /// At most this many commits.
+    #[arg(long, short = 'n', value_name = "N")]
+    max: Option<usize>,
+    /// List operations on the store instead of commits.
+    #[arg(long, conflicts_with_all = ["rev", "all", "graph"])]
+    operations: bool,
+}
+
+pub(crate) fn log(args: &LogArgs) -> Result<(), CliError> {
+    let store = args.store.open()?;
+    let max = args.max.unwrap_or(usize::MAX);
+    if args.operations {
+        return operations(args, &store, max);
+    }
+    let view = store.view().map_err(StoreError::from)?;
+    let tips: Vec<CommitId> = match &args.rev {
+        _ if args.all => view.commits().collect(),
+        Some(rev) => vec![store.resolve(rev).map_err(StoreError::from)?],
+        None => vec![store.resolve("HEAD").map_err(StoreError::from)?],
+    };
+    let mut history = History::new(store.odb());
+    let mut order = history.ancestors(&tips).map_err(StoreError::from)?;
+    order.truncate(max);
+    let mut lanes = Lanes::default();
+    let mut printed = Vec::new();
+    for id in order {
+        let commit = history.commit(id).map_err(StoreError::from)?;
+        if args.store.json {
+            printed.push(commit_json(&view, id, &commit));
+            continue;
+        }
+        let (mark, rest) = if args.graph { lanes.draw(id, &commit.parents) } else { Default::default() };
+        let labels = labels(&view, id);
+        let names = if labels.is_empty() { String::new() } else { format!("  ({})", labels.join(", ")) };
+        let (deed, when) = (commit.deed.name(), date(commit.time));
+        println!("{mark}{}  {deed:11} {when}  {}{names}", id.short(), commit.author);
+        commit.message.lines().for_each(|line| println!("{rest}    {line}"));
+        for fact in &commit.record.facts {
+            println!("{rest}    {}", sentence(fact));
+        }
+    }
+    if args.store.json { crate::cli::print_json(&printed) } else { Ok(()) }
+}
+
+/// A fact as a person reads it.
+pub(super) fn sentence(fact: &FactRecord) -> String {
+    format!("{} \u{2192} {}", fact.prompt.replacen("{}", &fact.subject, 1), fact.target)
+}
+
+pub(super) fn commit_json(view: &View, id: CommitId, commit: &Commit) -> Value {
+    let ids = |ids: &mut dyn Iterator<Item = CommitId>| ids.map(|id| id.to_string()).collect::<Vec<_>>();
+    let facts: Vec<Value> = commit
+        .record
+        .facts
+        .iter()
+        .map(|fact| json!({ "subject": fact.subject, "prompt": fact.prompt, "target": fact.target }))
+        .collect();
+    json!({
+        "commit": id.to_string(), "parents": ids(&mut commit.parents.iter().copied()),
+        "deed": commit.deed.name(), "names": labels(view, id), "time": commit.time,
+        "author": commit.author, "message": commit.message, "method": commit.record.method,
+        "settings": commit.record.settings, "facts": facts, "scores": commit.record.scores,
+        "tool": commit.record.tool, "base": commit.base.to_string(),
+        "manifest": commit.manifest.to_string(), "patch": commit.patch.map(|id| id.to_string()),
+        "takes": ids(&mut commit.takes.iter().copied()), "drops": ids(&mut commit.drops.iter().copied()),
+        "signed": commit.signature.is_some(),
+    })
+}
+
+/// The columns of a graph: the commits that are waited for, one a column.
+#[derive(Default)]
+struct Lanes(Vec<CommitId>);
+
+impl Lanes {
+    /// What stands before a commit's first line and before its other lines.
+    fn draw(&mut self, id: CommitId, parents: &[CommitId]) -> (String, String) {
+        let at = self.0.iter().position(|&lane| lane == id).unwrap_or_else(|| {
+            self.0.push(id);
+            self.0.len() - 1
+        });
+        let row = |own: &str, lanes: &[CommitId]| {
+            let cells = (0..lanes.len()).map(|i| if i == at { own } else { "|" });
+            cells.collect::<Vec<_>>().join(" ") + " "
+        };
+        let mark = row("*", &self.0);
+        self.0.remove(at);
+        let mut place = at;
+        for &parent in parents {
+            if !self.0.contains(&parent) {
+                self.0.insert(place.min(self.0.len()), parent);
+                place += 1;
+            }
+        }
+        let rest = "| ".repeat(self.0.len());
+        let width = mark.len().max(rest.len());
+        (format!("{mark:width$}"), format!("{rest:width$}"))
+    }
+}
+
+fn operations(args: &LogArgs, store: &recant_store::Store, max: usize) -> Result<(), CliError> {
+    let operations = store.operations().map_err(StoreError::from)?;
+    let operations = operations.into_iter().take(max);
+    if args.store.json {
+        let all: Vec<Value> = operations
+            .map(|(id, operation)| {
+                json!({
+                    "operation": id.to_string(), "time": operation.time, "author": operation.author,
+                    "what": operation.what, "head": operation.view.head_commit().map(|id| id.to_string()),
+                })
+            })
+            .collect();
+        return crate::cli::print_json(&all);
+    }
+    for (id, operation) in operations {
+        println!("{}  {}  {}  {}", id.short(), date(operation.time), operation.author, operation.what);
+    }
+    Ok(())
+}
+
+/// Arguments of `recant status`.
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+pub(crate) fn status(args: &StatusArgs) -> Result<(), CliError> {
+    let store = args.store.open()?;
+    let view = store.view().map_err(StoreError::from)?;
+    let odb = store.odb();
+    let ids = odb.ids().map_err(StoreError::from)?;
+    let (mut bytes, mut n_linked) = (0, 0);
+    for &id in &ids {
+        bytes += odb.file_len(id).map_err(StoreError::from)?;
+        n_linked += usize::from(odb.form(id).map_err(StoreError::from)? == Form::Linked);
+    }
+    let head = view.head_commit();
+    let live = match head {
+        Some(id) => Some(History::new(odb).live(id).map_err(StoreError::from)?),
+        None => None,
+    };
+    let n_edits = live.as_ref().map_or(0, |live| live.edits.len());
+    let digest = head.map(|id| store.model_digest(id)).transpose().map_err(StoreError::from)?;
+    if args.store.json {
+        return crate::cli::print_json(&json!({
+            "branch": view.head_branch().map(|name| name.as_str()), "head": head.map(|id| id.to_string()),
+            "model": digest.map(|id| id.to_string()), "edits": n_edits, "branches": view.branches.len(),
+            "tags": view.tags.len(), "objects": ids.len(), "bytes": bytes, "linked": n_linked,
+        }));
+    }
+    match (&view.head, head) {
+        (Head::Unborn(name), _) => println!("on branch {name}, no model yet; `recant import` brings one in"),
+        (Head::Branch(name), Some(id)) => println!("on branch {name} at {}", id.short()),
+        (_, Some(id)) => println!("at {}, on no branch", id.short()),
+        (_, None) => {}
+    }
+    if let Some(digest) = digest {
+        println!("model  {digest}, {n_edits} live edits");
+    }
+    println!("{} branches, {} tags", view.branches.len(), view.tags.len());
+    println!("{} objects, {} on disk", ids.len(), size(bytes));
+    if n_linked > 0 {
+        println!("{n_linked} tensors are linked in place; `recant verify` reads them");
+    }
+    Ok(())
+}

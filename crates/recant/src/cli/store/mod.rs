@@ -1,0 +1,220 @@
+//! The verbs of a store: one file for each small group of them.
+
+mod ask;
+mod base;
+mod care;
+mod change;
+mod edit;
+mod error;
+mod history;
+mod names;
+#[cfg(feature = "remote")]
+mod share;
+mod show;
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use recant_core::CommitId;
+use recant_store::{SecretKey, Stamp, Store};
+
+pub(crate) use edit::{EditTarget, StoreEditArgs};
+pub use error::StoreError;
+
+use super::error::CliError;
+
+/// Commands that work on a store.
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreCommand {
+    /// Make an empty store for the history of a model.
+    Init(base::InitArgs),
+    /// Bring a model directory into the store, tensor by tensor.
+    Import(base::ImportArgs),
+    /// List commits, newest first.
+    Log(history::LogArgs),
+    /// Show one commit: facts, method, settings, matrices.
+    Show(show::ShowArgs),
+    /// Compare two commits: facts, matrices, norms, ranks.
+    Diff(show::DiffArgs),
+    /// Say where the head stands and how large the store is.
+    Status(history::StatusArgs),
+    /// List, make or delete branches.
+    Branch(names::BranchArgs),
+    /// List, make or delete tags.
+    Tag(names::TagArgs),
+    /// Put the head onto a branch or a commit.
+    Switch(names::SwitchArgs),
+    /// Write the model at a commit as a Hugging Face directory.
+    Checkout(base::CheckoutArgs),
+    /// Take one commit back, whichever it is.
+    Revert(change::RevertArgs),
+    /// Do another branch's edit again on the head.
+    CherryPick(change::PickArgs),
+    /// Join another branch's edits into the head.
+    Merge(change::MergeArgs),
+    /// Take the last operation on the store back.
+    Undo(change::UndoArgs),
+    /// Do again what the last undo took back.
+    Redo(change::UndoArgs),
+    /// Say which commits move the answer to a prompt, and by how much.
+    Blame(ask::BlameArgs),
+    /// Find the commit from which on a command fails.
+    Bisect(ask::BisectArgs),
+    /// Remove what nothing leads to.
+    Gc(care::GcArgs),
+    /// Check every object of the store.
+    Fsck(care::FsckArgs),
+    /// Derive weights again from the base, and check signatures.
+    Verify(care::VerifyArgs),
+    /// Make a key that signs commits.
+    Keygen(care::KeygenArgs),
+    /// Send branches to a shared place; only what it lacks travels.
+    #[cfg(feature = "remote")]
+    Push(share::PushArgs),
+    /// Fetch branches from a shared place, verify them, and move the local ones forward.
+    #[cfg(feature = "remote")]
+    Pull(share::PullArgs),
+    /// Make a new store from a shared place.
+    #[cfg(feature = "remote")]
+    Clone(share::CloneArgs),
+    /// push, pull and clone, of which this build has none.
+    #[cfg(not(feature = "remote"))]
+    #[command(name = "push", visible_aliases = ["pull", "clone"], disable_help_flag = true)]
+    NoRemote(NoRemoteArgs),
+}
+
+/// What a build without remotes takes for its words.
+#[cfg(not(feature = "remote"))]
+#[derive(Debug, Args)]
+pub(crate) struct NoRemoteArgs {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    words: Vec<String>,
+}
+
+pub(crate) fn run(command: &StoreCommand) -> Result<(), CliError> {
+    match command {
+        StoreCommand::Init(args) => base::init(args),
+        StoreCommand::Import(args) => base::import(args),
+        StoreCommand::Log(args) => history::log(args),
+        StoreCommand::Show(args) => show::show(args),
+        StoreCommand::Diff(args) => show::diff(args),
+        StoreCommand::Status(args) => history::status(args),
+        StoreCommand::Branch(args) => names::branch(args),
+        StoreCommand::Tag(args) => names::tag(args),
+        StoreCommand::Switch(args) => names::switch(args),
+        StoreCommand::Checkout(args) => base::checkout(args),
+        StoreCommand::Revert(args) => change::revert(args),
+        StoreCommand::CherryPick(args) => change::pick(args),
+        StoreCommand::Merge(args) => change::merge(args),
+        StoreCommand::Undo(args) => change::undo(args),
+        StoreCommand::Redo(args) => change::redo(args),
+        StoreCommand::Blame(args) => ask::blame(args),
+        StoreCommand::Bisect(args) => ask::bisect(args),
+        StoreCommand::Gc(args) => care::gc(args),
+        StoreCommand::Fsck(args) => care::fsck(args),
+        StoreCommand::Verify(args) => care::verify(args),
+        StoreCommand::Keygen(args) => care::keygen(args),
+        #[cfg(feature = "remote")]
+        StoreCommand::Push(args) => share::push(args),
+        #[cfg(feature = "remote")]
+        StoreCommand::Pull(args) => share::pull(args),
+        #[cfg(feature = "remote")]
+        StoreCommand::Clone(args) => share::clone(args),
+        #[cfg(not(feature = "remote"))]
+        StoreCommand::NoRemote(NoRemoteArgs { words: _ }) => Err(StoreError::NoRemotes.into()),
+    }
+}
+
+/// Which store, and how to print.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct StoreArgs {
+    /// The store's folder [default: $RECANT_STORE, or .recant].
+    #[arg(long, value_name = "DIR")]
+    store: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl StoreArgs {
+    fn dir(&self) -> PathBuf {
+        self.store.clone().unwrap_or_else(|| {
+            std::env::var_os("RECANT_STORE").map_or_else(|| PathBuf::from(".recant"), PathBuf::from)
+        })
+    }
+
+    fn open(&self) -> Result<Store, StoreError> {
+        Ok(Store::open(&self.dir())?)
+    }
+}
+
+/// The tool's name in commits.
+const TOOL: &str = concat!("recant ", env!("CARGO_PKG_VERSION"));
+
+/// Now, by whoever runs this. `SOURCE_DATE_EPOCH` and `RECANT_AUTHOR` come first, so that a history can be
+/// made again to the byte.
+fn stamp() -> Stamp {
+    let var = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
+    let now = || {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        since.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+    };
+    let time = var("SOURCE_DATE_EPOCH").and_then(|text| text.parse().ok()).unwrap_or_else(now);
+    let author =
+        var("RECANT_AUTHOR").or_else(|| var("USER")).or_else(|| var("USERNAME")).unwrap_or("unknown".into());
+    Stamp { time, author }
+}
+
+/// Reads a secret key.
+fn key(path: Option<&Path>) -> Result<Option<SecretKey>, StoreError> {
+    let Some(path) = path else { return Ok(None) };
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| StoreError::Read { path: path.to_owned(), reason: error.to_string() })?;
+    let key = SecretKey::from_text(&text)
+        .map_err(|error| StoreError::Read { path: path.to_owned(), reason: error.to_string() })?;
+    Ok(Some(key))
+}
+
+/// Seconds since 1970 as `2026-11-24 21:38 UTC`.
+fn date(time: i64) -> String {
+    let (days, second) = (time.div_euclid(86_400), time.rem_euclid(86_400));
+    // Days to year, month, day: H. Hinnant, "chrono-Compatible Low-Level Date Algorithms".
+    let z = days + 719_468;
+    let era = z.div_euclid(146_097);
+    let doe = z.rem_euclid(146_097);
+    let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
+    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+    let mp = (5 * doy + 2) / 153;
+    let day = doy - (153 * mp + 2) / 5 + 1;
+    let month = if mp < 10 { mp + 3 } else { mp - 9 };
+    let year = yoe + era * 400 + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02} {:02}:{:02} UTC", second / 3600, second % 3600 / 60)
+}
+
+/// Bytes for a person.
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..10_000 => format!("{bytes} B"),
+        10_000..10_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        10_000_000..10_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
+        _ => format!("{:.1} GB", bytes as f64 / 1e9),
+    }
+}
+
+/// A commit's names: `main`, `tag v1`.
+fn labels(view: &recant_store::object::View, id: CommitId) -> Vec<String> {
+    let branches = view.branches.iter().filter(|(_, at)| **at == id).map(|(name, _)| name.to_string());
+    let tags = view.tags.iter().filter(|(_, at)| **at == id).map(|(name, _)| format!("tag {name}"));
+    branches.chain(tags).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn dates_are_civil() {
+        assert_eq!(super::date(0), "1970-01-01 00:00 UTC");
+        assert_eq!(super::date(951_782_399), "2000-02-28 23:59 UTC");
+        assert_eq!(super::date(951_782_400), "2000-02-29 00:00 UTC");
+        assert_eq!(super::date(-1), "1969-12-31 23:59 UTC");
+    }
+}

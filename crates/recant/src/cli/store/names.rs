@@ -1,0 +1,140 @@
+//! `recant branch`, `recant tag`, `recant switch`.
+
+use std::collections::BTreeMap;
+
+use clap::Args;
+use recant_core::CommitId;
+use recant_store::Name;
+use serde_json::json;
+
+use super::{StoreArgs, StoreError, stamp};
+use crate::cli::error::CliError;
+
+/// Arguments of `recant branch`.
+#[derive(Debug, Args)]
+pub(crate) struct BranchArgs {
+    #[command(flatten)]
+    store: StoreArgs,
+    /// The branch to make; without it, branches are listed.
+    name: Option<String>,
+    /// Where it begins.
+    #[arg(default_value = "HEAD")]
+    rev: String,
+    /// Delete the branch instead. Its commits stay as long as the operation log knows them.
+    #[arg(long, short, requires = "name")]
+    delete: bool,
+    /// Move the branch if it exists.
+    #[arg(long, requires = "name")]
+    force: bool,
+}
+
+/// Arguments of `recant tag`.
+#[derive(Debug, Args)]
+pub(crate) struct TagArgs {
+    #[command(flatten)]
+    store: StoreArgs,
+    /// The tag to make; without it, tags are listed.
+    name: Option<String>,
+    /// What it names.
+    #[arg(default_value = "HEAD")]
+    rev: String,
+    /// Delete the tag instead.
+    #[arg(long, short, requires = "name")]
+    delete: bool,
+    /// Move the tag if it exists.
+    #[arg(long, requires = "name")]
+    force: bool,
+}
+
+/// Arguments of `recant switch`.
+#[derive(Debug, Args)]
+pub(crate) struct SwitchArgs {
+    #[command(flatten)]
+    store: StoreArgs,
+    /// A branch, or with --detach any commit.
+    to: String,
+    /// Make the branch first, at the head.
+    #[arg(long, short, conflicts_with = "detach")]
+    create: bool,
+    /// Stand on a commit, on no branch.
+    #[arg(long)]
+    detach: bool,
+}
+
+pub(crate) fn branch(args: &BranchArgs) -> Result<(), CliError> {
+    let store = args.store.open()?;
+    let view = store.view().map_err(StoreError::from)?;
+    let Some(name) = &args.name else {
+        return list(&args.store, &view.branches, view.head_branch());
+    };
+    let name = Name::new(name).map_err(StoreError::from)?;
+    if args.delete {
+        store.delete_branch(&name, &stamp()).map_err(StoreError::from)?;
+        return done(&args.store, "deleted branch", &name, None);
+    }
+    let at = store.resolve(&args.rev).map_err(StoreError::from)?;
+    store.branch(&name, at, args.force, &stamp()).map_err(StoreError::from)?;
+    done(&args.store, "branch", &name, Some(at))
+}
+
+pub(crate) fn tag(args: &TagArgs) -> Result<(), CliError> {
+    let store = args.store.open()?;
+    let Some(name) = &args.name else {
+        let view = store.view().map_err(StoreError::from)?;
+        return list(&args.store, &view.tags, None);
+    };
+    let name = Name::new(name).map_err(StoreError::from)?;
+    if args.delete {
+        store.delete_tag(&name, &stamp()).map_err(StoreError::from)?;
+        return done(&args.store, "deleted tag", &name, None);
+    }
+    let at = store.resolve(&args.rev).map_err(StoreError::from)?;
+    store.tag(&name, at, args.force, &stamp()).map_err(StoreError::from)?;
+    done(&args.store, "tag", &name, Some(at))
+}
+
+pub(crate) fn switch(args: &SwitchArgs) -> Result<(), CliError> {
+    let store = args.store.open()?;
+    if args.detach {
+        let at = store.resolve(&args.to).map_err(StoreError::from)?;
+        store.detach(at, &stamp()).map_err(StoreError::from)?;
+        if args.store.json {
+            return crate::cli::print_json(&json!({ "name": null, "commit": at.to_string() }));
+        }
+        println!("head at {}, on no branch", at.short());
+        return Ok(());
+    }
+    let name = Name::new(&args.to).map_err(StoreError::from)?;
+    if args.create {
+        let at = store.resolve("HEAD").map_err(StoreError::from)?;
+        store.branch(&name, at, false, &stamp()).map_err(StoreError::from)?;
+    }
+    store.switch(&name, &stamp()).map_err(StoreError::from)?;
+    let at = store.resolve("HEAD").map_err(StoreError::from)?;
+    done(&args.store, "head on branch", &name, Some(at))
+}
+
+fn done(args: &StoreArgs, what: &str, name: &Name, at: Option<CommitId>) -> Result<(), CliError> {
+    if args.json {
+        let commit = at.map(|id| id.to_string());
+        return crate::cli::print_json(&json!({ "name": name.as_str(), "commit": commit }));
+    }
+    match at {
+        Some(id) => println!("{what} {name} at {}", id.short()),
+        None => println!("{what} {name}"),
+    }
+    Ok(())
+}
+
+fn list(args: &StoreArgs, names: &BTreeMap<Name, CommitId>, current: Option<&Name>) -> Result<(), CliError> {
+    if args.json {
+        let names: BTreeMap<&str, String> =
+            names.iter().map(|(name, id)| (name.as_str(), id.to_string())).collect();
+        return crate::cli::print_json(&json!({ "names": names, "current": current.map(Name::as_str) }));
+    }
+    for (name, id) in names {
+        let mark = if Some(name) == current { '*' } else { ' ' };
+        println!("{mark} {name}  {}", id.short());
+    }
+    Ok(())
+}

@@ -1,0 +1,155 @@
+//! `recant push`, `recant pull`, `recant clone`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use indicatif::ProgressBar;
+use recant_remote::{Progress, Pulled, Remote, RemoteError, Update};
+use recant_store::Name;
+use serde_json::{Value, json};
+
+use super::{StoreArgs, StoreError, size, stamp};
+use crate::cli::error::CliError;
+
+/// Which remote. Credentials, region and endpoint come from the environment (AWS_ACCESS_KEY_ID, AWS_ENDPOINT,
+/// GOOGLE_SERVICE_ACCOUNT, AZURE_STORAGE_ACCOUNT_NAME and so on).
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RemoteArgs {
+    /// A folder, or a URL: s3://BUCKET/PREFIX, gs://…, az://… where this build has the feature.
+    #[arg(value_name = "REMOTE")]
+    remote: String,
+}
+
+impl RemoteArgs {
+    fn open(&self) -> Result<Remote, StoreError> {
+        let known = ["AWS_", "GOOGLE_", "AZURE_"];
+        let options = std::env::vars().filter(|(key, _)| known.iter().any(|prefix| key.starts_with(prefix)));
+        Ok(Remote::open(&self.remote, options)?)
+    }
+}
+
+/// Arguments of `recant push`.
+#[derive(Debug, Args)]
+pub(crate) struct PushArgs {
+    #[command(flatten)]
+    store: StoreArgs,
+    #[command(flatten)]
+    to: RemoteArgs,
+    /// Branches [default: the head's].
+    branches: Vec<String>,
+    /// Tags too.
+    #[arg(long)]
+    tags: bool,
+}
+
+/// Arguments of `recant pull`.
+#[derive(Debug, Args)]
+pub(crate) struct PullArgs {
+    #[command(flatten)]
+    store: StoreArgs,
+    #[command(flatten)]
+    from: RemoteArgs,
+    /// Branches [default: all of them].
+    branches: Vec<String>,
+}
+
+/// Arguments of `recant clone`.
+#[derive(Debug, Args)]
+pub(crate) struct CloneArgs {
+    #[command(flatten)]
+    from: RemoteArgs,
+    /// The folder of the new store.
+    #[arg(default_value = ".recant")]
+    dir: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn push(args: &PushArgs) -> Result<(), CliError> {
+    let store = args.store.open()?;
+    let mut branches = names(&args.branches)?;
+    if branches.is_empty() {
+        branches.extend(store.view().map_err(StoreError::from)?.head_branch().cloned());
+    }
+    let bar = ProgressBar::new_spinner();
+    let pushed = args.to.open()?.push(&store, &branches, args.tags, |sent| tell(&bar, "sent", sent));
+    bar.finish_and_clear();
+    let pushed = pushed.map_err(StoreError::from)?;
+    if args.store.json {
+        let moved: Vec<Value> = pushed
+            .moved
+            .iter()
+            .map(|(_, name, id)| json!({ "name": name.as_str(), "commit": id.to_string() }))
+            .collect();
+        return crate::cli::print_json(
+            &json!({ "moved": moved, "objects": pushed.sent.objects, "bytes": pushed.sent.bytes }),
+        );
+    }
+    pushed.moved.iter().for_each(|(_, name, id)| println!("{name} at {}", id.short()));
+    if pushed.moved.is_empty() {
+        println!("the remote has it all already");
+    }
+    println!("sent {} objects, {}", pushed.sent.objects, size(pushed.sent.bytes));
+    Ok(())
+}
+
+pub(crate) fn pull(args: &PullArgs) -> Result<(), CliError> {
+    let store = args.store.open()?;
+    let branches = names(&args.branches)?;
+    let bar = ProgressBar::new_spinner();
+    let pulled = args.from.open()?.pull(&store, &branches, &stamp(), |got| tell(&bar, "fetched", got));
+    bar.finish_and_clear();
+    report(args.store.json, &pulled.map_err(StoreError::from)?)
+}
+
+pub(crate) fn clone(args: &CloneArgs) -> Result<(), CliError> {
+    let bar = ProgressBar::new_spinner();
+    let made = args.from.open()?.clone_to(&args.dir, &stamp(), |got| tell(&bar, "fetched", got));
+    bar.finish_and_clear();
+    let (_, pulled) = made.map_err(StoreError::from)?;
+    report(args.json, &pulled)
+}
+
+fn names(texts: &[String]) -> Result<Vec<Name>, StoreError> {
+    texts.iter().map(|text| Ok(Name::new(text)?)).collect()
+}
+
+fn tell(bar: &ProgressBar, verb: &str, progress: Progress) {
+    bar.set_message(format!("{verb} {} objects, {}", progress.objects, size(progress.bytes)));
+    bar.tick();
+}
+
+fn report(as_json: bool, pulled: &Pulled) -> Result<(), CliError> {
+    let what = |update: &Update| match update {
+        Update::New => "new".to_owned(),
+        Update::Forward(from) => format!("moved forward from {}", from.short()),
+        Update::Current => "nothing new".to_owned(),
+        Update::Apart(beside) => format!("went on on both sides; `recant merge {beside}` joins them"),
+    };
+    if as_json {
+        let branches: Vec<Value> = pulled
+            .branches
+            .iter()
+            .map(|(name, id, update)| {
+                json!({ "name": name.as_str(), "commit": id.to_string(), "update": what(update) })
+            })
+            .collect();
+        let fetched = pulled.fetched;
+        return crate::cli::print_json(
+            &json!({ "branches": branches, "objects": fetched.objects, "bytes": fetched.bytes }),
+        );
+    }
+    for (name, id, update) in &pulled.branches {
+        println!("{name} at {}: {}", id.short(), what(update));
+    }
+    pulled.tags.iter().for_each(|(name, id)| println!("tag {name} at {}", id.short()));
+    println!("fetched {} objects, {}", pulled.fetched.objects, size(pulled.fetched.bytes));
+    Ok(())
+}
+
+impl From<RemoteError> for StoreError {
+    fn from(source: RemoteError) -> Self {
+        Self::Remote { source: Box::new(source) }
+    }
+}

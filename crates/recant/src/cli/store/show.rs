@@ -1,0 +1,142 @@
+//! `recant show`, `recant diff`.
+
+use clap::Args;
+use recant_core::{CommitId, Delta};
+use recant_store::object::FactRecord;
+use recant_store::{Diff, SignatureState};
+use serde_json::{Value, json};
+
+use super::history::{commit_json, sentence};
+use super::{StoreArgs, StoreError, date, labels, size};
+use crate::cli::error::CliError;
+
+/// Arguments of `recant show`.
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    #[command(flatten)]
+    store: StoreArgs,
+    /// The commit.
+    #[arg(default_value = "HEAD")]
+    rev: String,
+}
+
+pub(crate) fn show(args: &ShowArgs) -> Result<(), CliError> {
+    let store = args.store.open()?;
+    let id = store.resolve(&args.rev).map_err(StoreError::from)?;
+    let odb = store.odb();
+    let commit = odb.commit(id).map_err(StoreError::from)?;
+    let view = store.view().map_err(StoreError::from)?;
+    let digest = store.model_digest(id).map_err(StoreError::from)?;
+    let mut changed = Vec::new();
+    if let Some(patch) = commit.patch {
+        for (path, change) in odb.patch(patch).map_err(StoreError::from)?.changes() {
+            changed.push(match &change.delta {
+                Delta::Add(addend) => {
+                    let [rows, cols] = addend.shape();
+                    let rank = addend.rank().map_or("full rank".to_owned(), |rank| format!("rank {rank}"));
+                    format!("{path} ({rows} x {cols}, {rank}, norm {:.3})", addend.norm())
+                }
+                Delta::Swap { after } => format!("{path} (replaced by {})", after.short()),
+            });
+        }
+    }
+    if args.store.json {
+        let mut value = commit_json(&view, id, &commit);
+        value["model"] = digest.to_string().into();
+        value["changed"] = changed.into();
+        return crate::cli::print_json(&value);
+    }
+    println!("commit {id}");
+    for label in labels(&view, id) {
+        println!("  on     {label}");
+    }
+    println!("{} by {}, {}", commit.deed.name(), commit.author, date(commit.time));
+    commit.parents.iter().for_each(|parent| println!("  parent {}", parent.short()));
+    println!("  model  {digest}");
+    println!("  base   {}", commit.base);
+    match commit.signature_state(&Default::default()) {
+        SignatureState::Unsigned => {}
+        SignatureState::Bad(key) => println!("  signed by {key}: the signature is not this commit's"),
+        SignatureState::Good(key) => println!("  signed by {key}"),
+        SignatureState::Unknown(key) => {
+            println!("  signed by {key}; `recant verify --signers` says who that is")
+        }
+    }
+    commit.message.lines().for_each(|line| println!("    {line}"));
+    if !commit.record.method.is_empty() {
+        println!("  method {}, {}", commit.record.method, commit.record.tool);
+    }
+    commit.record.settings.iter().for_each(|(key, value)| println!("    {key} = {value}"));
+    commit.record.facts.iter().for_each(|fact| println!("  fact   {}", sentence(fact)));
+    commit.record.scores.iter().for_each(|(key, score)| println!("  score  {key} = {score}"));
+    changed.iter().for_each(|line| println!("  changed {line}"));
+    if let Some(patch) = commit.patch {
+        println!("  patch  {}, {}", patch.short(), size(odb.file_len(patch).map_err(StoreError::from)?));
+    }
+    Ok(())
+}
+
+/// Arguments of `recant diff`.
+#[derive(Debug, Args)]
+pub(crate) struct DiffArgs {
+    #[command(flatten)]
+    store: StoreArgs,
+    /// From this commit.
+    from: String,
+    /// To this commit.
+    #[arg(default_value = "HEAD")]
+    to: String,
+}
+
+pub(crate) fn diff(args: &DiffArgs) -> Result<(), CliError> {
+    let store = args.store.open()?;
+    let from = store.resolve(&args.from).map_err(StoreError::from)?;
+    let to = store.resolve(&args.to).map_err(StoreError::from)?;
+    let diff = store.diff(from, to).map_err(StoreError::from)?;
+    if args.store.json {
+        return crate::cli::print_json(&diff_json(from, to, &diff));
+    }
+    let facts = |mark: char, facts: &[(CommitId, FactRecord)]| {
+        facts.iter().for_each(|(id, fact)| println!("{mark} {}  ({})", sentence(fact), id.short()));
+    };
+    facts('-', &diff.removed);
+    facts('+', &diff.added);
+    for (path, matrix) in &diff.matrices {
+        let norm = matrix.norm.map_or("of another form".to_owned(), |norm| format!("norm {norm:.4}"));
+        let rank = matrix.rank.map_or("full rank".to_owned(), |rank| format!("rank at most {rank}"));
+        println!("~ {path} {:?}, {norm}, {rank}", matrix.shape);
+    }
+    if diff == Diff::default() {
+        println!("no difference");
+    }
+    Ok(())
+}
+
+fn diff_json(from: CommitId, to: CommitId, diff: &Diff) -> Value {
+    let facts = |facts: &[(CommitId, FactRecord)]| {
+        facts
+            .iter()
+            .map(|(id, fact)| {
+                json!({
+                    "commit": id.to_string(), "subject": fact.subject, "prompt": fact.prompt,
+                    "target": fact.target,
+                })
+            })
+            .collect::<Vec<_>>()
+    };
+    let matrices: Vec<Value> = diff
+        .matrices
+        .iter()
+        .map(|(path, matrix)| {
+            json!({
+                "path": path.as_str(), "shape": matrix.shape, "norm": matrix.norm, "rank": matrix.rank,
+                "before": matrix.before.map(|id| id.to_string()),
+                "after": matrix.after.map(|id| id.to_string()),
+            })
+        })
+        .collect();
+    json!({
+        "from": from.to_string(), "to": to.to_string(), "added": facts(&diff.added),
+        "removed": facts(&diff.removed), "matrices": matrices,
+    })
+}
