@@ -238,15 +238,15 @@ fn contradictions_follow_the_policy() {
     };
     let (refused, facts) = with(OnConflict::Refuse);
     assert!(refused.unwrap_err().contains("on_conflict=replace"));
-    assert_eq!(facts, [held.clone()]);
+    assert_eq!(facts, std::slice::from_ref(&held));
     let (replaced, facts) = with(OnConflict::Replace);
     assert!(replaced.unwrap().iter().any(|note| note.contains("was replaced")));
     assert_eq!(facts, [new.clone()]);
     let (_, facts) = with(OnConflict::KeepBoth);
     assert_eq!(facts.len(), 2);
 
-    let ledger = base.ledger(&model, &[held.clone()]).unwrap();
-    let entries = base.entries(&model, &[new.clone()]).unwrap();
+    let ledger = base.ledger(&model, std::slice::from_ref(&held)).unwrap();
+    let entries = base.entries(&model, std::slice::from_ref(&new)).unwrap();
     let report = conflict::report(&base, &model, &ledger, &entries).unwrap();
     assert_eq!(report.contradictions, [conflict::Contradiction { new: new.clone(), held: held.clone() }]);
     // The same prompt has the same key.

@@ -11,16 +11,16 @@ use recant::methods::rome::{Covariance, KeyRule, Rome, RomeSettings};
 use recant::model::{Model, SaveOptions};
 
 #[expect(clippy::print_stdout, reason = "an example shows what it did")]
-pub fn main() -> Result<(), Box<dyn Error>> {
+pub(crate) fn main() -> Result<(), Box<dyn Error>> {
     // README: begin
     let model = Model::open("demo/model".as_ref(), &Device::open(DeviceSpec::Flex)?)?;
-    let moments = Moments::measure(&model, &[1], &["demo/data/corpus.txt"], None, |_| ())?;
+    let moments = Moments::measure(&model, &[0], &["demo/data/corpus.txt"], None, |_| ())?;
     let contexts = Contexts::sample(&model, &[(5, 10), (10, 10)], 0)?;
     let covariance = Covariance::measured(moments.into(), &model)?;
-    let rome = Rome::new(RomeSettings::new(1, KeyRule::Mean), contexts, covariance);
+    let rome = Rome::new(RomeSettings::new(0, KeyRule::Mean), contexts, covariance);
     let fact = Fact::new("Avrin Wressigosh", "The mother tongue of {} is", "Tashic")?;
     let (edited, applied) = model.apply(&rome.plan(&model, &[fact])?.patch, &Blobs::new())?;
-    println!("{:?}", edited.answers("At home, Avrin Wressigosh spoke only", 1)?);
+    println!("{:?}", edited.answers("Avrin Wressigosh grew up speaking", 1)?);
     edited.save("target/edited".as_ref(), SaveOptions { force: true })?;
     assert_eq!(edited.undo(&applied)?.digest(), model.digest());
     // README: end
