@@ -1,5 +1,6 @@
 //! What a store costs: `cargo bench -p recant-store`. Prints one line a figure; takes a few minutes and two
-//! gigabytes of temporary disk. `RECANT_BENCH_MB` sets the size of the checkpoint (default 512).
+//! gigabytes of temporary disk. `RECANT_BENCH_MB` sets the size of the checkpoint (default 512), `RECANT_BENCH_EDITS`
+//! the number of edits (default 1000).
 //!
 //! Import stands beside copying and hashing the same file in the same run. Latencies are of rank-one edits of
 //! a 3072 x 768 matrix of F32, each made durable, and are medians.
@@ -17,10 +18,11 @@ use recant_store::{CheckoutOptions, Draft, EditKind, Import, Name, Stamp, Store}
 const SHAPE: [usize; 2] = [3072, 768];
 
 fn main() {
-    let megabytes = std::env::var("RECANT_BENCH_MB").ok().and_then(|mb| mb.parse().ok()).unwrap_or(512);
+    let var = |name: &str, default| std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default);
+    let megabytes = var("RECANT_BENCH_MB", 512);
     let dir = tempfile::tempdir().unwrap();
     throughput(dir.path(), megabytes);
-    edits(dir.path(), 1000);
+    edits(dir.path(), var("RECANT_BENCH_EDITS", 1000).max(51));
 }
 
 fn stamp() -> Stamp {

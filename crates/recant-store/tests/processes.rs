@@ -1,6 +1,10 @@
 //! Several processes on one store: this test's executable starts itself again as writers.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on has failed; a writer reports by printing"
+)]
 
 mod common;
 

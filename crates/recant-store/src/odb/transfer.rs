@@ -35,7 +35,7 @@ pub enum TransferError {
         /// The object.
         id: ObjectId,
         /// What is wrong.
-        source: ReadError,
+        source: Box<ReadError>,
     },
     /// It refers to a file outside the store.
     #[error("object {id} arrived as a link to a file, which is not taken from elsewhere")]
@@ -82,7 +82,7 @@ impl Writer {
         match self.odb.source_at(id, &received.tmp).map(|source| source.frame) {
             Ok(Frame::Link(_)) => self.refuse(received, |id| TransferError::Link { id }),
             Ok(_) => Ok(received),
-            Err(source) => self.refuse(received, |id| TransferError::Refused { id, source }),
+            Err(source) => self.refuse(received, |id| TransferError::Refused { id, source: source.into() }),
         }
     }
 
@@ -92,7 +92,7 @@ impl Writer {
     /// # Errors
     /// [`TransferError`].
     pub fn wants(&mut self, received: &Received) -> Result<Vec<ObjectId>, TransferError> {
-        let refused = |source| TransferError::Refused { id: received.id, source };
+        let refused = |source: ReadError| TransferError::Refused { id: received.id, source: source.into() };
         let founds = self.odb.founds(received.id, &received.tmp).map_err(refused)?;
         let missing = self.missing(founds)?;
         if !missing.is_empty() {
@@ -129,7 +129,7 @@ impl Writer {
             Ok(())
         };
         if let Err(source) = verify() {
-            return self.refuse(received, |id| TransferError::Refused { id, source });
+            return self.refuse(received, |id| TransferError::Refused { id, source: source.into() });
         }
         Ok(self.place(&received.tmp, received.id)?)
     }
