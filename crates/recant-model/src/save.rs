@@ -172,7 +172,8 @@ impl Model {
         let views = tensors.iter().map(|(name, tensor)| (name.as_str(), Stored(tensor)));
         safetensors::serialize_to_file(views, self.metadata.clone(), &path)
             .map_err(|error| SaveError::Serialise { path: path.clone(), reason: error.to_string() })?;
-        let written = std::fs::File::open(&path).and_then(|file| file.sync_all());
+        let ordered = crate::header::order_metadata(&path);
+        let written = ordered.and_then(|()| std::fs::File::open(&path)?.sync_all());
         written.map_err(|source| SaveError::Write { path, source })
     }
 

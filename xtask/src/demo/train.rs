@@ -14,7 +14,9 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use recant::backend::{Device, upload_ints};
 use recant::core::{Dtype, HostTensor, ParamPath};
-use recant::model::{Architecture, ForwardInput, Model, NoHook, Params, TokenBatch, Tokenizer, gather_rows};
+use recant::model::{
+    Architecture, ForwardInput, Model, NoHook, Params, TokenBatch, Tokenizer, gather_rows, order_metadata,
+};
 use safetensors::SafeTensors;
 use serde_json::json;
 
@@ -275,6 +277,7 @@ fn write_tensors(
         .collect::<Result<_, Error>>()?;
     let temporary = to.with_extension("tmp");
     safetensors::serialize_to_file(views, Some(metadata), &temporary)?;
+    order_metadata(&temporary).map_err(Error::write(&temporary))?;
     std::fs::rename(&temporary, to).map_err(Error::write(to))
 }
 

@@ -89,7 +89,8 @@ impl Moments {
             })
             .collect::<Result<Vec<_>, _>>()
             .map_err(other)?;
-        let bytes = safetensors::serialize(views, Some(metadata)).map_err(other)?;
+        let mut bytes = safetensors::serialize(views, Some(metadata)).map_err(other)?;
+        recant_model::order_metadata_of(&mut bytes);
         let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let mut file = tempfile::Builder::new().prefix(".recant-").tempfile_in(parent)?;
         file.write_all(&bytes)?;

@@ -7,6 +7,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use recant_core::ModelDigest;
+use recant_model::order_metadata_of;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
@@ -77,7 +78,8 @@ impl Moments {
             ("corpus".to_owned(), hex(&self.corpus)),
             ("tokens".to_owned(), self.tokens.to_string()),
         ]);
-        let bytes = safetensors::serialize(views, Some(metadata)).map_err(other)?;
+        let mut bytes = safetensors::serialize(views, Some(metadata)).map_err(other)?;
+        order_metadata_of(&mut bytes);
         let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let mut file = tempfile::Builder::new().prefix(".recant-").tempfile_in(parent).map_err(failed)?;
         file.write_all(&bytes).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
