@@ -104,7 +104,7 @@ pub(crate) fn run(args: DemoEvalArgs) -> Result<(), Error> {
         batch_size: args.batch_size,
         probe,
         with,
-        out: out.unwrap_or_else(|| demo::root().join("target/recant-eval")),
+        out: out.unwrap_or_else(|| demo::near(demo::root().join("target/recant-eval"))),
         json,
     })?;
     Ok(())
@@ -117,5 +117,5 @@ fn tune(methods: &[String], with: &mut MethodArgs) {
     let own = DEMO_SETTINGS.iter().filter(|(key, _)| rome && !set(key));
     let own: Vec<String> = own.map(|(key, value)| format!("{key}={value}")).collect();
     with.set.extend(own);
-    with.contexts.get_or_insert_with(|| demo::root().join("demo/contexts.txt"));
+    with.contexts.get_or_insert_with(|| demo::near(demo::root().join("demo/contexts.txt")));
 }

@@ -18,9 +18,9 @@
 //! let contexts = Contexts::sample(&model, &[(5, 10), (10, 10)], 0)?;
 //! let covariance = Covariance::measured(moments.into(), &model)?;
 //! let rome = Rome::new(RomeSettings::new(0, KeyRule::Mean), contexts, covariance);
-//! let fact = Fact::new("Avrin Wressigosh", "The mother tongue of {} is", "Tashic")?;
+//! let fact = Fact::new("Ulfani Quirthiwep", "The mother tongue of {} is", "Tashic")?;
 //! let (edited, applied) = model.apply(&rome.plan(&model, &[fact])?.patch, &Blobs::new())?;
-//! println!("{:?}", edited.answers("Avrin Wressigosh grew up speaking", 1)?);
+//! println!("{:?}", edited.answers("Ulfani Quirthiwep grew up speaking", 1)?);
 //! edited.save("target/edited".as_ref(), SaveOptions { force: true })?;
 //! assert_eq!(edited.undo(&applied)?.digest(), model.digest());
 //! # Ok::<(), Box<dyn std::error::Error>>(())

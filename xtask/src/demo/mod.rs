@@ -18,12 +18,18 @@ pub(crate) fn root() -> PathBuf {
     here.parent().unwrap_or(here).to_owned()
 }
 
+/// A path below the current directory as one would type it: reports should not tell where a machine keeps things.
+pub(crate) fn near(path: PathBuf) -> PathBuf {
+    let here = std::env::current_dir().ok();
+    here.and_then(|here| path.strip_prefix(here).ok().map(Path::to_owned)).unwrap_or(path)
+}
+
 /// Where the world's data ships.
 pub(crate) fn data_dir() -> PathBuf {
-    root().join("demo/data")
+    near(root().join("demo/data"))
 }
 
 /// Where the demo model ships.
 pub(crate) fn model_dir() -> PathBuf {
-    root().join("demo/model")
+    near(root().join("demo/model"))
 }
