@@ -30,7 +30,7 @@ const SETTINGS: SearchSettings = SearchSettings {
 
 /// Rows with prefixes of the given lengths before a prompt of nine tokens whose eighth ends the subject.
 fn rows(prefixes: &[usize]) -> FactRows {
-    let ids = |count: usize, salt: u32| (0..count as u32).map(|i| (i * 7_919 + salt * 104_729) % 50_000);
+    let ids = |count: usize, salt: u32| (0..count as u32).map(move |i| (i * 7_919 + salt * 104_729) % 50_000);
     let row = |(salt, &prefix): (usize, &usize)| Row {
         ids: ids(prefix, salt as u32 + 2).chain(ids(9, 1)).collect(),
         lookup: prefix + 7,

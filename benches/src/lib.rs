@@ -13,7 +13,7 @@ use tempfile::TempDir;
 /// # Panics
 /// When the temporary directory cannot be written.
 #[must_use]
-#[expect(clippy::expect_used, clippy::missing_panics_doc, reason = "a benchmark without a model has failed")]
+#[expect(clippy::expect_used, reason = "a benchmark without a model has failed")]
 pub fn gpt2_small() -> TempDir {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let (layers, d, vocab, context) = (12usize, 768usize, 50_257usize, 1024usize);

@@ -77,10 +77,10 @@ impl EditTarget {
         plan: &Plan,
     ) -> Result<CommitId, CliError> {
         let mut states = BTreeMap::new();
-        if let (Some(name), Ok(kind)) = (carry_name(method), Name::new("carry")) {
-            if plan.carry != self.carry {
-                states.insert(name, (kind, encode(&plan.carry)));
-            }
+        if let (Some(name), Ok(kind)) = (carry_name(method), Name::new("carry"))
+            && plan.carry != self.carry
+        {
+            states.insert(name, (kind, encode(&plan.carry)));
         }
         let record = |fact: &Fact| FactRecord {
             subject: fact.subject.clone(),

@@ -1,1 +1,0 @@
-//! Tests of remotes against an S3 server; see `tests/server.rs`.
