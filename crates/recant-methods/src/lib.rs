@@ -20,6 +20,7 @@ pub mod ledger;
 pub mod lifelong;
 pub mod locft;
 pub mod lookup;
+mod mean;
 pub mod memit;
 pub mod moments;
 mod registry;

@@ -15,7 +15,7 @@ use recant::methods::rome::Covariance;
 use recant::model::{Model, Slot};
 use serde::Deserialize;
 
-use super::goldens::{self, Tensors};
+use super::goldens::{self, After, SearchHparams, Tensors};
 use super::rome::probability;
 use super::{Check, relative};
 use crate::error::Error;
@@ -31,11 +31,8 @@ struct Golden {
 #[derive(Deserialize)]
 struct Hparams {
     layers: Vec<usize>,
-    v_num_grad_steps: usize,
-    v_lr: f64,
-    v_weight_decay: f64,
-    clamp_norm_factor: f64,
-    kl_factor: f64,
+    #[serde(flatten)]
+    search: SearchHparams,
     mom2_update_weight: f64,
     #[serde(default)]
     nullspace_threshold: f64,
@@ -56,16 +53,6 @@ struct Edit {
     subject: String,
     target_new: String,
     after: After,
-}
-
-#[derive(Deserialize)]
-struct After {
-    prompt: Probabilities,
-}
-
-#[derive(Deserialize)]
-struct Probabilities {
-    new: f64,
 }
 
 /// One golden run and what it was made from.
@@ -118,11 +105,7 @@ impl<'a> Case<'a> {
         let contexts = Contexts::new(golden.context_templates.concat())?;
         let hparams = &golden.hparams;
         let mut settings = BatchSettings::new(hparams.layers.clone());
-        settings.search.v_num_grad_steps = hparams.v_num_grad_steps;
-        settings.search.v_lr = hparams.v_lr;
-        settings.search.v_weight_decay = hparams.v_weight_decay;
-        settings.search.clamp_norm_factor = hparams.clamp_norm_factor;
-        settings.search.kl_factor = hparams.kl_factor;
+        settings.search = hparams.search.settings();
         settings.mom2_update_weight = hparams.mom2_update_weight;
         Ok(Self { name, golden, tensors, facts, contexts, settings })
     }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use recant::core::{Dtype, HostTensor};
+use recant::methods::search::SearchSettings;
 use safetensors::SafeTensors;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::Error;
@@ -33,4 +35,40 @@ impl Tensors {
 pub(super) fn json<T: DeserializeOwned>(path: &Path) -> Result<T, Error> {
     let bytes = std::fs::read(path).map_err(Error::read(path))?;
     Ok(serde_json::from_slice(&bytes)?)
+}
+
+/// The hyper-parameters of the search for a value, by the reference's names.
+#[derive(Deserialize)]
+pub(super) struct SearchHparams {
+    v_num_grad_steps: usize,
+    v_lr: f64,
+    v_weight_decay: f64,
+    clamp_norm_factor: f64,
+    kl_factor: f64,
+}
+
+impl SearchHparams {
+    /// The same in our terms; the reference stops where we do.
+    pub(super) fn settings(&self) -> SearchSettings {
+        SearchSettings {
+            v_num_grad_steps: self.v_num_grad_steps,
+            v_lr: self.v_lr,
+            v_weight_decay: self.v_weight_decay,
+            clamp_norm_factor: self.clamp_norm_factor,
+            kl_factor: self.kl_factor,
+            ..SearchSettings::published()
+        }
+    }
+}
+
+/// What the golden run found after an edit.
+#[derive(Deserialize)]
+pub(super) struct After {
+    pub(super) prompt: Probabilities,
+}
+
+/// Probabilities of a prompt's answers.
+#[derive(Deserialize)]
+pub(super) struct Probabilities {
+    pub(super) new: f64,
 }

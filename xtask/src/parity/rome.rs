@@ -13,7 +13,7 @@ use recant::methods::rome::{Covariance, KeyRule, Rome, RomeSettings};
 use recant::model::{Model, TokenBatch};
 use serde::Deserialize;
 
-use super::goldens::{self, Tensors};
+use super::goldens::{self, After, SearchHparams, Tensors};
 use super::{Check, relative};
 use crate::error::Error;
 
@@ -27,11 +27,8 @@ struct Golden {
 #[derive(Deserialize)]
 struct Hparams {
     layers: Vec<usize>,
-    v_num_grad_steps: usize,
-    v_lr: f64,
-    v_weight_decay: f64,
-    clamp_norm_factor: f64,
-    kl_factor: f64,
+    #[serde(flatten)]
+    search: SearchHparams,
 }
 
 #[derive(Deserialize)]
@@ -43,16 +40,6 @@ struct Edit {
     lookup_idxs: Vec<usize>,
     loss_per_step: Vec<LossStep>,
     after: After,
-}
-
-#[derive(Deserialize)]
-struct After {
-    prompt: Probabilities,
-}
-
-#[derive(Deserialize)]
-struct Probabilities {
-    new: f64,
 }
 
 /// Below this post-edit probability the reference's own edit failed: its key mismatch makes the divisor
@@ -69,11 +56,7 @@ pub(super) fn compare(model: &Model, folder: &Path) -> Result<Vec<Check>, Error>
     let d_key = model.spec().d_mlp;
 
     let mut settings = RomeSettings::new(layer, KeyRule::Bare);
-    settings.search.v_num_grad_steps = golden.hparams.v_num_grad_steps;
-    settings.search.v_lr = golden.hparams.v_lr;
-    settings.search.v_weight_decay = golden.hparams.v_weight_decay;
-    settings.search.clamp_norm_factor = golden.hparams.clamp_norm_factor;
-    settings.search.kl_factor = golden.hparams.kl_factor;
+    settings.search = golden.hparams.search.settings();
     let contexts = Contexts::new(golden.context_templates)?;
     let moments = Moments::new(model.digest(), [0; 32], 0, BTreeMap::from([(layer, (d_key, c.clone()))]));
     let measured = Covariance::measured(Arc::new(moments), model)?;

@@ -10,6 +10,7 @@ use recant_model::{ForwardInput, Model, Observer, TokenBatch, gather_rows};
 
 use super::BatchSettings;
 use crate::lookup::{FactRows, Row, fact_rows};
+use crate::mean::{context_weights, weighted};
 use crate::search::Found;
 
 /// Facts of a batch, checked and laid out.
@@ -90,7 +91,7 @@ impl Prepared {
         let (mut key_rows, mut hidden_rows) = (Vec::new(), Vec::new());
         for fact in &self.rows {
             let count = fact.rewriting.len();
-            let weights = settings.context_weights(count);
+            let weights = context_weights(Some(settings.bare_weight), count);
             key_rows.extend(weighted(&keys[first..first + count], &weights));
             // The reference measures what is missing at the bare prompt alone.
             let bare: Vec<f64> = (0..count).map(|i| if i == 0 { 1.0 } else { 0.0 }).collect();
@@ -164,11 +165,4 @@ fn at_lookups(
         }
     }
     Ok(found)
-}
-
-/// Weighted sum of vectors of one length, in f64 in order.
-fn weighted(vectors: &[Vec<f32>], weights: &[f64]) -> Vec<f64> {
-    let width = vectors.first().map_or(0, Vec::len);
-    let sum = |i: usize| vectors.iter().zip(weights).map(|(vector, w)| w * f64::from(vector[i])).sum::<f64>();
-    (0..width).map(sum).collect()
 }

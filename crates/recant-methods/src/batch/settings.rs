@@ -54,14 +54,8 @@ impl BatchSettings {
     /// over; λ and the clamp are those that hold on small models too, see `docs/batch.md`.
     #[must_use]
     pub fn new(layers: Vec<usize>) -> Self {
-        let search = SearchSettings {
-            v_lr: 0.5,
-            v_num_grad_steps: 20,
-            v_weight_decay: 0.1,
-            clamp_norm_factor: 1.5,
-            kl_factor: 0.0625,
-            early_stop: 5e-2,
-        };
+        let search =
+            SearchSettings { v_weight_decay: 0.1, clamp_norm_factor: 1.5, ..SearchSettings::published() };
         Self {
             layers,
             search,
@@ -88,11 +82,6 @@ impl BatchSettings {
                     return Err(setting.refuse("a weight between 0 and 1 is expected"));
                 }
             }
-            "v_lr" => self.search.v_lr = setting.float(f64::MIN_POSITIVE)?,
-            "v_num_grad_steps" => self.search.v_num_grad_steps = setting.count()?,
-            "v_weight_decay" => self.search.v_weight_decay = setting.float(0.0)?,
-            "clamp_norm_factor" => self.search.clamp_norm_factor = setting.float(f64::MIN_POSITIVE)?,
-            "kl_factor" => self.search.kl_factor = setting.float(0.0)?,
             "mom2_update_weight" => self.mom2_update_weight = setting.float(f64::MIN_POSITIVE)?,
             "norm_weight" => self.norm_weight = setting.float(0.0)?,
             "blue" => self.blue = setting.flag()?,
@@ -101,21 +90,15 @@ impl BatchSettings {
             "max_mb" => self.max_mb = setting.count()?,
             "fact_token" if setting.value == "subject_last" => {}
             "fact_token" => return Err(setting.refuse("only subject_last is supported")),
-            _ => return Ok(false),
+            _ => return self.search.set(setting),
         }
         Ok(true)
     }
 
     pub(super) fn named(&self) -> BTreeMap<String, String> {
-        let search = &self.search;
         let pairs = [
             ("layers", self.layers.iter().map(usize::to_string).collect::<Vec<_>>().join(",")),
             ("bare_weight", self.bare_weight.to_string()),
-            ("v_lr", search.v_lr.to_string()),
-            ("v_num_grad_steps", search.v_num_grad_steps.to_string()),
-            ("v_weight_decay", search.v_weight_decay.to_string()),
-            ("clamp_norm_factor", search.clamp_norm_factor.to_string()),
-            ("kl_factor", search.kl_factor.to_string()),
             ("mom2_update_weight", self.mom2_update_weight.to_string()),
             ("norm_weight", self.norm_weight.to_string()),
             ("blue", self.blue.to_string()),
@@ -123,7 +106,7 @@ impl BatchSettings {
             ("max_mb", self.max_mb.to_string()),
             ("fact_token", "subject_last".to_owned()),
         ];
-        pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+        pairs.into_iter().chain(self.search.named()).map(|(key, value)| (key.to_owned(), value)).collect()
     }
 
     /// The layers that are written: all, or with BLUE the first and the last.
@@ -144,15 +127,6 @@ impl BatchSettings {
             ([first, .., last], true) => Ok(vec![*first, *last]),
             (all, _) => Ok(all.to_vec()),
         }
-    }
-
-    /// How much each context counts in the mean key.
-    pub(super) fn context_weights(&self, contexts: usize) -> Vec<f64> {
-        if contexts < 2 {
-            return vec![1.0; contexts];
-        }
-        let other = (1.0 - self.bare_weight) / (contexts - 1) as f64;
-        (0..contexts).map(|i| if i == 0 { self.bare_weight } else { other }).collect()
     }
 
     /// Rows of a plain forward pass that fit the cap: a pass keeps a few activations of a layer at a time.

@@ -110,7 +110,7 @@ pub(crate) fn settings_of(state: &AdapterState) -> impl Iterator<Item = Setting>
 }
 
 /// Named settings from pairs.
-pub(crate) fn named<const N: usize>(pairs: [(&str, String); N]) -> BTreeMap<String, String> {
+pub(crate) fn named<'a>(pairs: impl IntoIterator<Item = (&'a str, String)>) -> BTreeMap<String, String> {
     pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }
 

@@ -41,15 +41,7 @@ impl RetrievalSettings {
     /// Defaults at a block: the paper's gate and ROME's search.
     #[must_use]
     pub fn new(layer: usize) -> Self {
-        let search = SearchSettings {
-            v_lr: 0.5,
-            v_num_grad_steps: 20,
-            v_weight_decay: 0.5,
-            clamp_norm_factor: 4.0,
-            kl_factor: 0.0625,
-            early_stop: 5e-2,
-        };
-        Self { layer, gamma: 0.65, search }
+        Self { layer, gamma: 0.65, search: SearchSettings::published() }
     }
 
     /// Sets one hyper-parameter.
@@ -65,11 +57,7 @@ impl RetrievalSettings {
                     return Err(setting.refuse("a cosine is at most 1"));
                 }
             }
-            "v_lr" => self.search.v_lr = setting.float(f64::MIN_POSITIVE)?,
-            "v_num_grad_steps" => self.search.v_num_grad_steps = setting.count()?,
-            "v_weight_decay" => self.search.v_weight_decay = setting.float(0.0)?,
-            "clamp_norm_factor" => self.search.clamp_norm_factor = setting.float(f64::MIN_POSITIVE)?,
-            "kl_factor" => self.search.kl_factor = setting.float(0.0)?,
+            _ if self.search.set(setting)? => {}
             _ => return Err(setting.unknown("memory", &KNOWN)),
         }
         Ok(())
@@ -123,16 +111,12 @@ impl PairRule for Retrieval {
 
     fn settings(&self) -> BTreeMap<String, String> {
         let RetrievalSettings { layer, gamma, search } = self.settings;
-        named([
+        let own = [
             ("layers", layer.to_string()),
             ("gamma", gamma.to_string()),
-            ("v_lr", search.v_lr.to_string()),
-            ("v_num_grad_steps", search.v_num_grad_steps.to_string()),
-            ("v_weight_decay", search.v_weight_decay.to_string()),
-            ("clamp_norm_factor", search.clamp_norm_factor.to_string()),
-            ("kl_factor", search.kl_factor.to_string()),
             (CONTEXTS, crate::lifelong::write_contexts(&self.contexts)),
-        ])
+        ];
+        named(own.into_iter().chain(search.named()))
     }
 
     fn find(&self, base: &Model, fact: &Fact) -> Result<Pair, EditError> {

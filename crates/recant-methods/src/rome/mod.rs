@@ -22,6 +22,7 @@ use recant_model::{Model, Slot};
 pub use settings::{KNOWN, KeyRule, RomeSettings};
 
 use crate::lookup::{FactRows, fact_rows};
+use crate::mean::{context_weights, weighted};
 use crate::moments::{Moments, MomentsError};
 use crate::search::{self, Base, Found, tail::Tail};
 
@@ -104,27 +105,14 @@ impl Rome {
         Ok(u.into_iter().map(|x| x / length).collect())
     }
 
-    /// How much each context counts in the mean key: all alike, or the bare prompt `bare_weight` and the
-    /// others the rest in equal parts.
-    fn context_weights(&self, contexts: usize) -> Vec<f64> {
-        let alike = 1.0 / contexts as f64;
-        match self.settings.bare_weight {
-            Some(bare) if contexts > 1 => {
-                let other = (1.0 - bare) / (contexts - 1) as f64;
-                (0..contexts).map(|i| if i == 0 { bare } else { other }).collect()
-            }
-            _ => vec![alike; contexts],
-        }
-    }
-
     /// The closed form, given v*.
     fn rank_one(&self, base: &Base, v_star: &[f32]) -> Result<RankOne, EditError> {
         let contexts = base.contexts();
-        let weights = self.context_weights(contexts);
-        let k_star = weighted(&base.keys[..contexts], &weights);
+        let weights = context_weights(self.settings.bare_weight, contexts);
+        let k_star = mean(&base.keys[..contexts], &weights);
         let u = self.direction(&k_star)?;
         let (k_prime, output) = match self.settings.keys {
-            KeyRule::Mean => (k_star.clone(), weighted(&base.outputs[..contexts], &weights)),
+            KeyRule::Mean => (k_star.clone(), mean(&base.outputs[..contexts], &weights)),
             KeyRule::Bare => (base.keys[0].clone(), base.outputs[0].clone()),
         };
         let divisor: f64 = k_prime.iter().zip(&u).map(|(&k, u)| f64::from(k) * u).sum();
@@ -225,11 +213,9 @@ fn trace(model: &Model, rows: &FactRows, base: &Base, found: &Found, form: &Rank
     }
 }
 
-/// Weighted sum of vectors of one length, in f64 in order.
-fn weighted(vectors: &[Vec<f32>], weights: &[f64]) -> Vec<f32> {
-    let width = vectors.first().map_or(0, Vec::len);
-    let sum = |i: usize| vectors.iter().zip(weights).map(|(vector, w)| w * f64::from(vector[i])).sum::<f64>();
+/// The weighted mean of vectors, in f64 in order, as f32.
+fn mean(vectors: &[Vec<f32>], weights: &[f64]) -> Vec<f32> {
     #[expect(clippy::cast_possible_truncation, reason = "keys are f32")]
-    let sums = (0..width).map(|i| sum(i) as f32).collect();
-    sums
+    let narrow = weighted(vectors, weights).into_iter().map(|x| x as f32).collect();
+    narrow
 }

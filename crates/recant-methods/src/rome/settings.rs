@@ -50,15 +50,7 @@ impl RomeSettings {
     /// The published defaults for GPT-2 XL, at a layer.
     #[must_use]
     pub fn new(layer: usize, keys: KeyRule) -> Self {
-        let search = SearchSettings {
-            v_lr: 0.5,
-            v_num_grad_steps: 20,
-            v_weight_decay: 0.5,
-            clamp_norm_factor: 4.0,
-            kl_factor: 0.0625,
-            early_stop: 5e-2,
-        };
-        Self { layer, keys, search, bare_weight: None, mom2_adjustment: true }
+        Self { layer, keys, search: SearchSettings::published(), bare_weight: None, mom2_adjustment: true }
     }
 
     /// Sets one hyper-parameter.
@@ -68,11 +60,6 @@ impl RomeSettings {
     pub fn set(&mut self, setting: &Setting) -> Result<(), EditError> {
         match setting.key.as_str() {
             "layers" | "layer" => self.layer = setting.one_layer()?,
-            "v_lr" => self.search.v_lr = setting.float(f64::MIN_POSITIVE)?,
-            "v_num_grad_steps" => self.search.v_num_grad_steps = setting.count()?,
-            "v_weight_decay" => self.search.v_weight_decay = setting.float(0.0)?,
-            "clamp_norm_factor" => self.search.clamp_norm_factor = setting.float(f64::MIN_POSITIVE)?,
-            "kl_factor" => self.search.kl_factor = setting.float(0.0)?,
             "bare_weight" if setting.value == "alike" => self.bare_weight = None,
             "bare_weight" => {
                 let weight = setting.float(0.0)?;
@@ -84,23 +71,18 @@ impl RomeSettings {
             "mom2_adjustment" => self.mom2_adjustment = setting.flag()?,
             "fact_token" if setting.value == "subject_last" => {}
             "fact_token" => return Err(setting.refuse("only subject_last is supported")),
+            _ if self.search.set(setting)? => {}
             _ => return Err(setting.unknown("rome", &KNOWN)),
         }
         Ok(())
     }
 
     pub(super) fn named(&self) -> BTreeMap<String, String> {
-        let search = &self.search;
         let pairs = [
             ("layers", self.layer.to_string()),
-            ("v_lr", search.v_lr.to_string()),
-            ("v_num_grad_steps", search.v_num_grad_steps.to_string()),
-            ("v_weight_decay", search.v_weight_decay.to_string()),
-            ("clamp_norm_factor", search.clamp_norm_factor.to_string()),
-            ("kl_factor", search.kl_factor.to_string()),
             ("fact_token", "subject_last".to_owned()),
             ("bare_weight", self.bare_weight.map_or("alike".to_owned(), |weight| weight.to_string())),
         ];
-        pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+        pairs.into_iter().chain(self.search.named()).map(|(key, value)| (key.to_owned(), value)).collect()
     }
 }

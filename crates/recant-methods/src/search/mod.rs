@@ -13,6 +13,7 @@
 
 pub mod full;
 pub mod many;
+mod settings;
 pub mod tail;
 
 use burn::optim::{AdamConfig, Optimizer};
@@ -22,24 +23,9 @@ use recant_core::{Point, Site};
 use recant_edit::{EditError, LossStep};
 use recant_model::{ForwardInput, KvCache, Model, Observer, TokenBatch, gather_rows};
 
-use crate::lookup::{FactRows, Row};
+pub use settings::SearchSettings;
 
-/// Settings of the search, named as in the reference code.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct SearchSettings {
-    /// Adam's learning rate.
-    pub v_lr: f64,
-    /// Steps; the last one only evaluates.
-    pub v_num_grad_steps: usize,
-    /// Weight of ‖δ‖ / ‖v₀‖².
-    pub v_weight_decay: f64,
-    /// δ is kept within this many times ‖v₀‖.
-    pub clamp_norm_factor: f64,
-    /// Weight of the essence row's KL divergence.
-    pub kl_factor: f64,
-    /// The search ends when the loss falls below this.
-    pub early_stop: f64,
-}
+use crate::lookup::{FactRows, Row};
 
 /// The model's state before the edit, at the rows of one fact: everything that stays constant.
 #[derive(Debug)]
