@@ -21,8 +21,8 @@ use super::resources::Resources;
 struct Outcome {
     plan: Plan,
     conflicts: Option<ConflictReport>,
-    /// Facts in the ledger afterwards.
-    held: Option<usize>,
+    /// The ledger afterwards.
+    ledger: Option<Ledger>,
 }
 
 pub(crate) fn run(args: &EditArgs, mut wanted: Vec<Fact>) -> Result<(), CliError> {
@@ -57,7 +57,7 @@ pub(crate) fn run(args: &EditArgs, mut wanted: Vec<Fact>) -> Result<(), CliError
     } else {
         let editor = method(&args.method, &inputs)?;
         let plan = editor.plan_after(&model, &wanted, &carry)?;
-        (Outcome { plan, conflicts: None, held: None }, editor.settings())
+        (Outcome { plan, conflicts: None, ledger: None }, editor.settings())
     };
     let Plan { patch, notes, .. } = &outcome.plan;
     let (edited, _) = model.apply(patch, &Blobs::new())?;
@@ -75,6 +75,11 @@ pub(crate) fn run(args: &EditArgs, mut wanted: Vec<Fact>) -> Result<(), CliError
     if let Some(out) = &args.out {
         edited.save(out, save)?;
     }
+    // Last: a ledger never says what a model that could not be written does not hold.
+    if let (Some(path), Some(ledger)) = (&args.ledger, &outcome.ledger) {
+        write_whole(path, &ledger.encode())?;
+    }
+    let held = outcome.ledger.as_ref().map(Ledger::len);
     let commit = target
         .as_ref()
         .map(|target| target.commit(&args.to, &args.method, &settings, &wanted, &outcome.plan))
@@ -89,7 +94,7 @@ pub(crate) fn run(args: &EditArgs, mut wanted: Vec<Fact>) -> Result<(), CliError
             "method": args.method, "seconds": seconds, "facts": facts, "answered": right,
             "model_before": model.digest().to_string(), "model_after": edited.digest().to_string(),
             "patch": patch.id().to_string(), "changed": describe(patch),
-            "notes": notes, "commit": commit.map(|id| id.to_string()), "conflicts": outcome.conflicts, "ledger": outcome.held,
+            "notes": notes, "commit": commit.map(|id| id.to_string()), "conflicts": outcome.conflicts, "ledger": held,
         }));
     }
     outcome.conflicts.iter().for_each(print_conflicts);
@@ -100,7 +105,7 @@ pub(crate) fn run(args: &EditArgs, mut wanted: Vec<Fact>) -> Result<(), CliError
     });
     describe(patch).iter().for_each(|line| println!("changed {line}"));
     notes.iter().for_each(|note| println!("note: {note}"));
-    if let (Some(held), Some(path)) = (outcome.held, &args.ledger) {
+    if let (Some(held), Some(path)) = (held, &args.ledger) {
         println!("{} holds {held} facts", path.display());
     }
     match (&args.out, commit) {
@@ -167,12 +172,9 @@ fn with_ledger(
         .map_err(unfit)?;
     }
     let (patch, _) = editor.materialise(model, &ledger, &mut Vec::new())?;
-    if let Some(path) = &args.ledger {
-        write_whole(path, &ledger.encode())?;
-    }
     let mut plan = Plan::new(patch);
     plan.notes = editor.metric().notes().into_iter().collect();
-    Ok(Outcome { plan, conflicts, held: Some(ledger.len()) })
+    Ok(Outcome { plan, conflicts, ledger: Some(ledger) })
 }
 
 /// Writes a file whole or not at all.
