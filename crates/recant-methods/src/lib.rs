@@ -29,9 +29,11 @@ pub mod rome;
 pub mod search;
 mod settings;
 pub mod upper;
+mod whole;
 pub mod wise;
 
 pub use registry::{
     MEMORIES, METHODS, MethodInfo, MethodInputs, lifelong, make_ledger, memory, method, open_memory,
 };
 pub use settings::{Setting, parse_layers};
+pub use whole::write_whole;

@@ -1,6 +1,5 @@
 //! The state file: the canonical bytes of an [`AdapterState`], nothing else.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use recant_core::{AdapterState, StateDecodeError};
@@ -43,10 +42,7 @@ pub fn save_state(state: &AdapterState, path: &Path) -> Result<(), StateFileErro
     let failed = |source| StateFileError::Write { path: path.to_owned(), source };
     let parent = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::create_dir_all(parent).map_err(failed)?;
-    let mut file = tempfile::Builder::new().prefix(".recant-").tempfile_in(parent).map_err(failed)?;
-    file.write_all(&state.encode()).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
-    file.persist(path).map_err(|error| failed(error.error))?;
-    Ok(())
+    crate::write_whole(path, &state.encode()).map_err(failed)
 }
 
 /// Reads a state.

@@ -5,7 +5,6 @@
 //! matrix `layers.N.lower` a layer; metadata: `format`, and for each layer the digest of the C it belongs to.
 
 use std::collections::HashMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use recant_linalg::Cholesky;
@@ -91,11 +90,7 @@ impl Moments {
             .map_err(other)?;
         let mut bytes = safetensors::serialize(views, Some(metadata)).map_err(other)?;
         recant_model::order_metadata_of(&mut bytes);
-        let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut file = tempfile::Builder::new().prefix(".recant-").tempfile_in(parent)?;
-        file.write_all(&bytes)?;
-        file.persist(path).map_err(|error| error.error)?;
-        Ok(())
+        crate::write_whole(path, &bytes)
     }
 }
 

@@ -3,7 +3,6 @@
 //! Metadata: `format` = `recant-moments-1`, `model` and `corpus` (hexadecimal digests), `tokens`.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use recant_core::ModelDigest;
@@ -80,11 +79,7 @@ impl Moments {
         ]);
         let mut bytes = safetensors::serialize(views, Some(metadata)).map_err(other)?;
         order_metadata_of(&mut bytes);
-        let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut file = tempfile::Builder::new().prefix(".recant-").tempfile_in(parent).map_err(failed)?;
-        file.write_all(&bytes).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
-        file.persist(path).map_err(|error| failed(error.error))?;
-        Ok(())
+        crate::write_whole(path, &bytes).map_err(failed)
     }
 
     /// Reads a statistics file and checks everything it claims.

@@ -8,7 +8,7 @@ use recant_core::Blobs;
 use recant_edit::{EditError, Editor, Fact, Plan};
 use recant_methods::ledger::conflict::{self, ConflictReport};
 use recant_methods::ledger::{Ledger, LedgerEditor, OnConflict};
-use recant_methods::{make_ledger, method};
+use recant_methods::{make_ledger, method, write_whole};
 use recant_model::{Model, SaveOptions};
 use serde_json::json;
 
@@ -77,7 +77,8 @@ pub(crate) fn run(args: &EditArgs, mut wanted: Vec<Fact>) -> Result<(), CliError
     }
     // Last: a ledger never says what a model that could not be written does not hold.
     if let (Some(path), Some(ledger)) = (&args.ledger, &outcome.ledger) {
-        write_whole(path, &ledger.encode())?;
+        write_whole(path, &ledger.encode())
+            .map_err(|error| CliError::Write { path: path.clone(), reason: error.to_string() })?;
     }
     let held = outcome.ledger.as_ref().map(Ledger::len);
     let commit = target
@@ -175,14 +176,6 @@ fn with_ledger(
     let mut plan = Plan::new(patch);
     plan.notes = editor.metric().notes().into_iter().collect();
     Ok(Outcome { plan, conflicts, ledger: Some(ledger) })
-}
-
-/// Writes a file whole or not at all.
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
-    let refuse = |error: std::io::Error| CliError::Write { path: path.to_owned(), reason: error.to_string() };
-    let beside = path.with_extension("recant-new");
-    std::fs::write(&beside, bytes).map_err(refuse)?;
-    std::fs::rename(&beside, path).map_err(refuse)
 }
 
 /// How many lines of each kind a person sees; JSON has all.
