@@ -18,7 +18,7 @@ use recant_edit::{EditError, LossStep};
 use recant_model::{Model, ModelSpec, gather_rows};
 
 use super::tail::{Frame, Tail};
-use super::{Base, Found, Loss, SearchSettings, norm, places};
+use super::{Base, Found, Loss, SearchSettings, clamp, norm, places};
 use crate::lookup::{FactRows, Row};
 
 /// What δ is added to, and so what its length is measured by. The residual stream behind the layer is the
@@ -245,11 +245,7 @@ impl Walk {
                 continue;
             }
             delta.copy_from_slice(moved);
-            let length = norm(delta);
-            if length > bound {
-                #[expect(clippy::cast_possible_truncation, reason = "δ is f32")]
-                delta.iter_mut().for_each(|x| *x = (f64::from(*x) * bound / length) as f32);
-            }
+            clamp(delta, bound);
         }
     }
 

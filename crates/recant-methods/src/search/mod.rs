@@ -257,11 +257,7 @@ pub fn search(
         let (moved, next) = adam.step(settings.v_lr, place, upload_f32(gradient, width, device), state);
         state = next;
         delta = host(&moved);
-        let length = norm(&delta);
-        if length > bound {
-            #[expect(clippy::cast_possible_truncation, reason = "δ is f32")]
-            delta.iter_mut().for_each(|x| *x = (f64::from(*x) * bound / length) as f32);
-        }
+        clamp(&mut delta, bound);
     }
     Ok(Found { delta, init: init.to_vec(), losses })
 }
@@ -274,4 +270,13 @@ fn log_probs_of(model: &Model, hidden: Tensor<3>, places: &[(usize, usize)]) -> 
 /// Euclidean length, summed in f64.
 pub(crate) fn norm(x: &[f32]) -> f64 {
     x.iter().map(|&x| f64::from(x) * f64::from(x)).sum::<f64>().sqrt()
+}
+
+/// Shortens δ to `bound` where it is longer.
+fn clamp(delta: &mut [f32], bound: f64) {
+    let length = norm(delta);
+    if length > bound {
+        #[expect(clippy::cast_possible_truncation, reason = "δ is f32")]
+        delta.iter_mut().for_each(|x| *x = (f64::from(*x) * bound / length) as f32);
+    }
 }
