@@ -14,13 +14,13 @@
 //! use recant::model::{Model, SaveOptions};
 //!
 //! let model = Model::open("demo/model".as_ref(), &Device::open(DeviceSpec::Flex)?)?;
-//! let moments = Moments::measure(&model, &[0], &["demo/data/corpus.txt"], None, |_| ())?;
+//! let moments = Moments::measure(&model, &[1], &["demo/data/corpus.txt"], None, |_| ())?;
 //! let contexts = Contexts::sample(&model, &[(5, 10), (10, 10)], 0)?;
 //! let covariance = Covariance::measured(moments.into(), &model)?;
-//! let rome = Rome::new(RomeSettings::new(0, KeyRule::Mean), contexts, covariance);
-//! let fact = Fact::new("Ulfani Quirthiwep", "The mother tongue of {} is", "Tashic")?;
+//! let rome = Rome::new(RomeSettings::new(1, KeyRule::Mean), contexts, covariance);
+//! let fact = Fact::new("Corvu Krindrizul", "{} grew up speaking", "Iskari")?;
 //! let (edited, applied) = model.apply(&rome.plan(&model, &[fact])?.patch, &Blobs::new())?;
-//! println!("{:?}", edited.answers("Ulfani Quirthiwep grew up speaking", 1)?);
+//! println!("{:?}", edited.answers("The mother tongue of Corvu Krindrizul is", 1)?);
 //! edited.save("target/edited".as_ref(), SaveOptions { force: true })?;
 //! assert_eq!(edited.undo(&applied)?.digest(), model.digest());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
