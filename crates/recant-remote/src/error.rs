@@ -66,10 +66,15 @@ pub enum RemoteError {
         name: Name,
     },
     /// The remote lacks an object that its branches lead to.
-    #[error("the remote lacks object {id}, which its branches lead to")]
+    #[error("the remote lacks object {id}, which {} leads to", match by {
+        Some(by) => format!("object {by}, if that is what it was,"),
+        None => "a branch".to_owned(),
+    })]
     Missing {
         /// The object.
         id: ObjectId,
+        /// What leads to it; one that is made from others, and damaged itself, may lead nowhere.
+        by: Option<ObjectId>,
     },
     /// Objects lead round in a circle.
     #[error("the remote's objects lead in a circle at {id}")]

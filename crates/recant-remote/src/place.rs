@@ -4,9 +4,9 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
+use futures_util::stream::{BoxStream, FuturesUnordered, StreamExt, TryStreamExt};
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, WriteMultipart};
+use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use recant_core::ObjectId;
 use tokio::runtime::Runtime;
 use url::Url;
@@ -130,38 +130,38 @@ impl Remote {
 
     /// Writes an object, whole or not at all.
     pub(crate) fn put(&self, key: &Path, len: u64, input: &mut dyn Read) -> Result<(), RemoteError> {
-        let read = |source: io::Error| RemoteError::Place {
-            source: object_store::Error::Generic { store: "local", source: source.into() },
-        };
         if len <= PART as u64 {
             let mut bytes = Vec::new();
-            input.read_to_end(&mut bytes).map_err(read)?;
+            input.read_to_end(&mut bytes).map_err(unread)?;
             self.wait(self.place.put(key, bytes.into()))?;
             return Ok(());
         }
-        let upload = self.wait(self.place.put_multipart(key))?;
-        let mut upload = WriteMultipart::new_with_chunk_size(upload, PART);
-        let mut buffer = vec![0; PART];
+        let mut upload = self.wait(self.place.put_multipart(key))?;
+        let sent = match self.put_parts(&mut *upload, input) {
+            Ok(()) => self.wait(upload.complete()).map(|_| ()).map_err(RemoteError::from),
+            Err(error) => Err(error),
+        };
+        if sent.is_err() {
+            // What arrived of it is dropped, or it would be paid for; an error of that changes nothing.
+            let _ = self.wait(upload.abort());
+        }
+        sent
+    }
+
+    fn put_parts(&self, upload: &mut dyn MultipartUpload, input: &mut dyn Read) -> Result<(), RemoteError> {
+        let mut on_their_way = FuturesUnordered::new();
         loop {
-            match input.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(len) => {
-                    // Parts begin as tasks of the runtime.
-                    self.wait(async {
-                        upload.write(&buffer[..len]);
-                        upload.wait_for_capacity(N_PARTS).await
-                    })?;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    // What arrived of it is dropped; an error of that changes nothing.
-                    let _ = self.wait(upload.abort());
-                    return Err(read(error));
-                }
+            let mut part = Vec::with_capacity(PART);
+            (&mut *input).take(PART as u64).read_to_end(&mut part).map_err(unread)?;
+            if part.is_empty() {
+                break;
+            }
+            on_their_way.push(upload.put_part(part.into()));
+            if on_their_way.len() == N_PARTS {
+                self.wait(on_their_way.next()).transpose()?;
             }
         }
-        self.wait(upload.finish())?;
-        Ok(())
+        Ok(self.wait(on_their_way.try_collect::<()>())?)
     }
 
     /// An object's bytes as they come.
@@ -169,6 +169,11 @@ impl Remote {
         let got = self.wait(self.place.get(key))?;
         Ok(Arriving { remote: self, stream: got.into_stream(), rest: Bytes::new(), total: 0 })
     }
+}
+
+/// What was to be sent cannot be read.
+fn unread(source: io::Error) -> RemoteError {
+    RemoteError::Place { source: object_store::Error::Generic { store: "local", source: source.into() } }
 }
 
 impl std::fmt::Debug for Remote {

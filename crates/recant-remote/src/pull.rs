@@ -132,14 +132,20 @@ impl Remote {
         let mut open: Vec<(ObjectId, Option<Received>)> = vec![(id, None)];
         let mut waiting = BTreeSet::new();
         while let Some((id, received)) = open.pop() {
-            let received = match received {
+            let mut received = match received {
                 Some(received) => received,
                 None if tx.writer.has(id)? => continue,
                 // Something that waits for itself.
                 None if waiting.contains(&id) => return Err(RemoteError::Circle { id }),
-                None => self.receive(tx, id, fetched, progress)?,
+                None => match self.receive(tx, id, fetched, progress) {
+                    Err(RemoteError::Missing { id, .. }) => {
+                        let by = open.iter().rev().find_map(|(id, received)| received.as_ref().map(|_| *id));
+                        return Err(RemoteError::Missing { id, by });
+                    }
+                    received => received?,
+                },
             };
-            let wants = tx.writer.wants(&received)?;
+            let wants = tx.writer.wants(&mut received)?;
             if wants.is_empty() {
                 waiting.remove(&id);
                 tx.writer.accept(received)?;
@@ -162,7 +168,7 @@ impl Remote {
         let mut arriving = match self.stream(&self.object_key(id)) {
             Ok(arriving) => arriving,
             Err(RemoteError::Place { source: object_store::Error::NotFound { .. } }) => {
-                return Err(RemoteError::Missing { id });
+                return Err(RemoteError::Missing { id, by: None });
             }
             Err(error) => return Err(error),
         };

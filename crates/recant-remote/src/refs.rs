@@ -78,9 +78,15 @@ impl Remote {
     ) -> Result<(), RemoteError> {
         let number = from.map_or(0, |from| from.number + 1);
         let key = self.ref_key(kind, name, number);
-        match self.create(&key, format!("{to}\n").into())? {
-            true => Ok(()),
-            false => Err(RemoteError::Raced { name: name.clone() }),
+        let text = format!("{to}\n");
+        if self.create(&key, text.clone().into())? {
+            return Ok(());
+        }
+        // The answer to a first attempt may have been lost, and the attempt repeated: what stands there is then
+        // ours.
+        match self.get(&key) {
+            Ok(there) if there == text => Ok(()),
+            _ => Err(RemoteError::Raced { name: name.clone() }),
         }
     }
 

@@ -20,6 +20,8 @@ pub struct Received {
     /// The object that it is said to be.
     pub id: ObjectId,
     tmp: PathBuf,
+    /// Whether its bytes have the digest that they should have.
+    verified: bool,
 }
 
 /// What arrived cannot be taken.
@@ -78,7 +80,7 @@ impl Writer {
     pub fn receive(&mut self, id: ObjectId, input: &mut dyn Read) -> Result<Received, TransferError> {
         let tmp = self.tmp();
         self.write(&tmp, |file| io::copy(input, file).map(|_| ()))?;
-        let received = Received { id, tmp };
+        let received = Received { id, tmp, verified: false };
         match self.odb.source_at(id, &received.tmp).map(|source| source.frame) {
             Ok(Frame::Link(_)) => self.refuse(received, |id| TransferError::Link { id }),
             Ok(_) => Ok(received),
@@ -87,18 +89,20 @@ impl Writer {
     }
 
     /// What has to be in place before a received file can be: what it is made from, and when all of that is
-    /// there, what it refers to.
+    /// there, what it refers to. Nobody is sent after what false bytes refer to: they are verified before.
     ///
     /// # Errors
     /// [`TransferError`].
-    pub fn wants(&mut self, received: &Received) -> Result<Vec<ObjectId>, TransferError> {
-        let refused = |source: ReadError| TransferError::Refused { id: received.id, source: source.into() };
-        let founds = self.odb.founds(received.id, &received.tmp).map_err(refused)?;
+    pub fn wants(&mut self, received: &mut Received) -> Result<Vec<ObjectId>, TransferError> {
+        let id = received.id;
+        let refused = |source: ReadError| TransferError::Refused { id, source: source.into() };
+        let founds = self.odb.founds(id, &received.tmp).map_err(refused)?;
         let missing = self.missing(founds)?;
         if !missing.is_empty() {
             return Ok(missing);
         }
-        let referred = self.odb.referred(received.id, &received.tmp).map_err(refused)?;
+        self.verify(received).map_err(refused)?;
+        let referred = self.odb.referred(id, &received.tmp).map_err(refused)?;
         Ok(self.missing(referred)?)
     }
 
@@ -116,22 +120,27 @@ impl Writer {
     ///
     /// # Errors
     /// [`TransferError`]; nothing was put in place then.
-    pub fn accept(&mut self, received: Received) -> Result<(), TransferError> {
-        let verify = || -> Result<(), ReadError> {
-            let mut head = Head(Vec::new());
-            let source = self.odb.source_at(received.id, &received.tmp)?;
-            let copied = self.odb.copy_from(source, &mut head)?;
-            copied.map_err(|source| ReadError::Io { path: received.tmp.clone(), source })?;
-            if head.0.starts_with(crate::object::TENSOR_MAGIC) {
-                let id = received.id;
-                TensorHead::decode(&head.0).map_err(|source| ReadError::Decode { id, source })?;
-            }
-            Ok(())
-        };
-        if let Err(source) = verify() {
+    pub fn accept(&mut self, mut received: Received) -> Result<(), TransferError> {
+        if let Err(source) = self.verify(&mut received) {
             return self.refuse(received, |id| TransferError::Refused { id, source: source.into() });
         }
         Ok(self.place(&received.tmp, received.id)?)
+    }
+
+    fn verify(&self, received: &mut Received) -> Result<(), ReadError> {
+        if received.verified {
+            return Ok(());
+        }
+        let id = received.id;
+        let mut head = Head(Vec::new());
+        let source = self.odb.source_at(id, &received.tmp)?;
+        let copied = self.odb.copy_from(source, &mut head)?;
+        copied.map_err(|source| ReadError::Io { path: received.tmp.clone(), source })?;
+        if head.0.starts_with(crate::object::TENSOR_MAGIC) {
+            TensorHead::decode(&head.0).map_err(|source| ReadError::Decode { id, source })?;
+        }
+        received.verified = true;
+        Ok(())
     }
 
     fn refuse<T>(

@@ -55,6 +55,17 @@ pub enum StoreError {
         /// What is wrong.
         source: Box<recant_remote::RemoteError>,
     },
+    /// A clone did not come to its end.
+    #[cfg(feature = "remote")]
+    #[error("{source}")]
+    Cut {
+        /// The new store, with what came.
+        dir: PathBuf,
+        /// Where the rest is.
+        remote: String,
+        /// What is wrong.
+        source: Box<recant_remote::RemoteError>,
+    },
     /// This build has no remotes.
     #[cfg(not(feature = "remote"))]
     #[error(
@@ -136,6 +147,19 @@ impl StoreError {
             }
             Self::Commit(recant_store::CommitError::Moved { .. }) => {
                 "run the same command again: it plans on the new head"
+            }
+            #[cfg(feature = "remote")]
+            Self::Remote { source } if matches!(**source, recant_remote::RemoteError::Place { .. }) => {
+                "credentials, region and endpoint come from the environment, for s3:// from AWS_ACCESS_KEY_ID, \
+                 AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT and, for an endpoint without TLS, \
+                 AWS_ALLOW_HTTP=true"
+            }
+            #[cfg(feature = "remote")]
+            Self::Cut { dir, remote, .. } => {
+                let dir = dir.display();
+                return Some(format!(
+                    "what came is kept in {dir}; `recant pull {remote} --store {dir}` goes on from there"
+                ));
             }
             Self::Damaged { .. } => "`recant fsck --repair` mends what can be mended and says what it did",
             Self::Import(recant_store::ImportError::Tie { .. }) => {

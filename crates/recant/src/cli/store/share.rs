@@ -104,10 +104,17 @@ pub(crate) fn pull(args: &PullArgs) -> Result<(), CliError> {
 }
 
 pub(crate) fn clone(args: &CloneArgs) -> Result<(), CliError> {
+    let fresh = !args.dir.exists();
     let bar = ProgressBar::new_spinner();
     let made = args.from.open()?.clone_to(&args.dir, &stamp(), |got| tell(&bar, "fetched", got));
     bar.finish_and_clear();
-    let (_, pulled) = made.map_err(StoreError::from)?;
+    let (_, pulled) = made.map_err(|source| match fresh && args.dir.exists() {
+        true => {
+            let (dir, remote) = (args.dir.clone(), args.from.remote.clone());
+            StoreError::Cut { dir, remote, source: Box::new(source) }
+        }
+        false => source.into(),
+    })?;
     report(args.json, &pulled)
 }
 

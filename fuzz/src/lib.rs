@@ -1,0 +1,102 @@
+//! What every decoder promises about any bytes at all, as functions that a fuzzer and a plain test call, and
+//! the seeds that both begin with.
+//!
+//! Each function says whether it accepted the bytes, and panics when a promise is broken. Memory is watched
+//! from outside: `fuzz/smoke` gives the fuzzer a limit.
+
+#[path = "../../crates/recant-store/tests/common/mod.rs"]
+mod common;
+mod file;
+pub mod seeds;
+
+pub use file::files;
+
+use recant_core::{AdapterState, ObjectId, ParamPath, Site, WeightPatch};
+use recant_store::object::{
+    Blob, Commit, FactSet, Manifest, Operation, decode_tensor, encode_tensor, references,
+};
+use recant_store::{Layout, Name, PublicKey};
+
+/// Objects of a store. Whatever bytes a decoder accepts are the ones that its encoder writes.
+pub fn objects(bytes: &[u8]) -> bool {
+    let again = [
+        Commit::decode(bytes).ok().map(|commit| commit.encode()),
+        Operation::decode(bytes).ok().map(|operation| operation.encode()),
+        Manifest::decode(bytes).ok().map(|manifest| manifest.encode()),
+        FactSet::decode(bytes).ok().map(|facts| facts.encode()),
+        Blob::decode(bytes).ok().map(|blob| blob.encode()),
+        decode_tensor(bytes.to_vec().into()).ok().map(|tensor| encode_tensor(&tensor)),
+    ];
+    // At most one of them: the kinds begin differently.
+    let mut accepted = again.into_iter().flatten();
+    let first = accepted.next();
+    assert!(accepted.next().is_none(), "bytes of two kinds");
+    if let Some(first) = &first {
+        assert!(first == bytes, "another encoding of the same value");
+        references(bytes).expect("what is decoded has references");
+    } else {
+        let _ = references(bytes);
+    }
+    first.is_some()
+}
+
+/// Patches. The same promise, and an id that is the bytes' own.
+pub fn patch(bytes: &[u8]) -> bool {
+    let Ok(patch) = WeightPatch::decode(bytes) else { return false };
+    assert!(patch.encode() == bytes, "another encoding of the same value");
+    true
+}
+
+/// States of adapters. The same promise.
+pub fn adapter(bytes: &[u8]) -> bool {
+    let Ok(state) = AdapterState::decode(bytes) else { return false };
+    assert!(state.encode() == bytes, "another encoding of the same value");
+    true
+}
+
+/// Headers of safetensors files. An accepted header's tensors lie one behind the other, and each is as long as
+/// its shape says.
+pub fn header(bytes: &[u8]) -> bool {
+    let Ok(layout) = Layout::parse(bytes) else { return false };
+    let mut at = 0;
+    for place in &layout.places {
+        assert_eq!(place.begin, at);
+        let len = place.shape.iter().map(|&side| side as u64).product::<u64>() * place.dtype.size() as u64;
+        at += len;
+        assert_eq!(place.end, at);
+    }
+    assert_eq!(layout.data_len(), at);
+    assert_eq!(layout.by_name().len(), layout.places.len(), "one name, two places");
+    true
+}
+
+/// Texts that name things: of files, parameters, objects, sites, keys. An accepted name is one name, walks
+/// nowhere, and comes back as it was.
+pub fn names(bytes: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else { return false };
+    let mut accepted = false;
+    if let Ok(name) = Name::new(text) {
+        let mut parts = std::path::Path::new(name.as_str()).components();
+        assert!(matches!(parts.next(), Some(std::path::Component::Normal(part)) if part == text));
+        assert!(parts.next().is_none() && !text.contains(['\0', '/', '\\']));
+        accepted = true;
+    }
+    if let Ok(path) = ParamPath::new(text) {
+        assert!(!path.as_str().starts_with('/') && !path.as_str().split('/').any(|part| part == ".."));
+        accepted = true;
+    }
+    if let Ok(id) = text.parse::<ObjectId>() {
+        assert_eq!(id.to_string(), text);
+        accepted = true;
+    }
+    if let Ok(site) = text.parse::<Site>() {
+        assert_eq!(site.to_string().parse::<Site>().ok(), Some(site));
+        accepted = true;
+    }
+    if let Ok(key) = PublicKey::from_text(text) {
+        assert_eq!(PublicKey::from_text(&key.to_text()).ok(), Some(key));
+        accepted = true;
+    }
+    let _ = PublicKey::signers(text);
+    accepted
+}

@@ -1,0 +1,199 @@
+//! What a fuzzer begins with: good bytes, so that it gets far, and hostile ones, so that it knows the tricks.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::Path;
+
+use recant_core::{AdapterState, CommitId, Matrix, ModelDigest, ObjectId, ParamPath, StoredFact};
+use recant_store::disk::Disk;
+use recant_store::object::{Blob, Deed, FactSet, Kind};
+use recant_store::{Name, Store};
+
+use crate::common::disk::FaultyDisk;
+use crate::file::good;
+
+/// Bytes for a target.
+#[derive(Debug)]
+pub struct Seed {
+    /// The target.
+    pub target: &'static str,
+    /// What it is.
+    pub name: String,
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    /// Whether it has to be refused.
+    pub hostile: bool,
+}
+
+/// Every target and its function.
+pub const TARGETS: [(&str, fn(&[u8]) -> bool); 6] = [
+    ("adapter", crate::adapter),
+    ("files", crate::files),
+    ("header", crate::header),
+    ("names", crate::names),
+    ("objects", crate::objects),
+    ("patch", crate::patch),
+];
+
+/// All seeds. Of every good one there are also a cut one and a longer one.
+#[must_use]
+pub fn seeds() -> Vec<Seed> {
+    let mut seeds = Vec::new();
+    let mut add = |target, hostile, name: &str, bytes: Vec<u8>| {
+        seeds.push(Seed { target, name: name.to_owned(), bytes, hostile });
+    };
+    let disk = good();
+    let store = Store::open_on(std::sync::Arc::new(disk.clone()), Path::new("store")).expect("a store");
+    for path in disk.files().iter().filter(|path| path.starts_with("objects")) {
+        let hex: String = path.iter().skip(1).map(|part| part.to_string_lossy()).collect();
+        let id: ObjectId = hex.parse().expect("a file's name is its id");
+        let file = read(disk, path);
+        add("files", false, &hex, [id.as_bytes(), &file[..]].concat());
+        add("files", true, &format!("{hex}-cut"), [id.as_bytes(), &file[..file.len() - 1]].concat());
+        let payload = store.odb().load(id).expect("a good object");
+        let target = if Kind::of(&payload) == Some(Kind::Patch) { "patch" } else { "objects" };
+        add(target, true, &format!("{hex}-cut"), payload[..payload.len() / 2].to_vec());
+        add(target, false, &hex, payload);
+    }
+    add("objects", false, "facts", facts().encode());
+    add("objects", false, "blob", blob().encode());
+    add("adapter", false, "grace", state().encode());
+    add("adapter", true, "grace-cut", state().encode()[..60].to_vec());
+    add("adapter", true, "grace-longer", [&state().encode()[..], &[0]].concat());
+    for (name, bytes) in hostile_files() {
+        add("files", true, name, bytes);
+    }
+    for (name, bytes) in hostile_objects(&store) {
+        add("objects", true, name, bytes);
+    }
+    for (name, text) in HEADERS_GOOD {
+        add("header", false, name, text.into());
+    }
+    for (name, text) in HEADERS_HOSTILE {
+        add("header", true, name, text.into());
+    }
+    let giant: String = (0..20_000).map(|i| format!(r#""t{i}":{{"dtype":"U8","shape":[],"data_offsets":[0,1]}},"#)).collect();
+    add("header", true, "giant", format!("{{{}}}", giant.trim_end_matches(',')).into());
+    add("header", true, "deep", [vec![b'['; 1 << 16], vec![b']'; 1 << 16]].concat());
+    let id = "ab".repeat(32);
+    for text in ["main", "v1.0", "h.0.mlp.c_proj.weight", &id, "blocks.17.mlp.key", "embed"] {
+        add("names", false, text, text.into());
+    }
+    add("names", false, "key", format!("recant-public-1 {id}\n").into());
+    let nul = "w\0x".to_owned();
+    for (i, text) in ["..", "../w", "/etc/passwd", "-f", "a\\b", "C:\\x", "\u{202e}", &nul].iter().enumerate() {
+        add("names", true, &format!("hostile-{i}"), (*text).into());
+    }
+    seeds
+}
+
+fn read(disk: &FaultyDisk, path: &Path) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    disk.open(path).and_then(|(_, mut file)| file.read_to_end(&mut bytes)).expect("a disk that does not fail");
+    bytes
+}
+
+fn facts() -> FactSet {
+    FactSet { entries: BTreeMap::from([(b"k".to_vec(), b"v".to_vec()), (b"l".to_vec(), vec![])]) }
+}
+
+fn blob() -> Blob {
+    Blob { kind: Name::new("file").expect("a name"), bytes: vec![1, 2, 3] }
+}
+
+fn state() -> AdapterState {
+    let fact = StoredFact {
+        step: 0,
+        subject: "The sea".to_owned(),
+        prompt: "{} is".to_owned(),
+        target: "cold".to_owned(),
+        locality: vec!["The sky is".to_owned()],
+    };
+    let matrix = Matrix::new(1, 2, vec![0.5, -1.0]).expect("a matrix");
+    let tensors = BTreeMap::from([(ParamPath::new("keys").expect("a path"), matrix)]);
+    let settings = BTreeMap::from([("eps".to_owned(), "1".to_owned())]);
+    AdapterState::new("grace".to_owned(), ModelDigest::from_bytes([7; 32]), 0, settings, vec![fact], tensors)
+        .expect("a state")
+}
+
+const A: [u8; 32] = [1; 32];
+const B: [u8; 32] = [2; 32];
+
+fn frame(form: u8, parts: &[&[u8]]) -> Vec<u8> {
+    [&A[..], &b"RCNTOBJ1"[..], &[form], &parts.concat()].concat()
+}
+
+fn hostile_files() -> Vec<(&'static str, Vec<u8>)> {
+    let (long, many) = (u64::MAX.to_le_bytes(), u32::MAX.to_le_bytes());
+    let (one, nine) = (1u32.to_le_bytes(), 9u32.to_le_bytes());
+    let walks_out = 9u32.to_le_bytes();
+    vec![
+        ("empty", frame(0, &[])),
+        ("no-magic", [&A[..], b"nonsense nonsense"].concat()),
+        ("unknown-form", frame(9, &[])),
+        ("wrong-digest", frame(0, &[b"RCNTBLB1\x01\x00\x00\x00x"])),
+        ("packed-endless", frame(1, &[&long, &[4], &0u64.to_le_bytes()])),
+        ("packed-width", frame(1, &[&8u64.to_le_bytes(), &[3], &0u64.to_le_bytes()])),
+        ("packed-block", frame(1, &[&8u64.to_le_bytes(), &[1], &4u64.to_le_bytes(), &many])),
+        ("packed-bomb", bomb()),
+        ("link-endless-path", frame(2, &[&many])),
+        ("link-elsewhere", frame(2, &[&11u32.to_le_bytes(), b"/etc/passwd", &[0; 8], &one, b"x"])),
+        ("tensor-circle", frame(3, &[&nine, &A, &one, b"w", &one, &B])),
+        ("tensor-many", frame(3, &[&nine, &B, &one, b"w", &many])),
+        ("tensor-walks-out", frame(3, &[&nine, &B, &walks_out, b"../../etc", &one, &A])),
+        ("manifest-circle", frame(4, &[&nine, &A, &0u32.to_le_bytes()])),
+        ("manifest-many", frame(4, &[&nine, &B, &many])),
+    ]
+}
+
+/// A few kilobytes that claim gigabytes, in deflate blocks that would really give many megabytes.
+fn bomb() -> Vec<u8> {
+    let block = miniz_oxide::deflate::compress_to_vec(&vec![0; 1 << 20], 9);
+    let one = [&(block.len() as u32).to_le_bytes()[..], &block].concat();
+    let blocks = one.repeat(4);
+    frame(1, &[&(60u64 << 30).to_le_bytes(), &[1], &(blocks.len() as u64).to_le_bytes(), &blocks])
+}
+
+fn hostile_objects(store: &Store) -> Vec<(&'static str, Vec<u8>)> {
+    let view = store.view().expect("a head");
+    let head = view.head_commit().expect("a commit");
+    let good = store.odb().commit(head).expect("a commit");
+    let with = |change: &dyn Fn(&mut recant_store::object::Commit)| {
+        let mut commit = (*good).clone();
+        change(&mut commit);
+        commit.encode()
+    };
+    let mut newer = good.encode();
+    newer[7] = b'9';
+    vec![
+        ("commit-of-a-newer-format", newer),
+        ("import-with-parents", with(&|commit| commit.deed = Deed::Import)),
+        ("its-own-parent-twice", with(&|commit| commit.parents = vec![CommitId::from_bytes(A); 2])),
+        ("merge-of-one", with(&|commit| commit.deed = Deed::Merge)),
+    ]
+}
+
+const HEADERS_GOOD: [(&str, &str); 3] = [
+    ("none", "{}"),
+    ("metadata", r#"{"__metadata__":{"format":"pt"},"a":{"dtype":"F32","shape":[1,2],"data_offsets":[0,8]}}"#),
+    (
+        "two",
+        r#"{"b":{"dtype":"F16","shape":[2],"data_offsets":[8,12]},"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#,
+    ),
+];
+
+const HEADERS_HOSTILE: [(&str, &str); 10] = [
+    ("no-object", "[]"),
+    ("cut", r#"{"a":{"dtype":"F32","sha"#),
+    ("dtype", r#"{"a":{"dtype":"F99","shape":[1],"data_offsets":[0,4]}}"#),
+    ("gap", r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#),
+    ("length", r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}"#),
+    ("backwards", r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,0]}}"#),
+    ("overflow", r#"{"a":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,0]}}"#),
+    ("negative", r#"{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}"#),
+    ("walks-out", r#"{"../a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}"#),
+    (
+        "overlap",
+        r#"{"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},"b":{"dtype":"U8","shape":[2],"data_offsets":[1,3]}}"#,
+    ),
+];

@@ -1,0 +1,109 @@
+//! The binary against the server, by environment variables as a person sets them.
+//!
+//! `RECANT` names a binary that was built with the feature `s3`; `.ci/run` does so. Without it the test says
+//! that it was left out.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use recant_s3_test::{BUCKET, Fault, Op, Server};
+
+struct Desk<'a> {
+    binary: std::ffi::OsString,
+    server: &'a Server,
+    dir: &'a Path,
+}
+
+impl Desk<'_> {
+    fn run(&self, line: &str, environment: &[(&str, &str)]) -> Output {
+        let mut command = Command::new(&self.binary);
+        command.current_dir(self.dir).args(line.split_whitespace()).envs(self.server.environment());
+        command.envs(environment.iter().copied()).output().unwrap()
+    }
+
+    fn good(&self, line: &str) -> String {
+        let output = self.run(line, &[]);
+        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn json(&self, line: &str) -> serde_json::Value {
+        serde_json::from_str(&self.good(&format!("{line} --json"))).unwrap()
+    }
+
+    fn refused(&self, line: &str, environment: &[(&str, &str)]) -> String {
+        let output = self.run(line, environment);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{line}: {text}");
+        assert!(text.starts_with("error:") && !text.contains("panicked"), "{line}: {text}");
+        text
+    }
+}
+
+fn model(dir: &Path) -> Vec<u8> {
+    let header = r#"{"w":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]}}"#;
+    let numbers = [1.0f32, -2.0, 0.5, 8.0].map(f32::to_le_bytes).concat();
+    let file = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &numbers].concat();
+    std::fs::create_dir(dir).unwrap();
+    std::fs::write(dir.join("model.safetensors"), &file).unwrap();
+    std::fs::write(dir.join("config.json"), r#"{"model_type":"none"}"#).unwrap();
+    file
+}
+
+#[test]
+fn the_binary_shares_a_store_through_the_server() {
+    let Some(binary) = std::env::var_os("RECANT") else {
+        println!("left out: RECANT names no binary with the feature s3");
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let server = Server::start(0).unwrap();
+    let desk = Desk { binary, server: &server, dir: dir.path() };
+    let file = model(&dir.path().join("model"));
+    let home = format!("s3://{BUCKET}/home");
+
+    assert!(desk.refused(&format!("clone {home} b"), &[]).contains("`recant push` makes one"));
+    assert!(!dir.path().join("b").exists());
+    desk.good("init");
+    let base = desk.json("import --model model --link");
+    let pushed = desk.json(&format!("push {home}"));
+    assert_eq!(pushed["moved"][0]["commit"], base["commit"]);
+    assert!(desk.good(&format!("push {home}")).contains("has it all already"));
+
+    desk.good(&format!("clone {home} b"));
+    desk.good("checkout --store b --out out");
+    assert!(std::fs::read(dir.path().join("out/model.safetensors")).unwrap() == file);
+    assert!(desk.good(&format!("pull {home} --store b")).contains("nothing new"));
+    desk.good("fsck --store b");
+
+    // Another history under the same name.
+    std::fs::write(dir.path().join("model/config.json"), r#"{"model_type":"other"}"#).unwrap();
+    desk.good("init --store c");
+    desk.good("import --store c --model model");
+    assert!(desk.refused(&format!("push {home} --store c"), &[]).contains("pull and merge first"));
+
+    let key = ("AWS_SECRET_ACCESS_KEY", "a guess");
+    let text = desk.refused(&format!("pull {home}"), &[key]);
+    assert!(text.contains("SignatureDoesNotMatch") && text.contains("hint:"), "{text}");
+    assert!(desk.refused("push s3://elsewhere/x", &[]).contains("NoSuchBucket"));
+    assert!(desk.refused("push nonsense://x/y", &[]).contains("nonsense://x/y"));
+
+    // Cut on the way there, and on the way back.
+    server.bucket.fail_writes(Some((2, Fault::Refuse)));
+    assert!(desk.refused(&format!("push s3://{BUCKET}/again"), &[]).contains("told to refuse"));
+    server.bucket.fail_writes(None);
+    server.bucket.take_log();
+    desk.good(&format!("push s3://{BUCKET}/again"));
+    let log = server.bucket.take_log();
+    assert!(log.iter().any(|(op, key)| *op == Op::Put && key.contains("/refs/heads/main/")), "{log:?}");
+    let good = server.bucket.objects();
+    let (last, bytes) = good.iter().rfind(|(key, _)| key.starts_with("again/objects/")).unwrap();
+    server.bucket.set(last, bytes.slice(..bytes.len() - 1));
+    let text = desk.refused(&format!("clone s3://{BUCKET}/again d"), &[]);
+    assert!(text.contains("damaged") && text.contains("--store d"), "{text}");
+    server.bucket.set(last, bytes.clone());
+    desk.good(&format!("pull s3://{BUCKET}/again --store d"));
+    assert_eq!(desk.json("status --store d")["model"], base["model"]);
+}
