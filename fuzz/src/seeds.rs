@@ -51,8 +51,12 @@ pub fn seeds() -> Vec<Seed> {
         add("files", false, &hex, [id.as_bytes(), &file[..]].concat());
         add("files", true, &format!("{hex}-cut"), [id.as_bytes(), &file[..file.len() - 1]].concat());
         let payload = store.odb().load(id).expect("a good object");
-        let target = if Kind::of(&payload) == Some(Kind::Patch) { "patch" } else { "objects" };
-        add(target, true, &format!("{hex}-cut"), payload[..payload.len() / 2].to_vec());
+        let kind = Kind::of(&payload);
+        let target = if kind == Some(Kind::Patch) { "patch" } else { "objects" };
+        // A blob has no end of its own.
+        if kind != Some(Kind::Blob) {
+            add(target, true, &format!("{hex}-cut"), payload[..payload.len() / 2].to_vec());
+        }
         add(target, false, &hex, payload);
     }
     add("objects", false, "facts", facts().encode());
@@ -81,7 +85,7 @@ pub fn seeds() -> Vec<Seed> {
     }
     add("names", false, "key", format!("recant-public-1 {id}\n").into());
     let nul = "w\0x".to_owned();
-    for (i, text) in ["..", "../w", "/etc/passwd", "-f", "a\\b", "C:\\x", "\u{202e}", &nul].iter().enumerate() {
+    for (i, text) in ["..", "../w", "/etc/passwd", "a\\b", "C:\\x", "\u{202e}", &nul].iter().enumerate() {
         add("names", true, &format!("hostile-{i}"), (*text).into());
     }
     seeds
