@@ -76,7 +76,8 @@ pub fn seeds() -> Vec<Seed> {
     for (name, text) in HEADERS_HOSTILE {
         add("header", true, name, text.into());
     }
-    let giant: String = (0..20_000).map(|i| format!(r#""t{i}":{{"dtype":"U8","shape":[],"data_offsets":[0,1]}},"#)).collect();
+    let giant: String =
+        (0..20_000).map(|i| format!(r#""t{i}":{{"dtype":"U8","shape":[],"data_offsets":[0,1]}},"#)).collect();
     add("header", true, "giant", format!("{{{}}}", giant.trim_end_matches(',')).into());
     add("header", true, "deep", [vec![b'['; 1 << 16], vec![b']'; 1 << 16]].concat());
     let id = "ab".repeat(32);
@@ -93,7 +94,9 @@ pub fn seeds() -> Vec<Seed> {
 
 fn read(disk: &FaultyDisk, path: &Path) -> Vec<u8> {
     let mut bytes = Vec::new();
-    disk.open(path).and_then(|(_, mut file)| file.read_to_end(&mut bytes)).expect("a disk that does not fail");
+    disk.open(path)
+        .and_then(|(_, mut file)| file.read_to_end(&mut bytes))
+        .expect("a disk that does not fail");
     bytes
 }
 
@@ -179,7 +182,10 @@ fn hostile_objects(store: &Store) -> Vec<(&'static str, Vec<u8>)> {
 
 const HEADERS_GOOD: [(&str, &str); 3] = [
     ("none", "{}"),
-    ("metadata", r#"{"__metadata__":{"format":"pt"},"a":{"dtype":"F32","shape":[1,2],"data_offsets":[0,8]}}"#),
+    (
+        "metadata",
+        r#"{"__metadata__":{"format":"pt"},"a":{"dtype":"F32","shape":[1,2],"data_offsets":[0,8]}}"#,
+    ),
     (
         "two",
         r#"{"b":{"dtype":"F16","shape":[2],"data_offsets":[8,12]},"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#,

@@ -154,6 +154,21 @@ fn every_truncation_is_refused() {
     assert!(Ledger::decode(&[bytes, vec![0]].concat()).is_err());
 }
 
+/// Many layers of vectors without numbers: each entry would cost fifteen bytes here and a megabyte in memory.
+#[test]
+fn entries_that_cost_nothing_are_refused() {
+    let n_layers = 20_000u32;
+    let (layers, numbers) =
+        ((0..n_layers).flat_map(u32::to_le_bytes), [n_layers, 0, 0].map(u32::to_le_bytes));
+    let mut bytes = b"recant-ledger-1\n".to_vec();
+    bytes.extend([[7; 32], [5; 32]].concat());
+    bytes.extend(numbers.concat());
+    bytes.extend(layers);
+    bytes.extend(0u32.to_le_bytes());
+    let error = Ledger::decode(&bytes).unwrap_err().to_string();
+    assert!(error.contains("no numbers"), "{error}");
+}
+
 #[test]
 fn what_does_not_go_together_is_refused_and_changes_nothing() {
     let mut ledger = ledger_of([1]);

@@ -153,10 +153,7 @@ async fn whole(body: Option<StreamingBlob>) -> S3Result<Bytes> {
 
 #[async_trait::async_trait]
 impl S3 for Bucket {
-    async fn get_object(
-        &self,
-        request: S3Request<GetObjectInput>,
-    ) -> S3Result<S3Response<GetObjectOutput>> {
+    async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
         let input = request.input;
         self.note(&input.bucket, Op::Get, &input.key)?;
         let bytes = self.state().objects.get(&input.key).cloned().ok_or_else(|| s3_error!(NoSuchKey))?;
@@ -224,10 +221,7 @@ impl S3 for Bucket {
         }))
     }
 
-    async fn put_object(
-        &self,
-        request: S3Request<PutObjectInput>,
-    ) -> S3Result<S3Response<PutObjectOutput>> {
+    async fn put_object(&self, request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
         let input = request.input;
         let bytes = whole(input.body).await?;
         let lost = self.note(&input.bucket, Op::Put, &input.key)?;

@@ -242,7 +242,10 @@ fn what_was_changed_on_the_server_is_refused_by_name() {
         }
         std::fs::remove_dir_all(&to).unwrap();
     }
-    assert!(n_verified + 2 >= good.len() - 2, "all but the tensor and the manifest of the edit: {n_verified}");
+    assert!(
+        n_verified + 2 >= good.len() - 2,
+        "all but the tensor and the manifest of the edit: {n_verified}"
+    );
 }
 
 #[test]
@@ -254,7 +257,8 @@ fn bad_places_and_credentials_are_named() {
     assert!(nothing.to_string().contains("recant push"), "{nothing}");
     assert!(!dir.path().join("b").exists());
     let with = |url: &str, key: &str, value: &str| {
-        let changed = server.environment().map(|(k, v)| if k == key { (k, value.to_owned()) } else { (k, v) });
+        let changed =
+            server.environment().map(|(k, v)| if k == key { (k, value.to_owned()) } else { (k, v) });
         let remote = Remote::open(url, changed)?;
         remote.push(&a, &[name("main")], false, |_| ()).map(|_| ())
     };

@@ -94,6 +94,10 @@ impl Ledger {
         if !layers.windows(2).all(|pair| pair[0] < pair[1]) {
             return Err(LedgerDecodeError::Form { what: "its layers do not ascend" });
         }
+        if count > 0 && d_mlp == 0 && d_model == 0 {
+            // Parts that cost no bytes would cost memory.
+            return Err(LedgerDecodeError::Form { what: "its vectors have no numbers" });
+        }
         let mut ledger = Self::new(Ground { base, layers, d_mlp, d_model, recipe });
         for index in 0..reader.u32()? {
             let (subject, prompt, target) = (reader.text()?, reader.text()?, reader.text()?);
