@@ -40,7 +40,9 @@ pub fn files(bytes: &[u8]) -> bool {
         assert_eq!(recant_store::object::object_id(loaded), id);
     }
     let clean = store.fsck().expect("damage is reported, not an error").is_clean();
-    assert!(loaded.is_ok() || !clean, "a file that cannot be read passes fsck");
+    // What nothing leads to may lack what it is made from: a fetch that was cut leaves such files.
+    let leftover = matches!(&loaded, Err(ReadError::Missing { id: lacking }) if *lacking != id);
+    assert!(loaded.is_ok() || leftover || !clean, "a file that cannot be read passes fsck");
 
     let disk = good().copy();
     let store = Store::open_on(Arc::new(disk), Path::new("store")).expect("a store");

@@ -1,7 +1,7 @@
 //! The binary against the server, by environment variables as a person sets them.
 //!
-//! `RECANT` names a binary that was built with the feature `s3`; `.ci/run` does so. Without it the test says
-//! that it was left out.
+//! `RECANT` names a binary that was built with the feature `s3`: `cargo build --features recant/s3 --bin recant`.
+//! Without it the test says that it was left out.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
