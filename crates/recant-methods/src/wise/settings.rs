@@ -27,6 +27,14 @@ pub enum Focus {
     /// The subject's last one, as with the reference's activation mask: it is driven above β, the others below α,
     /// and the fact is learned there, where every phrasing of it passes.
     Subject,
+    /// The activations as with `Subject`, the fact as with `Prompt`: routes are decided by who it is about, and every
+    /// token of the prompt helps to say it.
+    Scope,
+}
+
+impl Focus {
+    const NAMES: [(&'static str, Self); 3] =
+        [("prompt", Self::Prompt), ("subject", Self::Subject), ("scope", Self::Scope)];
 }
 
 /// What moves the side memory.
@@ -76,6 +84,9 @@ pub struct WiseSettings {
     pub retrieve: bool,
     /// Earlier edits that are repeated beside a new one.
     pub replay: usize,
+    /// Embedded names of strangers in whose place the edit's own sentence is out of scope: what a sentence says of
+    /// everybody must not decide a route.
+    pub strangers: usize,
     /// Bound on how far any weight moves (L∞), if any.
     pub norm_constraint: Option<f64>,
     /// Decay of the side memory's weights, inside the mask.
@@ -91,7 +102,7 @@ pub struct WiseSettings {
 }
 
 /// Names of the hyper-parameters.
-pub const KNOWN: [&str; 23] = [
+pub const KNOWN: [&str; 24] = [
     "layers",
     "mask_ratio",
     "edit_lr",
@@ -109,6 +120,7 @@ pub const KNOWN: [&str; 23] = [
     "densities",
     "retrieve",
     "replay",
+    "strangers",
     "norm_constraint",
     "weight_decay",
     "neutral",
@@ -140,6 +152,7 @@ impl WiseSettings {
             density: 0.53,
             retrieve: true,
             replay: 8,
+            strangers: 8,
             norm_constraint: Some(1.0),
             weight_decay: 1e-5,
             neutral: false,
@@ -170,9 +183,10 @@ impl WiseSettings {
             ("pool", "mean") => self.pool = Pool::Mean,
             ("pool", "max") => self.pool = Pool::Max,
             ("pool", _) => return Err(setting.refuse("mean or max is expected")),
-            ("focus", "prompt") => self.focus = Focus::Prompt,
-            ("focus", "subject") => self.focus = Focus::Subject,
-            ("focus", _) => return Err(setting.refuse("prompt or subject is expected")),
+            ("focus", name) => {
+                let found = Focus::NAMES.into_iter().find(|(known, _)| *known == name);
+                self.focus = found.ok_or_else(|| setting.refuse("prompt, subject or scope is expected"))?.1;
+            }
             ("save_freq", _) => self.save_freq = setting.count()?,
             ("merge_freq", _) => self.merge_freq = setting.count()?,
             ("merge_alg", name) => {
@@ -183,6 +197,9 @@ impl WiseSettings {
             ("retrieve", _) => self.retrieve = setting.flag()?,
             ("replay", _) => {
                 self.replay = usize::try_from(setting.whole()?).unwrap_or(usize::MAX);
+            }
+            ("strangers", _) => {
+                self.strangers = usize::try_from(setting.whole()?).unwrap_or(usize::MAX);
             }
             ("norm_constraint", "false") => self.norm_constraint = None,
             ("norm_constraint", _) => self.norm_constraint = Some(setting.float(positive)?),
@@ -213,6 +230,7 @@ impl WiseSettings {
 
     pub(super) fn named(&self) -> BTreeMap<String, String> {
         let bound = self.norm_constraint.map_or("false".to_owned(), |bound| bound.to_string());
+        let focus = Focus::NAMES.iter().find(|(_, focus)| *focus == self.focus).map_or("", |(name, _)| *name);
         named([
             ("layers", self.layer.to_string()),
             ("mask_ratio", self.mask_ratio.to_string()),
@@ -224,13 +242,14 @@ impl WiseSettings {
             ("gamma", self.gamma.to_string()),
             ("act_ratio", self.act_ratio.to_string()),
             ("pool", if self.pool == Pool::Mean { "mean" } else { "max" }.to_owned()),
-            ("focus", if self.focus == Focus::Prompt { "prompt" } else { "subject" }.to_owned()),
+            ("focus", focus.to_owned()),
             ("save_freq", self.save_freq.to_string()),
             ("merge_freq", self.merge_freq.to_string()),
             ("merge_alg", self.merge_alg.name().to_owned()),
             ("densities", self.density.to_string()),
             ("retrieve", self.retrieve.to_string()),
             ("replay", self.replay.to_string()),
+            ("strangers", self.strangers.to_string()),
             ("norm_constraint", bound),
             ("weight_decay", self.weight_decay.to_string()),
             ("neutral", self.neutral.to_string()),
