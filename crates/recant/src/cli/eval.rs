@@ -108,10 +108,6 @@ pub fn evaluate(args: &EvalArgs) -> Result<(), CliError> {
         return Err(CliError::Option { option: "--limit", reason: "no cases are left".to_owned() });
     }
     let scenarios = args.scenarios(cases.len())?;
-    if args.resume.is_some() && !matches!((&scenarios[..], &args.method[..]), ([Scenario::Sequential(_)], [_])) {
-        let reason = "it goes with one method and one --scenario sequential".to_owned();
-        return Err(CliError::Option { option: "--resume", reason });
-    }
     let retained = args.probe.as_deref().map(read_retained).transpose()?.unwrap_or_default();
     check_out(&args.out)?;
     let mut model = Model::open(&args.model.model, &Device::open(args.model.device)?)?;
@@ -124,6 +120,17 @@ pub fn evaluate(args: &EvalArgs) -> Result<(), CliError> {
             if memory { Ok(None) } else { method(name, &resources.inputs(name)).map(Some) }
         })
         .collect::<Result<Vec<_>, _>>()?;
+
+    let mut journal = match (&args.resume, &scenarios[..], &args.method[..]) {
+        (None, ..) => None,
+        (Some(path), [Scenario::Sequential(step)], [name]) => {
+            Some(Journal::open(path, name, &resources.inputs(name), &model, &cases, *step)?)
+        }
+        _ => {
+            let reason = "it goes with one method and one --scenario sequential".to_owned();
+            return Err(CliError::Option { option: "--resume", reason });
+        }
+    };
 
     let steps = cases.len() * (editors.len() * scenarios.len() + 1);
     let bar = progress::bar(steps as u64, "unedited", "cases");
@@ -144,13 +151,11 @@ pub fn evaluate(args: &EvalArgs) -> Result<(), CliError> {
     let mut runs = vec![first];
     for (editor, name) in editors.iter().zip(&args.method) {
         for &scenario in &scenarios {
-            let inputs = resources.inputs(name);
-            runs.push(match (scenario, editor, &args.resume) {
+            runs.push(match (scenario, editor, &mut journal) {
                 (Scenario::Single, Some(editor), _) => {
                     recant_eval::evaluate(&mut model, &**editor, &cases, &base, options, &mut on_event)?
                 }
-                (Scenario::Sequential(step), _, Some(path)) => {
-                    let mut journal = Journal::open(path, name, &inputs, &model, &cases, step)?;
+                (_, _, Some(journal)) => {
                     let (mut learner, progress) = journal.resume()?;
                     bar.inc(progress.cases as u64);
                     let keep = &mut |event: Event<'_>| {
@@ -162,7 +167,7 @@ pub fn evaluate(args: &EvalArgs) -> Result<(), CliError> {
                     run
                 }
                 _ => {
-                    let mut learner = lifelong(name, &inputs, model.clone())?;
+                    let mut learner = lifelong(name, &resources.inputs(name), model.clone())?;
                     evaluate_lifelong(&mut *learner, scenario, exam, &mut on_event)?
                 }
             });

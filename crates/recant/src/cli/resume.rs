@@ -116,8 +116,8 @@ impl Journal {
     }
 
     /// Whether everything was written down.
-    pub(crate) fn kept(self) -> Result<(), CliError> {
-        self.failed.map_or(Ok(()), Err)
+    pub(crate) fn kept(&mut self) -> Result<(), CliError> {
+        self.failed.take().map_or(Ok(()), Err)
     }
 
     fn write(&self) -> Result<(), CliError> {
