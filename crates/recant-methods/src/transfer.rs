@@ -68,7 +68,9 @@ pub enum TransferError {
         to: usize,
     },
     /// The ledger spreads a fact over several layers.
-    #[error("the ledger spreads each fact over blocks {layers:?}; only a ledger of one block has the same form")]
+    #[error(
+        "the ledger spreads each fact over blocks {layers:?}; only a ledger of one block has the same form"
+    )]
     Spread {
         /// Its layers.
         layers: Vec<usize>,

@@ -101,7 +101,12 @@ fn a_patch_says_what_the_memory_said() {
         let back = Loose::in_patch(&model, &patch, fact, &Contexts::bare()).unwrap();
         assert_eq!(back.key, loose.key, "{name}: a forward pass, not a search");
         let off: Vec<f32> = back.residual.iter().zip(&loose.residual).map(|(a, b)| a - b).collect();
-        assert!(norm(&off) <= 1e-5 * norm(&loose.residual), "{name}: {} of {}", norm(&off), norm(&loose.residual));
+        assert!(
+            norm(&off) <= 1e-5 * norm(&loose.residual),
+            "{name}: {} of {}",
+            norm(&off),
+            norm(&loose.residual)
+        );
         // In the whole model the patch also moves the prompt's other tokens, each by its share of k.
         let [before, remembered, written] =
             [&model, memory.model(), &apply(&model, &patch)].map(|model| p(model, fact).ln());
@@ -140,7 +145,9 @@ fn what_has_another_form_is_refused() {
     let loose = || Loose::in_memory(&held, 0).unwrap();
 
     let mut spread = Ledger::new(editor(0.1, vec![0, 1]).ground(&model));
-    assert!(matches!(loose().into_ledger(&mut spread), Err(TransferError::Spread { layers }) if layers == [0, 1]));
+    assert!(
+        matches!(loose().into_ledger(&mut spread), Err(TransferError::Spread { layers }) if layers == [0, 1])
+    );
     assert!(spread.is_empty());
     let mut higher = Ledger::new(editor(0.1, vec![1]).ground(&model));
     assert!(matches!(loose().into_ledger(&mut higher), Err(TransferError::Layer { from: 0, to: 1 })));
@@ -168,5 +175,8 @@ fn what_has_another_form_is_refused() {
     let patch = Loose::in_memory(&held, 0).unwrap().into_patch(&model, &Covariance::Identity).unwrap();
     let edited = apply(&model, &patch);
     let twice = Loose::in_patch(&edited, &patch, fact, &Contexts::bare());
-    assert!(matches!(twice, Err(TransferError::Patch { .. })), "it was made for the base, not for the edited model");
+    assert!(
+        matches!(twice, Err(TransferError::Patch { .. })),
+        "it was made for the base, not for the edited model"
+    );
 }

@@ -102,7 +102,9 @@ fn weights_outside_the_mask_are_the_main_memory_s() {
 
 #[test]
 fn what_is_stored_comes_back_bit_for_bit_and_goes_on_learning() {
-    for (name, save_freq, merge_freq) in [("gpt2-tiny", 500, 1000), ("llama-tiny-gqa", 2, 4), ("gpt2-tiny", 1, 1)] {
+    for (name, save_freq, merge_freq) in
+        [("gpt2-tiny", 500, 1000), ("llama-tiny-gqa", 2, 4), ("gpt2-tiny", 1, 1)]
+    {
         let model = open(name);
         let settings = WiseSettings { save_freq, merge_freq, ..settings() };
         let whole = taught(&model, settings, &facts());
@@ -303,7 +305,8 @@ fn a_scope_is_its_subject() {
         };
         host(&upper.keys).chunks(d_mlp).map(of).collect()
     };
-    let (first, second, apart) = (lengths(&rows.inside[0]), lengths(&rows.inside[1]), lengths(&rows.outside[0]));
+    let (first, second, apart) =
+        (lengths(&rows.inside[0]), lengths(&rows.inside[1]), lengths(&rows.outside[0]));
     let inside = [first[1], second[0]];
     let outside = [apart[0].max(apart[1]), first[0].max(first[2]), second[1]];
     let mean = |x: Vec<f64>| {

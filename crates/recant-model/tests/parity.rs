@@ -10,6 +10,7 @@ use recant_backend::{Device, DeviceSpec, host, upload_bools};
 use recant_core::{Point, Site};
 use recant_model::{
     ForwardInput, KvCache, Model, NoHook, Observer, Past, Positions, Source, Strategy, TokenBatch,
+    gather_rows,
 };
 use safetensors::SafeTensors;
 

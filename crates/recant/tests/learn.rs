@@ -83,6 +83,11 @@ fn bad_input_is_named_and_leaves_the_last_good_state() {
     assert!(complaint(dir, &nan).contains("loss of"));
     let key = format!("{LEARN} {fact} --set epsilon=1");
     assert!(complaint(dir, &key).contains("no such setting"));
+    // Said to one method: of those that are asked, and a name that it knows.
+    let other = format!("{LEARN} {fact} --set wise.alpha=1");
+    assert!(complaint(dir, &other).contains("wise is none of the methods asked for"));
+    let key = format!("{LEARN} {fact} --set grace.alpha=1");
+    assert!(complaint(dir, &key).contains("grace has no such setting"));
 
     out(dir, &format!("{LEARN} {fact}"));
     assert!(complaint(dir, "forget --model model --state memory --edit 7").contains("no edit 7"));
@@ -98,7 +103,8 @@ fn bad_input_is_named_and_leaves_the_last_good_state() {
     assert_eq!(std::fs::read(dir.join("memory")).unwrap(), good);
 }
 
-const EVAL: &str = "eval --model model --data cases.json --contexts contexts.txt --method grace --layer 0 --set eps=0.05";
+const EVAL: &str =
+    "eval --model model --data cases.json --contexts contexts.txt --method grace --layer 0 --set eps=0.05";
 
 fn report(dir: &Path, out: &str) -> Value {
     let text = std::fs::read_to_string(dir.join(out).join("report.json")).unwrap();
@@ -125,7 +131,8 @@ fn an_interrupted_evaluation_ends_like_one_that_was_not() {
     std::fs::write(dir.join("run.json"), record.to_string()).unwrap();
     out(dir, &line("resumed"));
     let [whole, resumed] = ["whole", "resumed"].map(|out| report(dir, out)["runs"][1].clone());
-    for field in ["metrics", "free", "settings", "failures", "rollback_exact", "state_bytes", "cases", "step"] {
+    for field in ["metrics", "free", "settings", "failures", "rollback_exact", "state_bytes", "cases", "step"]
+    {
         assert_eq!(whole[field], resumed[field], "{field}");
     }
     let scores = |run: &Value| -> Vec<Value> {
@@ -179,7 +186,9 @@ fn an_edit_moves_to_a_ledger_and_back_and_becomes_weights() {
     assert!(complaint(dir, &there).contains("--as"));
     assert!(out(dir, &format!("{there} --as ledger")).contains("1 moved"));
     assert!(!out(dir, "learned --state notes.mem").contains("The sea"));
-    let weights = format!("edit --model model --contexts contexts.txt --layers 0 {ledger} --method ledger --ledger my.ledger");
+    let weights = format!(
+        "edit --model model --contexts contexts.txt --layers 0 {ledger} --method ledger --ledger my.ledger"
+    );
     assert!(out(dir, &weights).contains("holds 1 facts"));
     assert!(complaint(dir, &format!("{there} --as ledger")).contains("stands nowhere in it"));
     out(dir, &format!("{go} --from my.ledger --to notes.mem --all"));

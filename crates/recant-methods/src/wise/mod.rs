@@ -58,7 +58,6 @@ pub struct Wise {
     misplaced: usize,
 }
 
-
 impl Wise {
     /// A WISE that knows nothing yet.
     ///
@@ -208,7 +207,8 @@ impl Wise {
         for shards in self.groups() {
             let facts = shards.start * settings.save_freq
                 ..(shards.end * settings.save_freq).min(self.lessons.facts().len());
-            let same = former.next_if(|held| held.is_of(&self.shards[shards.clone()], &facts, self.seen.len()));
+            let same =
+                former.next_if(|held| held.is_of(&self.shards[shards.clone()], &facts, self.seen.len()));
             // One that is not the same is of no use later either.
             let mut held = same.unwrap_or_else(|| {
                 former.next();

@@ -6,8 +6,8 @@ use clap::{Args, ValueEnum};
 use recant_backend::Device;
 use recant_eval::report::{DataInfo, ModelInfo, SCHEMA, StatisticsInfo};
 use recant_eval::{
-    Case, Event, Exam, Report, Run, RunOptions, Scenario, attach_locality, evaluate_lifelong, go_on, read_cases,
-    read_retained, unedited,
+    Case, Event, Exam, Report, Run, RunOptions, Scenario, attach_locality, evaluate_lifelong, go_on,
+    read_cases, read_retained, unedited,
 };
 use recant_methods::{MEMORIES, lifelong, method};
 use recant_model::Model;

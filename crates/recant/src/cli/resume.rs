@@ -62,14 +62,15 @@ impl Journal {
         let cases: Vec<u64> = cases.iter().map(|case| case.id).collect();
         let begun = Record { method: method.to_owned(), step, cases, progress: Progress::default() };
         if !path.exists() {
-            let journal = Self { path: path.to_owned(), state, record: begun, memory: Some(fresh), failed: None };
+            let journal =
+                Self { path: path.to_owned(), state, record: begun, memory: Some(fresh), failed: None };
             // Before hours of work, not after them.
             journal.write()?;
             return Ok(journal);
         }
         let text = std::fs::read_to_string(path).map_err(|error| refuse(error.to_string()))?;
-        let record: Record =
-            serde_json::from_str(&text).map_err(|error| refuse(format!("this is no record of --resume: {error}")))?;
+        let record: Record = serde_json::from_str(&text)
+            .map_err(|error| refuse(format!("this is no record of --resume: {error}")))?;
         let same = [
             (record.method == begun.method, "method"),
             (record.step == begun.step, "--batch-size"),

@@ -194,10 +194,14 @@ pub(crate) fn run(args: &MoveArgs) -> Result<(), CliError> {
     let moved: Vec<Fact> = loose.iter().map(|one| one.fact.clone()).collect();
     let there = args.to.exists().then(|| Holder::open(&args.to, &model)).transpose()?;
     let to = match (there, args.form) {
-        (Some(Holder::Patch(_)), _) => return refuse("--to", "a patch is there already; it takes no other edit in"),
+        (Some(Holder::Patch(_)), _) => {
+            return refuse("--to", "a patch is there already; it takes no other edit in");
+        }
         (Some(there), _) => Some(there),
         (None, Some(form)) => begun(args, form, layer, &model)?,
-        (None, None) => return refuse("--as", "--to is not there yet; say what it shall be: memory, ledger, patch"),
+        (None, None) => {
+            return refuse("--as", "--to is not there yet; say what it shall be: memory, ledger, patch");
+        }
     };
     let to = match to {
         None | Some(Holder::Patch(_)) => written(args, loose, &model)?,
