@@ -68,6 +68,9 @@ pub struct WiseSettings {
     pub gamma: f64,
     /// The routing threshold is this share of the smallest activation in scope.
     pub act_ratio: f64,
+    /// Share of the known prompts out of scope whose activations do not raise the threshold: a few of them are then
+    /// answered from the side memory, and more phrasings of what was learned are.
+    pub spill: f64,
     /// How a prompt's activations become one number.
     pub pool: Pool,
     /// Which tokens teach.
@@ -102,7 +105,7 @@ pub struct WiseSettings {
 }
 
 /// Names of the hyper-parameters.
-pub const KNOWN: [&str; 24] = [
+pub const KNOWN: [&str; 25] = [
     "layers",
     "mask_ratio",
     "edit_lr",
@@ -112,6 +115,7 @@ pub const KNOWN: [&str; 24] = [
     "beta",
     "gamma",
     "act_ratio",
+    "spill",
     "pool",
     "focus",
     "save_freq",
@@ -130,24 +134,24 @@ pub const KNOWN: [&str; 24] = [
 ];
 
 impl WiseSettings {
-    /// Defaults at a block: the published margins and merge; what was found better on small models is said in
-    /// `docs/lifelong.md`.
+    /// Defaults at a block: what was found best on small models (`docs/lifelong.md`); `PAPER.md` has the published ones.
     #[must_use]
     pub fn new(layer: usize) -> Self {
         Self {
             layer,
-            mask_ratio: 0.2,
-            edit_lr: 1.0,
-            n_iter: 40,
+            mask_ratio: 0.1,
+            edit_lr: 0.3,
+            n_iter: 25,
             optim: Optim::Sgd,
-            alpha: 5.0,
-            beta: 20.0,
-            gamma: 10.0,
-            act_ratio: 0.88,
+            alpha: 4.0,
+            beta: 25.0,
+            gamma: 15.0,
+            act_ratio: 0.6,
+            spill: 0.0,
             pool: Pool::Max,
-            focus: Focus::Subject,
-            save_freq: 500,
-            merge_freq: 1000,
+            focus: Focus::Scope,
+            save_freq: 1,
+            merge_freq: 1,
             merge_alg: MergeAlg::Ties,
             density: 0.53,
             retrieve: true,
@@ -180,6 +184,12 @@ impl WiseSettings {
             ("beta", _) => self.beta = setting.float(0.0)?,
             ("gamma", _) => self.gamma = setting.float(0.0)?,
             ("act_ratio", _) => self.act_ratio = setting.share()?,
+            ("spill", _) => {
+                self.spill = setting.float(0.0)?;
+                if self.spill >= 1.0 {
+                    return Err(setting.refuse("a share below 1 is expected"));
+                }
+            }
             ("pool", "mean") => self.pool = Pool::Mean,
             ("pool", "max") => self.pool = Pool::Max,
             ("pool", _) => return Err(setting.refuse("mean or max is expected")),
@@ -187,7 +197,11 @@ impl WiseSettings {
                 let found = Focus::NAMES.into_iter().find(|(known, _)| *known == name);
                 self.focus = found.ok_or_else(|| setting.refuse("prompt, subject or scope is expected"))?.1;
             }
-            ("save_freq", _) => self.save_freq = setting.count()?,
+            ("save_freq", _) => {
+                self.save_freq = setting.count()?;
+                // A memory is at least one shard; who says no more than this wants no merging.
+                self.merge_freq = self.merge_freq.max(self.save_freq);
+            }
             ("merge_freq", _) => self.merge_freq = setting.count()?,
             ("merge_alg", name) => {
                 self.merge_alg = MergeAlg::parse(name)
@@ -241,6 +255,7 @@ impl WiseSettings {
             ("beta", self.beta.to_string()),
             ("gamma", self.gamma.to_string()),
             ("act_ratio", self.act_ratio.to_string()),
+            ("spill", self.spill.to_string()),
             ("pool", if self.pool == Pool::Mean { "mean" } else { "max" }.to_owned()),
             ("focus", focus.to_owned()),
             ("save_freq", self.save_freq.to_string()),
