@@ -215,7 +215,8 @@ impl Wise {
                 self.memory(shards)
             });
             held.look(&settings, sigma, &self.seen);
-            let (threshold, wrong) = threshold(&held.inside, &held.outside, settings.act_ratio, settings.spill);
+            let (threshold, wrong) =
+                threshold(&held.inside, &held.outside, settings.act_ratio, settings.spill);
             self.misplaced += wrong;
             memories.push(SideMemory { delta: held.delta.clone(), threshold });
             self.held.push(held);
