@@ -215,8 +215,7 @@ impl Wise {
                 self.memory(shards)
             });
             held.look(&settings, sigma, &self.seen);
-            let (threshold, wrong) =
-                threshold(&held.inside, &held.outside, settings.act_ratio, settings.spill);
+            let (threshold, wrong) = threshold(&held.inside, &held.outside, settings.act_ratio);
             self.misplaced += wrong;
             memories.push(SideMemory { delta: held.delta.clone(), threshold });
             self.held.push(held);
@@ -254,21 +253,16 @@ impl Wise {
 }
 
 /// The threshold of a memory, and how many known prompts it gets wrong. `act_ratio · min` of the activations in
-/// scope, raised to the largest out of scope, but for a share of `spill` of those, where the two are apart; where they
-/// are not, the split with the fewest errors.
-fn threshold(inside: &[f64], outside: &[f64], act_ratio: f64, spill: f64) -> (f64, usize) {
+/// scope, raised to the largest out of scope where the two are apart; where they are not, the split with the
+/// fewest errors.
+fn threshold(inside: &[f64], outside: &[f64], act_ratio: f64) -> (f64, usize) {
     let least = inside.iter().copied().fold(f64::INFINITY, f64::min);
-    let mut sorted = outside.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a length")]
-    let spilt = (spill * sorted.len() as f64) as usize;
-    let most = sorted.iter().rev().nth(spilt).copied().unwrap_or(0.0);
+    let most = outside.iter().copied().fold(0.0, f64::max);
+    if most < least {
+        return ((act_ratio * least).max(most).max(f64::MIN_POSITIVE), 0);
+    }
     let wrong =
         |at: f64| inside.iter().filter(|&&x| x <= at).count() + outside.iter().filter(|&&x| x > at).count();
-    if most < least {
-        let at = (act_ratio * least).max(most).max(f64::MIN_POSITIVE);
-        return (at, wrong(at));
-    }
     // Every error count is reached at some activation or just below all of them.
     let candidates = inside.iter().chain(outside).copied().chain([f64::MIN_POSITIVE]);
     let best = candidates.map(|at| (wrong(at), at)).min_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
@@ -383,13 +377,10 @@ mod tests {
     #[test]
     fn the_threshold_separates_what_can_be_separated() {
         // Apart: a share of the least inside, but never below what must stay out.
-        assert_eq!(threshold(&[10.0, 20.0], &[1.0], 0.8, 0.0), (8.0, 0));
-        assert_eq!(threshold(&[10.0, 20.0], &[9.0], 0.8, 0.0), (9.0, 0));
+        assert_eq!(threshold(&[10.0, 20.0], &[1.0], 0.8), (8.0, 0));
+        assert_eq!(threshold(&[10.0, 20.0], &[9.0], 0.8), (9.0, 0));
         // Not apart: the fewest errors.
-        let (at, wrong) = threshold(&[1.0, 10.0, 11.0], &[2.0, 3.0], 0.8, 0.0);
+        let (at, wrong) = threshold(&[1.0, 10.0, 11.0], &[2.0, 3.0], 0.8);
         assert_eq!((at, wrong), (3.0, 1));
-        // One of four outliers may pass, and is counted.
-        assert_eq!(threshold(&[10.0], &[1.0, 2.0, 3.0, 9.5], 0.8, 0.25), (8.0, 1));
-        assert_eq!(threshold(&[10.0], &[1.0, 2.0, 3.0, 9.5], 0.8, 0.24), (9.5, 0));
     }
 }

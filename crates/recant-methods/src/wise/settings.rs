@@ -68,9 +68,6 @@ pub struct WiseSettings {
     pub gamma: f64,
     /// The routing threshold is this share of the smallest activation in scope.
     pub act_ratio: f64,
-    /// Share of the known prompts out of scope whose activations do not raise the threshold: a few of them are then
-    /// answered from the side memory, and more phrasings of what was learned are.
-    pub spill: f64,
     /// How a prompt's activations become one number.
     pub pool: Pool,
     /// Which tokens teach.
@@ -105,7 +102,7 @@ pub struct WiseSettings {
 }
 
 /// Names of the hyper-parameters.
-pub const KNOWN: [&str; 25] = [
+pub const KNOWN: [&str; 24] = [
     "layers",
     "mask_ratio",
     "edit_lr",
@@ -115,7 +112,6 @@ pub const KNOWN: [&str; 25] = [
     "beta",
     "gamma",
     "act_ratio",
-    "spill",
     "pool",
     "focus",
     "save_freq",
@@ -147,7 +143,6 @@ impl WiseSettings {
             beta: 25.0,
             gamma: 15.0,
             act_ratio: 0.6,
-            spill: 0.0,
             pool: Pool::Max,
             focus: Focus::Scope,
             save_freq: 1,
@@ -184,12 +179,6 @@ impl WiseSettings {
             ("beta", _) => self.beta = setting.float(0.0)?,
             ("gamma", _) => self.gamma = setting.float(0.0)?,
             ("act_ratio", _) => self.act_ratio = setting.share()?,
-            ("spill", _) => {
-                self.spill = setting.float(0.0)?;
-                if self.spill >= 1.0 {
-                    return Err(setting.refuse("a share below 1 is expected"));
-                }
-            }
             ("pool", "mean") => self.pool = Pool::Mean,
             ("pool", "max") => self.pool = Pool::Max,
             ("pool", _) => return Err(setting.refuse("mean or max is expected")),
@@ -255,7 +244,6 @@ impl WiseSettings {
             ("beta", self.beta.to_string()),
             ("gamma", self.gamma.to_string()),
             ("act_ratio", self.act_ratio.to_string()),
-            ("spill", self.spill.to_string()),
             ("pool", if self.pool == Pool::Mean { "mean" } else { "max" }.to_owned()),
             ("focus", focus.to_owned()),
             ("save_freq", self.save_freq.to_string()),
