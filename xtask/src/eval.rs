@@ -102,6 +102,7 @@ pub(crate) fn run(args: DemoEvalArgs) -> Result<(), Error> {
         batch_size: args.batch_size,
         probe,
         with,
+        resume: None,
         out: out.unwrap_or_else(|| demo::near(demo::root().join("target/recant-eval"))),
         json,
     })?;

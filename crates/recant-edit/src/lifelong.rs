@@ -37,6 +37,11 @@ pub trait Lifelong: Send {
 
     /// Bytes that the learned state takes, without the base model.
     fn state_bytes(&self) -> usize;
+
+    /// The loss at which the search of the last step ended, for whoever shows progress; `None` where there was none.
+    fn loss(&self) -> Option<f32> {
+        None
+    }
 }
 
 /// A lifelong model whose learning is an [`AdapterState`]: it can be stored, and any single edit taken out.

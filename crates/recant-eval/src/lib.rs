@@ -17,5 +17,5 @@ pub use free::{FreeScores, free_scores};
 pub use locality::attach_locality;
 pub use report::{Metrics, Report, Run};
 pub use runner::{Event, RunOptions, Unedited, evaluate, unedited};
-pub use scenario::{Scenario, evaluate_lifelong, share_answered};
+pub use scenario::{Exam, Progress, Scenario, evaluate_lifelong, go_on, share_answered};
 pub use score::{CaseScores, Probe, ProbeScore, ScoreError};

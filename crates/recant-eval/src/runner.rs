@@ -10,7 +10,7 @@ use recant_model::Model;
 use crate::dataset::{Case, Retained};
 use crate::memory;
 use crate::report::{CaseResult, Failure, Metrics, Outcome, PromptKind, PromptResult, Run};
-use crate::scenario::share_answered;
+use crate::scenario::{Progress, share_answered};
 use crate::score::{Probe, ProbeScore, ScoreError, case_scores, probes, score_probes};
 
 pub(crate) type Scores = BTreeMap<Probe, ProbeScore>;
@@ -27,6 +27,15 @@ pub enum Event<'a> {
         done: usize,
         /// Cases in all.
         of: usize,
+    },
+    /// A step of a sequence was learned and scored.
+    Step {
+        /// The method.
+        method: &'a str,
+        /// How far it has come, for whoever keeps it.
+        progress: &'a Progress,
+        /// Where the step's search ended, if it told.
+        loss: Option<f32>,
     },
 }
 

@@ -4,13 +4,14 @@ use std::time::Instant;
 
 use recant_edit::{Fact, Lifelong};
 use recant_model::Model;
+use serde::{Deserialize, Serialize};
 
 use crate::dataset::{Case, Retained};
 use crate::free::free_scores;
 use crate::memory;
-use crate::report::{CaseResult, CurvePoint, Failure, Run};
+use crate::report::{CaseResult, CurvePoint, Failure, Metrics, Run};
 use crate::runner::{Event, RunOptions, Unedited, metrics, result};
-use crate::score::{ScoreError, answered, probes, score_probes};
+use crate::score::{CaseScores, ScoreError, answered, probes, score_probes};
 
 /// How facts are put into a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,24 +28,72 @@ pub enum Scenario {
 /// Points of a retention curve, the last one included.
 const POINTS: usize = 4;
 
+/// How far a sequence has come: what its report needs, and its learner does not hold.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Cases so far.
+    pub cases: usize,
+    /// Steps of the learner so far; a step that failed is none.
+    pub steps: usize,
+    /// Seconds of learning so far.
+    pub seconds: f64,
+    /// What each case scored right after its step.
+    pub immediate: Vec<CaseScores>,
+    /// The retention curve so far.
+    pub curve: Vec<CurvePoint>,
+    /// What the steps told.
+    pub notes: Vec<String>,
+    /// Cases that could not be edited.
+    pub failures: Vec<Failure>,
+}
+
+/// What a learner is examined in.
+#[derive(Debug, Clone, Copy)]
+pub struct Exam<'a> {
+    /// The cases, in order.
+    pub cases: &'a [Case],
+    /// Facts that no edit is about.
+    pub retained: &'a [Retained],
+    /// The unedited model's scores.
+    pub base: &'a Unedited,
+    /// What the report keeps.
+    pub options: RunOptions,
+}
+
 /// Teaches `learner` the cases as one step ([`Scenario::Batch`]) or as many, scores every case right after its
 /// step and again at the end, and goes back to the base, which must be there to the byte.
 ///
 /// A step that fails is recorded as a failure of each of its cases, which then count as not written.
-/// [`Scenario::Single`] is [`evaluate`](crate::evaluate)'s; here it means steps of one.
+/// [`Scenario::Single`] teaches each case alone, scores it and takes it back.
 ///
 /// # Errors
 /// [`ScoreError`] names the prompt that cannot be asked.
 pub fn evaluate_lifelong(
     learner: &mut dyn Lifelong,
     scenario: Scenario,
-    cases: &[Case],
-    retained: &[Retained],
-    base: &Unedited,
-    options: RunOptions,
+    exam: Exam<'_>,
+    on_event: &mut dyn FnMut(Event<'_>),
+) -> Result<Run, ScoreError> {
+    match scenario {
+        Scenario::Single => alone(learner, exam, on_event),
+        _ => go_on(learner, scenario, exam, Progress::default(), on_event),
+    }
+}
+
+/// Goes on with a sequence that was interrupted: `learner` has learned the first `progress.cases` cases. The run is
+/// that of a sequence that was not interrupted, but for its seconds and its peak of memory.
+///
+/// # Errors
+/// As [`evaluate_lifelong`].
+pub fn go_on(
+    learner: &mut dyn Lifelong,
+    scenario: Scenario,
+    exam: Exam<'_>,
+    progress: Progress,
     on_event: &mut dyn FnMut(Event<'_>),
 ) -> Result<Run, ScoreError> {
     memory::restart_peak();
+    let Exam { cases, retained, base, options } = exam;
     let (name, cases, step) = match scenario {
         Scenario::Single => ("sequential", cases, 1),
         Scenario::Batch(size) => ("batch", &cases[..size.min(cases.len())], size),
@@ -52,38 +101,42 @@ pub fn evaluate_lifelong(
     };
     let step = step.clamp(1, cases.len().max(1));
     let method = learner.name().to_owned();
-    let (mut failures, mut notes) = (Vec::new(), Vec::<String>::new());
-    let (mut immediate, mut curve) = (Vec::new(), Vec::new());
-    let mut seconds = 0.0;
     let every = cases.len().div_ceil(POINTS);
-    for (at, chunk) in cases.chunks(step).enumerate() {
+    let mut so_far = progress;
+    for chunk in cases[so_far.cases.min(cases.len())..].chunks(step) {
         let facts: Vec<Fact> = chunk.iter().map(|case| case.fact.clone()).collect();
         let started = Instant::now();
         let learned = learner.learn(&facts);
         let took = started.elapsed().as_secs_f64();
-        seconds += took;
+        so_far.seconds += took;
         match learned {
             Ok(told) => told.into_iter().for_each(|note| {
-                if !notes.contains(&note) {
-                    notes.push(note);
+                if !so_far.notes.contains(&note) {
+                    so_far.notes.push(note);
                 }
             }),
-            Err(error) => failures
-                .extend(chunk.iter().map(|case| Failure { case_id: case.id, error: error.to_string() })),
-        }
-        let first = at * step;
-        let each = took / chunk.len() as f64;
-        if step < cases.len() {
-            immediate.extend(scored(learner.model(), chunk, first, each, None, base, options)?);
-            let done = first + chunk.len();
-            if done / every > first / every && done < cases.len() {
-                curve.push(point(learner.model(), &cases[..done], step, retained, base)?);
+            Err(error) => {
+                let failed = chunk.iter().map(|case| Failure { case_id: case.id, error: error.to_string() });
+                so_far.failures.extend(failed);
             }
         }
+        let first = so_far.cases;
+        let done = first + chunk.len();
+        let each = took / chunk.len() as f64;
+        if step < cases.len() {
+            let results = scored(learner.model(), chunk, first, each, None, base, options)?;
+            so_far.immediate.extend(results.into_iter().map(|result| result.scores));
+            if done / every > first / every && done < cases.len() {
+                so_far.curve.push(point(learner.model(), &cases[..done], step, retained, base)?);
+            }
+        }
+        (so_far.cases, so_far.steps) = (done, learner.steps());
         (0..chunk.len()).for_each(|i| {
             on_event(Event::Case { method: &method, done: first + i + 1, of: cases.len() });
         });
+        on_event(Event::Step { method: &method, progress: &so_far, loss: learner.loss() });
     }
+    let Progress { seconds, immediate, mut curve, mut notes, failures, .. } = so_far;
     let each = seconds / cases.len().max(1) as f64;
     let mut results = scored(learner.model(), cases, 0, each, None, base, options)?;
     if step < cases.len() {
@@ -115,8 +168,60 @@ pub fn evaluate_lifelong(
         failures,
         step: Some(step),
         retained: kept,
-        immediate: (!immediate.is_empty()).then(|| metrics(&immediate)),
+        immediate: (!immediate.is_empty()).then(|| Metrics::of(&immediate)),
         curve,
+        state_bytes: Some(state_bytes),
+        results,
+    })
+}
+
+/// Teaches each case to a learner that knows nothing, scores it, and takes it back.
+fn alone(
+    learner: &mut dyn Lifelong,
+    exam: Exam<'_>,
+    on_event: &mut dyn FnMut(Event<'_>),
+) -> Result<Run, ScoreError> {
+    memory::restart_peak();
+    let Exam { cases, base, options, .. } = exam;
+    let method = learner.name().to_owned();
+    let (mut results, mut failures, mut notes) = (Vec::new(), Vec::new(), Vec::<String>::new());
+    let mut state_bytes = 0;
+    for (at, case) in cases.iter().enumerate() {
+        let started = Instant::now();
+        let learned = learner.learn(std::slice::from_ref(&case.fact));
+        let seconds = started.elapsed().as_secs_f64();
+        match learned {
+            Ok(told) => {
+                let fresh: Vec<String> = told.into_iter().filter(|note| !notes.contains(note)).collect();
+                notes.extend(fresh);
+            }
+            Err(error) => failures.push(Failure { case_id: case.id, error: error.to_string() }),
+        }
+        let after = score_probes(learner.model(), &probes(case))?;
+        state_bytes = state_bytes.max(learner.state_bytes() as u64);
+        let back = learner.roll_back(0);
+        let exact = back.is_ok() && base.is(learner.model());
+        results.push(result(case, base.scores(at), &after, Some(seconds), Some(exact), options));
+        on_event(Event::Case { method: &method, done: at + 1, of: cases.len() });
+    }
+    let seconds: f64 = results.iter().filter_map(|result| result.seconds).sum();
+    Ok(Run {
+        method,
+        scenario: "single".to_owned(),
+        device: learner.model().device().spec().to_string(),
+        cases: cases.len(),
+        settings: learner.settings(),
+        notes,
+        metrics: metrics(&results),
+        seconds_per_edit: Some(seconds / results.len().max(1) as f64),
+        peak_rss_bytes: memory::peak_rss_bytes(),
+        rollback_exact: Some(results.iter().all(|result| result.rollback_exact == Some(true))),
+        free: None,
+        failures,
+        step: None,
+        retained: None,
+        immediate: None,
+        curve: Vec::new(),
         state_bytes: Some(state_bytes),
         results,
     })

@@ -5,7 +5,7 @@
 use recant_eval::report::{
     CaseResult, DataInfo, Failure, ModelInfo, Outcome, PromptKind, PromptResult, Report, Run, StatisticsInfo,
 };
-use recant_eval::{CaseScores, Metrics};
+use recant_eval::{CaseScores, FreeScores, Metrics};
 
 /// Names, prompts and answers that hold `text`, in a report of three runs: unedited, exact, and one with a
 /// failure and a byte left behind.
@@ -155,6 +155,31 @@ fn the_page_names_every_method_case_and_prompt() {
         assert!(html.contains(text), "{text} is missing");
     }
     assert_eq!(html, report.html().unwrap());
+}
+
+#[test]
+fn what_a_model_writes_stands_beside_what_it_was_dictated() {
+    let mut report = report("");
+    assert!(!report.html().unwrap().contains("Dictated and free"));
+    let scores = FreeScores {
+        rewrite: Some(0.25),
+        rephrase: None,
+        rewrite_natural: Some(0.125),
+        rephrase_natural: None,
+    };
+    report.runs[1].free = Some(scores);
+    let html = report.html().unwrap();
+    let metrics = report.runs[1].metrics;
+    let dictated = |score: Option<f64>| score.map_or_else(|| "-".to_owned(), |score| format!("{score:.3}"));
+    let cells =
+        [dictated(Some(metrics.rewrite_acc)), "0.250".into(), "0.125".into(), dictated(metrics.rephrase_acc)];
+    let row = format!(
+        "<tr><td>{}</td><td>{}</td><td>-</td><td>-</td></tr>",
+        report.runs[1].method,
+        cells.join("</td><td>")
+    );
+    assert!(html.contains("Dictated and free") && html.contains(&row), "{row}");
+    assert_eq!(html.matches("<td>0.250</td><td>0.125</td>").count(), 1, "one run was asked to write");
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! * [`ft`]: FT-L and FT-M, the fine-tuning baselines; [`locft`]: the same breadth first.
 //! * [`wise`], [`grace`], [`mod@retrieval`]: memories beside the weights that are stored and forget one edit at a
 //!   time ([`mod@lifelong`]).
+//! * [`transfer`]: one fact's edit moved between a memory, a ledger and a patch.
 //!
 //! What they share: where a fact is looked up ([`lookup`]), the search for the value that a layer should
 //! answer ([`search`]), and the second moments of keys ([`moments`]). [`method`] makes an editor from its
@@ -28,12 +29,14 @@ pub mod retrieval;
 pub mod rome;
 pub mod search;
 mod settings;
+pub mod transfer;
 pub mod upper;
 mod whole;
 pub mod wise;
 
 pub use registry::{
-    MEMORIES, METHODS, MethodInfo, MethodInputs, lifelong, make_ledger, memory, method, open_memory,
+    MEMORIES, METHODS, MethodInfo, MethodInputs, lifelong, make_ledger, make_retrieval, memory, method,
+    open_memory,
 };
 pub use settings::{Setting, parse_layers};
 pub use whole::write_whole;

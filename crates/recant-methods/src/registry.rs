@@ -9,6 +9,7 @@ use crate::emmet::{self, Emmet};
 use crate::ft::{self, FineTune, FtSettings, Objective};
 use crate::grace::{self, Grace, GraceSettings};
 use crate::ledger::{self, LedgerEditor, LedgerSequence};
+use crate::lifelong::Pairs;
 use crate::locft::{self, LocFt, LocFtSettings};
 use crate::memit::{self, Memit};
 use crate::retrieval::{self, Retrieval, RetrievalSettings};
@@ -211,12 +212,7 @@ pub fn memory(name: &str, inputs: &MethodInputs, base: Model) -> Result<Box<dyn 
             each.iter().try_for_each(|setting| settings.set(setting))?;
             Ok(Box::new(Grace::begin(base, settings)?))
         }
-        "memory" => {
-            let mut settings = RetrievalSettings::new(inputs.layer);
-            each.iter().try_for_each(|setting| settings.set(setting))?;
-            let contexts = several(inputs, &base)?;
-            Ok(Box::new(Retrieval::begin(base, settings, contexts)?))
-        }
+        "memory" => Ok(Box::new(make_retrieval(inputs, base)?)),
         "wise" => {
             let mut settings = WiseSettings::new(inputs.layer);
             each.iter().try_for_each(|setting| settings.set(setting))?;
@@ -228,6 +224,17 @@ pub fn memory(name: &str, inputs: &MethodInputs, base: Model) -> Result<Box<dyn 
             Err(EditError::Setting { key: "method".to_owned(), value: name.to_owned(), reason })
         }),
     }
+}
+
+/// An empty retrieval memory in front of `base`.
+///
+/// # Errors
+/// As [`method`].
+pub fn make_retrieval(inputs: &MethodInputs, base: Model) -> Result<Pairs, EditError> {
+    let mut settings = RetrievalSettings::new(inputs.layer);
+    inputs.settings.iter().try_for_each(|setting| settings.set(setting))?;
+    let contexts = several(inputs, &base)?;
+    Retrieval::begin(base, settings, contexts)
 }
 
 /// Opens the memory of a state, whichever method made it.

@@ -7,7 +7,7 @@
 use burn::tensor::{Tensor, activation};
 use recant_core::{Point, Site};
 use recant_edit::EditError;
-use recant_model::{ForwardInput, Model, NoHook, Observer, Positions, Source, TokenBatch, gather_rows};
+use recant_model::{ForwardInput, Model, NoHook, Observer, Positions, Source, TokenBatch};
 
 /// Activations of some rows at one block of the unedited model.
 #[derive(Debug, Clone)]
@@ -59,11 +59,13 @@ impl Upper {
             positions: Positions::From(0),
             past: None,
             keep: None,
+            only: Some(places),
         };
         let hidden = model.net().forward(input, &mut NoHook);
         match hidden {
             Some(hidden) => {
-                let logits = model.net().unembed(gather_rows(hidden, places, model.device()));
+                let width = hidden.dims()[2];
+                let logits = model.net().unembed(hidden.reshape([places.len(), width]));
                 activation::log_softmax(logits, 1)
             }
             // `NoHook` never stops a pass.

@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
+use burn::tensor::Tensor;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use recant_backend::{Device, DeviceSpec, host, upload_f32};
@@ -47,6 +48,9 @@ fn settings() -> WiseSettings {
         mask_ratio: 0.4,
         replay: 2,
         focus: Focus::Prompt,
+        strangers: 0,
+        save_freq: 500,
+        merge_freq: 1000,
         ..WiseSettings::new(0)
     }
 }
@@ -98,7 +102,9 @@ fn weights_outside_the_mask_are_the_main_memory_s() {
 
 #[test]
 fn what_is_stored_comes_back_bit_for_bit_and_goes_on_learning() {
-    for (name, save_freq, merge_freq) in [("gpt2-tiny", 500, 1000), ("llama-tiny-gqa", 2, 4)] {
+    for (name, save_freq, merge_freq) in
+        [("gpt2-tiny", 500, 1000), ("llama-tiny-gqa", 2, 4), ("gpt2-tiny", 1, 1)]
+    {
         let model = open(name);
         let settings = WiseSettings { save_freq, merge_freq, ..settings() };
         let whole = taught(&model, settings, &facts());
@@ -124,7 +130,7 @@ fn what_is_stored_comes_back_bit_for_bit_and_goes_on_learning() {
 #[test]
 fn an_edit_taken_out_was_never_there() {
     let model = open("gpt2-tiny");
-    for (save_freq, merge_freq) in [(500, 500), (2, 4)] {
+    for (save_freq, merge_freq) in [(500, 500), (2, 4), (1, 1)] {
         let settings = WiseSettings { save_freq, merge_freq, ..settings() };
         for gone in 0..facts().len() {
             let mut wise = taught(&model, settings, &facts());
@@ -146,7 +152,7 @@ fn an_edit_taken_out_was_never_there() {
 #[test]
 fn going_back_is_exact_to_any_point() {
     let model = open("gpt2-tiny");
-    for (save_freq, merge_freq) in [(500, 500), (2, 4)] {
+    for (save_freq, merge_freq) in [(500, 500), (2, 4), (1, 1)] {
         let mut wise = begin(&model, WiseSettings { save_freq, merge_freq, ..settings() });
         let mut points = vec![logits(wise.model())];
         for pair in facts().chunks(2) {
@@ -275,6 +281,62 @@ fn the_margins_are_those_of_the_paper() {
     }
 }
 
+/// A route that is decided by the subject: its last token is in scope, the rest of its prompt is not; what the fact
+/// teaches is the plain loss when every token may help, and when only the subject may, the slope elsewhere is 0.
+#[test]
+fn a_scope_is_its_subject() {
+    let model = open("gpt2-tiny");
+    let device = model.device();
+    let rows = Rows {
+        inside: vec![vec![5, 6, 7], vec![9, 10]],
+        prompts: vec![3, 2],
+        lookups: vec![1, 0],
+        targets: vec![vec![20], vec![22]],
+        outside: vec![vec![12, 13]],
+    };
+    let (d_model, d_mlp) = (model.spec().d_model, model.spec().d_mlp);
+    let numbers: Vec<f32> = (0..d_model * d_mlp).map(|i| (i as f32 * 0.23).sin() * 0.2).collect();
+    let delta = upload_f32::<2>(numbers.clone(), [d_model, d_mlp], device);
+    let lengths = |ids: &[u32]| -> Vec<f64> {
+        let upper = recant_methods::upper::Upper::observe(&model, 0, &[ids.to_vec()]).unwrap();
+        let of = |key: &[f32]| {
+            let dot = |row: &[f32]| row.iter().zip(key).map(|(w, k)| f64::from(w * k)).sum::<f64>();
+            numbers.chunks(d_mlp).map(|row| dot(row).powi(2)).sum::<f64>().sqrt()
+        };
+        host(&upper.keys).chunks(d_mlp).map(of).collect()
+    };
+    let (first, second, apart) =
+        (lengths(&rows.inside[0]), lengths(&rows.inside[1]), lengths(&rows.outside[0]));
+    let inside = [first[1], second[0]];
+    let outside = [apart[0].max(apart[1]), first[0].max(first[2]), second[1]];
+    let mean = |x: Vec<f64>| {
+        let above: Vec<f64> = x.into_iter().filter(|&x| x > 0.0).collect();
+        if above.is_empty() { 0.0 } else { above.iter().sum::<f64>() / above.len() as f64 }
+    };
+    let (alpha, beta, gamma) = (0.3, 1.5, 0.6);
+    let expected = mean(outside.iter().flat_map(|o| inside.map(|i| o - i + gamma)).collect())
+        + mean(outside.iter().map(|o| o - alpha).collect())
+        + mean(inside.iter().map(|i| beta - i).collect());
+    let of = |focus| WiseSettings { focus, alpha, beta, gamma, pool: Pool::Max, ..settings() };
+    let edit = |focus, delta: &Tensor<2>| {
+        let lesson = Lesson::new(&model, &of(focus), &rows).unwrap();
+        lesson.loss(delta).edit
+    };
+    for focus in [Focus::Subject, Focus::Scope] {
+        let found = host(&Lesson::new(&model, &of(focus), &rows).unwrap().loss(&delta).act)[0];
+        assert!((f64::from(found) - expected).abs() < 1e-4, "{focus:?}: {found} and {expected}");
+        assert_eq!(host(&edit(focus, &delta)), host(&edit(Focus::Prompt, &delta)), "the same pass answers");
+    }
+    let slope = |focus| {
+        let leaf = delta.clone().autodiff().require_grad();
+        let grads = edit(focus, &leaf).backward();
+        host(&leaf.grad(&grads).unwrap())
+    };
+    let off = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(off(&slope(Focus::Scope), &slope(Focus::Prompt)) < 1e-6);
+    assert!(off(&slope(Focus::Subject), &slope(Focus::Prompt)) > 1e-4);
+}
+
 /// TIES as its paper writes it, place by place, with nothing shared with the implementation.
 fn naive_ties(deltas: &[Vec<f32>], density: f64) -> Vec<f32> {
     let n = deltas[0].len();
@@ -355,9 +417,14 @@ proptest! {
     /// After any sequence of learning and forgetting: known prompts in scope are answered from a side memory and
     /// out-of-scope ones meet the base model's own bits, or the method has said that it could not part them.
     #[test]
-    fn known_prompts_are_routed_as_they_should(moves in vec((any::<bool>(), 0usize..5), 1..7)) {
+    fn known_prompts_are_routed_as_they_should(
+        moves in vec((any::<bool>(), 0usize..5), 1..7),
+        save_freq in prop::sample::select(vec![1usize, 2, 500]),
+        focus in prop::sample::select(vec![Focus::Prompt, Focus::Scope]),
+    ) {
         let model = open("gpt2-tiny");
-        let mut wise = begin(&model, settings());
+        let settings = WiseSettings { save_freq, merge_freq: save_freq, focus, strangers: 1, ..settings() };
+        let mut wise = begin(&model, settings);
         for (learn, which) in moves {
             if learn || wise.facts().is_empty() {
                 let notes = wise.learn(&[facts().remove(which)]).unwrap();
@@ -371,7 +438,9 @@ proptest! {
             for fact in wise.facts() {
                 let (edited, base) = (wise.model().answers(&fact.text(), vocab).unwrap(), model.answers(&fact.text(), vocab).unwrap());
                 prop_assert_ne!(edited, base, "{:?} is in scope", fact.text());
-                for prompt in &fact.locality {
+                // A memory is held to its own facts' strangers, and to the first locality prompt of all.
+                let stranger = (save_freq == 500).then(|| fact.prompt.replacen("{}", "Anna Miller", 1));
+                for prompt in fact.locality.iter().chain(&stranger) {
                     let (edited, base) = (wise.model().answers(prompt, vocab).unwrap(), model.answers(prompt, vocab).unwrap());
                     prop_assert_eq!(edited, base, "{:?} is out of scope", prompt);
                 }

@@ -174,6 +174,9 @@ pub struct ForwardInput<'a> {
     pub past: Option<Past>,
     /// Filled with the keys and values of every block computed, the past ones included.
     pub keep: Option<&'a mut KvCache>,
+    /// `(row, token)` places that alone are asked for: the last block's MLP and the final norm are computed there and
+    /// nowhere else, and the pass gives `[1, places, d_model]` in this order.
+    pub only: Option<&'a [(usize, usize)]>,
 }
 
 impl ForwardInput<'static> {
@@ -181,7 +184,7 @@ impl ForwardInput<'static> {
     #[must_use]
     pub fn tokens(batch: &TokenBatch, device: &Device) -> Self {
         let source = Source::Tokens(batch.tensor(device));
-        Self { source, positions: Positions::From(0), past: None, keep: None }
+        Self { source, positions: Positions::From(0), past: None, keep: None, only: None }
     }
 }
 
@@ -189,8 +192,16 @@ impl<'a> ForwardInput<'a> {
     /// The same pass, remembering keys and values.
     #[must_use]
     pub fn keeping(self, cache: &'a mut KvCache) -> Self {
-        ForwardInput { source: self.source, positions: self.positions, past: self.past, keep: Some(cache) }
+        let Self { source, positions, past, only, .. } = self;
+        ForwardInput { source, positions, past, keep: Some(cache), only }
     }
+}
+
+/// [`ForwardInput::only`]'s places of an activation, `[1, places, width]`; all of it if there are none.
+pub(crate) fn narrowed(x: Tensor<3>, only: Option<&[(usize, usize)]>, device: &Device) -> Tensor<3> {
+    let Some(places) = only else { return x };
+    let width = x.dims()[2];
+    gather_rows(x, places, device).reshape([1, places.len(), width])
 }
 
 /// Rows of an activation: for each `(row, token)` of `places`, `x[row, token, :]`; `x`

@@ -106,6 +106,7 @@ impl Model {
                 positions: Positions::From(ids.len() - 1),
                 past: Some(past),
                 keep: Some(&mut cache),
+                only: None,
             };
         }
         let text = self.tokenizer().decode(&ids[prompt_tokens..])?;

@@ -10,6 +10,7 @@ use recant_backend::{Device, DeviceSpec, host, upload_bools};
 use recant_core::{Point, Site};
 use recant_model::{
     ForwardInput, KvCache, Model, NoHook, Observer, Past, Positions, Source, Strategy, TokenBatch,
+    gather_rows,
 };
 use safetensors::SafeTensors;
 
@@ -145,6 +146,7 @@ fn a_cached_tail_equals_the_full_pass() {
             positions: Positions::Rows(starts.to_vec()),
             past: Some(Past { cache: cache.prefix(past, 1), mask: Some(mask) }),
             keep: None,
+            only: None,
         };
         let tail = model.net().forward(input, &mut NoHook).unwrap();
         for (i, &start) in starts.iter().enumerate() {
@@ -152,6 +154,35 @@ fn a_cached_tail_equals_the_full_pass() {
             let theirs = host(&full.clone().narrow(0, i, 1).narrow(1, start, tokens));
             let difference = max_difference(&ours, &theirs);
             assert!(difference <= 1e-4, "{name} row {i}: the tail differs by {difference}");
+        }
+    }
+}
+
+/// A pass that is asked about some places alone gives what the whole pass has there, wherever it begins.
+#[test]
+fn places_alone_are_those_of_the_whole_pass() {
+    let device = Device::open(DeviceSpec::Flex).unwrap();
+    let places = [(1usize, 2usize), (0, 6), (0, 0), (1, 2)];
+    for name in FIXTURES {
+        let model = Model::open(&fixture(name), &device).unwrap();
+        let batch = TokenBatch::new(&reference(name).ids, model.spec()).unwrap();
+        let last = model.spec().layers - 1;
+        let begins = (1..=last).map(|block| (block, Site::Block(block as u16, Point::ResidPre)));
+        let begins: Vec<_> = begins.chain([(last + 1, Site::Block(last as u16, Point::ResidPost))]).collect();
+        let mut observer = Observer::of(begins.iter().map(|(_, site)| *site));
+        let full = model.net().forward(ForwardInput::tokens(&batch, &device), &mut observer).unwrap();
+        let expected = host(&gather_rows(full, &places, &device));
+        let mut inputs = vec![ForwardInput::tokens(&batch, &device)];
+        for (block, site) in begins {
+            let source = Source::Residual { block, x: observer.take(site).unwrap() };
+            inputs.push(ForwardInput { source, ..ForwardInput::tokens(&batch, &device) });
+        }
+        for (at, input) in inputs.into_iter().enumerate() {
+            let input = ForwardInput { only: Some(&places), ..input };
+            let found = model.net().forward(input, &mut NoHook).unwrap();
+            assert_eq!(found.dims(), [1, places.len(), model.spec().d_model]);
+            let difference = max_difference(&host(&found), &expected);
+            assert!(difference <= 1e-5, "{name}, begin {at}: {difference}");
         }
     }
 }

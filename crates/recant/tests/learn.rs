@@ -7,6 +7,7 @@ mod common;
 use std::path::Path;
 
 use common::{files, run, workshop};
+use serde_json::Value;
 
 const LEARN: &str = "learn --model model --state memory --method grace --layer 0 --set eps=0.05";
 
@@ -82,6 +83,11 @@ fn bad_input_is_named_and_leaves_the_last_good_state() {
     assert!(complaint(dir, &nan).contains("loss of"));
     let key = format!("{LEARN} {fact} --set epsilon=1");
     assert!(complaint(dir, &key).contains("no such setting"));
+    // Said to one method: of those that are asked, and a name that it knows.
+    let other = format!("{LEARN} {fact} --set wise.alpha=1");
+    assert!(complaint(dir, &other).contains("wise is none of the methods asked for"));
+    let key = format!("{LEARN} {fact} --set grace.alpha=1");
+    assert!(complaint(dir, &key).contains("grace has no such setting"));
 
     out(dir, &format!("{LEARN} {fact}"));
     assert!(complaint(dir, "forget --model model --state memory --edit 7").contains("no edit 7"));
@@ -95,4 +101,107 @@ fn bad_input_is_named_and_leaves_the_last_good_state() {
     let foreign = complaint(other.path(), "ask --model model --state memory --prompt cat");
     assert!(foreign.contains("was made for model") && foreign.contains("hint:"), "{foreign}");
     assert_eq!(std::fs::read(dir.join("memory")).unwrap(), good);
+}
+
+const EVAL: &str =
+    "eval --model model --data cases.json --contexts contexts.txt --method grace --layer 0 --set eps=0.05";
+
+fn report(dir: &Path, out: &str) -> Value {
+    let text = std::fs::read_to_string(dir.join(out).join("report.json")).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+/// The record of a finished run is taken back to its first step, while the memory beside it is as it was at the end:
+/// what a kill between the two writes leaves, and more.
+#[test]
+fn an_interrupted_evaluation_ends_like_one_that_was_not() {
+    let dir = workshop("gpt2-tiny");
+    let dir = dir.path();
+    cases(dir);
+    let line = |out: &str| format!("{EVAL} --scenario sequential --resume run.json --out {out}");
+    out(dir, &line("whole"));
+    let mut record: Value = serde_json::from_slice(&std::fs::read(dir.join("run.json")).unwrap()).unwrap();
+    assert_eq!(record["progress"]["cases"], 3);
+    let progress = record["progress"].as_object_mut().unwrap();
+    progress.insert("cases".into(), 1.into());
+    progress.insert("steps".into(), 1.into());
+    for (list, kept) in [("immediate", 1), ("curve", 1)] {
+        progress[list].as_array_mut().unwrap().truncate(kept);
+    }
+    std::fs::write(dir.join("run.json"), record.to_string()).unwrap();
+    out(dir, &line("resumed"));
+    let [whole, resumed] = ["whole", "resumed"].map(|out| report(dir, out)["runs"][1].clone());
+    for field in ["metrics", "free", "settings", "failures", "rollback_exact", "state_bytes", "cases", "step"]
+    {
+        assert_eq!(whole[field], resumed[field], "{field}");
+    }
+    let scores = |run: &Value| -> Vec<Value> {
+        run["results"].as_array().unwrap().iter().map(|case| case["scores"].clone()).collect()
+    };
+    assert_eq!(scores(&whole), scores(&resumed));
+    // Numbers that went through the record may differ in their last digit.
+    let near = |a: &Value, b: &Value| (a.as_f64().unwrap() - b.as_f64().unwrap()).abs() < 1e-12;
+    assert!(near(&whole["immediate"]["EM"], &resumed["immediate"]["EM"]));
+    assert_eq!(resumed["curve"].as_array().unwrap().len(), 3);
+    for (a, b) in whole["curve"].as_array().unwrap().iter().zip(resumed["curve"].as_array().unwrap()) {
+        assert_eq!(a["edits"], b["edits"]);
+        assert!(near(&a["all"]["EM"], &b["all"]["EM"]) && near(&a["earliest"]["EM"], &b["earliest"]["EM"]));
+    }
+    let other = complaint(dir, &line("resumed").replace("eps=0.05", "eps=0.06"));
+    assert!(other.contains("another eps"), "{other}");
+    let fewer = complaint(dir, &format!("{} --limit 2", line("resumed")));
+    assert!(fewer.contains("another cases"), "{fewer}");
+    let rome = complaint(dir, &line("resumed").replace("grace", "ft-m").replace("--set eps=0.05", ""));
+    assert!(rome.contains("no state that could be stored"), "{rome}");
+    std::fs::remove_file(dir.join("run.json.state")).unwrap();
+    assert!(complaint(dir, &line("resumed")).contains("run.json.state is gone"));
+}
+
+#[test]
+fn a_memory_is_scored_fact_by_fact() {
+    let dir = workshop("gpt2-tiny");
+    let dir = dir.path();
+    cases(dir);
+    out(dir, &format!("{EVAL} --out single"));
+    let runs = report(dir, "single")["runs"].clone();
+    let run = &runs[1];
+    assert_eq!((&run["scenario"], &run["method"]), (&"single".into(), &"grace".into()));
+    assert_eq!(run["rollback_exact"], true);
+    assert!(run["metrics"]["EM"].as_f64() > runs[0]["metrics"]["EM"].as_f64(), "something was learned");
+    let results = run["results"].as_array().unwrap();
+    assert!(results.len() == 3 && results.iter().all(|case| case["rollback_exact"] == true));
+}
+
+#[test]
+fn an_edit_moves_to_a_ledger_and_back_and_becomes_weights() {
+    let dir = workshop("gpt2-tiny");
+    let dir = dir.path();
+    let memory = "learn --model model --state notes.mem --method memory --layer 0 --contexts contexts.txt";
+    out(dir, &format!("{memory} --subject cat --prompt 'We saw the {{}}' --target old"));
+    out(dir, &format!("{memory} --subject 'The sea' --prompt '{{}} is' --target cold"));
+    let both = std::fs::read(dir.join("notes.mem")).unwrap();
+    let go = "move --model model --contexts contexts.txt";
+    let ledger = "--set mom2_adjustment=false --set values=independent";
+    let there = format!("{go} {ledger} --from notes.mem --to my.ledger --fact 'The sea is'");
+    assert!(complaint(dir, &there).contains("--as"));
+    assert!(out(dir, &format!("{there} --as ledger")).contains("1 moved"));
+    assert!(!out(dir, "learned --state notes.mem").contains("The sea"));
+    let weights = format!(
+        "edit --model model --contexts contexts.txt --layers 0 {ledger} --method ledger --ledger my.ledger"
+    );
+    assert!(out(dir, &weights).contains("holds 1 facts"));
+    assert!(complaint(dir, &format!("{there} --as ledger")).contains("stands nowhere in it"));
+    out(dir, &format!("{go} --from my.ledger --to notes.mem --all"));
+    assert_eq!(std::fs::read(dir.join("notes.mem")).unwrap(), both, "there and back");
+    assert!(complaint(dir, &format!("{go} --from my.ledger --to notes.mem --all")).contains("holds no edit"));
+
+    let patch = format!("{go} --from notes.mem --to one.patch --as patch --fact 'We saw the cat'");
+    assert!(complaint(dir, &patch).contains("second moments"));
+    out(dir, &format!("{patch} --copy --set mom2_adjustment=false"));
+    assert_eq!(std::fs::read(dir.join("notes.mem")).unwrap(), both, "a copy leaves it");
+    out(dir, "export --model model --patch one.patch --as lora --out adapter");
+    let back = format!("{go} --from one.patch --to other.mem --as memory");
+    assert!(complaint(dir, &format!("{back} --all")).contains("a patch does not know its fact"));
+    out(dir, &format!("{back} --subject cat --prompt 'We saw the {{}}' --target old"));
+    assert!(out(dir, "learned --state other.mem").contains("We saw the cat -> old"));
 }

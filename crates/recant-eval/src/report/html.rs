@@ -7,7 +7,7 @@ use std::path::Path;
 
 use askama::Template;
 
-use super::table::{self, CURVE_HEADS, NONE, NOT_EXACT, share};
+use super::table::{self, CURVE_HEADS, FREE_HEADS, NONE, NOT_EXACT, share};
 use super::{CaseResult, Outcome, PromptKind, PromptResult, Report, ReportError, Run, chart};
 
 impl Report {
@@ -22,6 +22,7 @@ impl Report {
             facts: facts(self),
             heads: table::heads(self),
             chart: chart::score_bars(&self.runs)?,
+            free: self.runs.iter().filter_map(table::free_cells).collect(),
             runs: self.runs.iter().map(|run| RunView::of(self, run)).collect(),
         };
         page.render().map_err(|error| ReportError::Html { reason: error.to_string() })
@@ -37,6 +38,8 @@ struct Page<'a> {
     facts: Vec<(&'static str, String)>,
     heads: Vec<&'static str>,
     chart: String,
+    /// Rows of the table of free generation: the runs that were asked to write.
+    free: Vec<Vec<String>>,
     runs: Vec<RunView<'a>>,
 }
 

@@ -72,6 +72,27 @@ pub(super) fn curve_rows(run: &Run) -> Vec<Vec<String>> {
     immediate.chain(points).collect()
 }
 
+/// Heads of the table of free generation; [`free_cells`] fills them.
+pub(super) const FREE_HEADS: [&str; 7] = [
+    "method",
+    "rewrite, dictated",
+    "rewrite, free",
+    "rewrite, to its end",
+    "rephrase, dictated",
+    "rephrase, free",
+    "rephrase, to its end",
+];
+
+/// A run's row under [`FREE_HEADS`]; `None` of a run that was not asked to write.
+pub(super) fn free_cells(run: &Run) -> Option<Vec<String>> {
+    let free = run.free?;
+    let Metrics { rewrite_acc, rephrase_acc, .. } = run.metrics;
+    let rewrite = [Some(rewrite_acc), free.rewrite, free.rewrite_natural];
+    let scores = rewrite.into_iter().chain([rephrase_acc, free.rephrase, free.rephrase_natural]);
+    let number = |score: Option<f64>| score.map_or_else(|| NONE.to_owned(), share);
+    Some(std::iter::once(run.label()).chain(scores.map(number)).collect())
+}
+
 /// What a model writes by itself, as one line.
 fn free(run: &Run) -> Option<String> {
     let scores = run.free?;

@@ -151,6 +151,7 @@ impl Editor for FineTune {
                 positions: Positions::From(0),
                 past: None,
                 keep: None,
+                only: None,
             };
             let hidden = net.forward(input, &mut NoHook).ok_or_else(no_layer)?;
             let logits = net.unembed(gather_rows(hidden, &lesson.places, device));

@@ -141,7 +141,7 @@ impl PairRule for Grace {
         ])
     }
 
-    fn find(&self, base: &Model, fact: &Fact) -> Result<Pair, EditError> {
+    fn find(&self, base: &Model, fact: &Fact) -> Result<(Pair, f32), EditError> {
         let device = base.device();
         let target = Request::new(base, fact).map_err(EditError::about(fact))?.target;
         let mut ids = base.tokenizer().encode(&fact.text())?;
@@ -162,12 +162,13 @@ impl PairRule for Grace {
         let adam = AdamConfig::new().with_epsilon(1e-8).build();
         let mut value: Tensor<1> = upload_f32(self.first_value(fact, &output), [width], device);
         let mut state = None;
+        let mut now = 0.0;
         for step in 0..self.settings.n_iter {
             let leaf = value.clone().autodiff().require_grad();
             let shift = column.clone() * (leaf.clone().reshape([1, 1, width]) - before.clone());
             let log_probs = upper.log_probs(base, shift, &places);
             let loss = -log_probs.gather(1, wanted.clone()).mean();
-            let now = host(&loss)[0];
+            now = host(&loss)[0];
             if !now.is_finite() {
                 return Err(EditError::NonFinite { step, loss: now });
             }
@@ -180,7 +181,7 @@ impl PairRule for Grace {
             state = next;
             value = moved;
         }
-        Ok(Pair { key, value: host(&value), target })
+        Ok((Pair { key, value: host(&value), target }, now))
     }
 
     fn adapter(&self, base: &Model, pairs: &[Pair]) -> Arc<dyn Adapter> {

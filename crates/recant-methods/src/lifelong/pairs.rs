@@ -35,11 +35,12 @@ pub trait PairRule: Send + Sync {
     /// Every setting that decides the result.
     fn settings(&self) -> BTreeMap<String, String>;
 
-    /// The pair of a fact: a function of the base model, the fact and the settings, and of nothing else.
+    /// The pair of a fact, and the loss at which its search ended: a function of the base model, the fact and the
+    /// settings, and of nothing else.
     ///
     /// # Errors
     /// [`EditError`].
-    fn find(&self, base: &Model, fact: &Fact) -> Result<Pair, EditError>;
+    fn find(&self, base: &Model, fact: &Fact) -> Result<(Pair, f32), EditError>;
 
     /// The adapter that pairs make, in the order in which they were learned.
     fn adapter(&self, base: &Model, pairs: &[Pair]) -> Arc<dyn Adapter>;
@@ -55,6 +56,8 @@ pub struct Pairs {
     now: Model,
     lessons: Lessons,
     pairs: Vec<Pair>,
+    /// Where the last search ended.
+    loss: Option<f32>,
 }
 
 impl Pairs {
@@ -64,7 +67,7 @@ impl Pairs {
     /// [`EditError::Layer`].
     pub fn new(base: Model, rule: Box<dyn PairRule>) -> Result<Self, EditError> {
         crate::upper::block(&base, rule.layer())?;
-        Ok(Self { rule, now: base.clone(), base, lessons: Lessons::default(), pairs: Vec::new() })
+        Ok(Self { rule, now: base.clone(), base, lessons: Lessons::default(), pairs: Vec::new(), loss: None })
     }
 
     /// Goes on from a state. `rule` must have the state's settings.
@@ -87,6 +90,18 @@ impl Pairs {
         }
         this.rebuild();
         Ok(this)
+    }
+
+    /// The model in front of which the pairs stand.
+    #[must_use]
+    pub fn base(&self) -> &Model {
+        &self.base
+    }
+
+    /// The block that the pairs belong to.
+    #[must_use]
+    pub fn layer(&self) -> usize {
+        self.rule.layer()
     }
 
     /// The pairs, one a fact, in order.
@@ -145,7 +160,8 @@ impl Lifelong for Pairs {
         let found =
             facts.iter().map(|fact| self.rule.find(&self.base, fact)).collect::<Result<Vec<_>, _>>()?;
         self.lessons.push(facts);
-        self.pairs.extend(found);
+        self.loss = found.last().map(|(_, loss)| *loss);
+        self.pairs.extend(found.into_iter().map(|(pair, _)| pair));
         self.rebuild();
         Ok(self.rule.notes(&self.pairs))
     }
@@ -168,6 +184,10 @@ impl Lifelong for Pairs {
 
     fn state_bytes(&self) -> usize {
         self.state().map_or(0, |state| state.encode().len())
+    }
+
+    fn loss(&self) -> Option<f32> {
+        self.loss
     }
 }
 

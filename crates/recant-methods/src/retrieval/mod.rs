@@ -100,6 +100,16 @@ impl Retrieval {
     }
 }
 
+/// k*: the mean key over the contexts of a fact, `[d_mlp]`.
+pub(crate) fn mean_key(observed: &Base) -> Vec<f32> {
+    let keys = &observed.keys[..observed.contexts()];
+    let width = keys.first().map_or(0, Vec::len);
+    let mean = |i: usize| keys.iter().map(|key| f64::from(key[i])).sum::<f64>() / keys.len() as f64;
+    #[expect(clippy::cast_possible_truncation, reason = "keys are f32")]
+    let narrow = (0..width).map(|i| mean(i) as f32).collect();
+    narrow
+}
+
 impl PairRule for Retrieval {
     fn name(&self) -> &str {
         "memory"
@@ -119,7 +129,7 @@ impl PairRule for Retrieval {
         named(own.into_iter().chain(search.named()))
     }
 
-    fn find(&self, base: &Model, fact: &Fact) -> Result<Pair, EditError> {
+    fn find(&self, base: &Model, fact: &Fact) -> Result<(Pair, f32), EditError> {
         let request = Request::new(base, fact).map_err(EditError::about(fact))?;
         let rows = fact_rows(base, &request, &self.contexts).map_err(EditError::about(fact))?;
         let observed = Base::observe(base, self.settings.layer, &rows)?;
@@ -127,11 +137,8 @@ impl PairRule for Retrieval {
         let init = &observed.outputs[0];
         let found = search(self.settings.search, &rows, init, &evaluator, base.device())?;
         // r = v* − W k* with both at the bare prompt, where v* was asked for: W k* + r = v* there exactly.
-        let count = observed.contexts();
-        let mean = |i: usize| observed.keys[..count].iter().map(|key| f64::from(key[i])).sum::<f64>();
-        #[expect(clippy::cast_possible_truncation, reason = "keys are f32")]
-        let key = (0..base.spec().d_mlp).map(|i| (mean(i) / count as f64) as f32).collect();
-        Ok(Pair { key, value: found.delta, target: request.target })
+        let loss = found.losses.last().map_or(0.0, |losses| losses[0]);
+        Ok((Pair { key: mean_key(&observed), value: found.delta, target: request.target }, loss))
     }
 
     fn adapter(&self, base: &Model, pairs: &[Pair]) -> Arc<dyn Adapter> {

@@ -104,6 +104,7 @@ impl<'a> Tail<'a> {
             positions: Positions::Rows(self.lookups.clone()),
             past: Some(self.past.clone()),
             keep: None,
+            only: None,
         };
         match self.model.net().forward(input, &mut NoHook) {
             Some(hidden) => log_probs_of(self.model, hidden, &self.places),

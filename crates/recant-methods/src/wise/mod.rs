@@ -11,6 +11,7 @@
 //! the beginning of its shard on again, without it, and gives bit for bit what would have been learned without it.
 
 mod adapter;
+mod held;
 pub mod merge;
 mod neutral;
 mod rows;
@@ -33,7 +34,8 @@ pub use settings::{Focus, KNOWN, Optim, Pool, WiseSettings};
 use crate::lifelong::Lessons;
 use crate::upper::{Upper, block};
 use adapter::{SideMemory, WiseAdapter};
-use side::{Lesson, activations, mask, shift, sigma};
+use held::{Held, Seen};
+use side::{Lesson, mask, sigma};
 
 /// A lifelong model with side memories.
 pub struct Wise {
@@ -48,18 +50,12 @@ pub struct Wise {
     points: Vec<(usize, Arc<Vec<f32>>)>,
     /// Activations of each fact's own prompt and of what it must leave alone.
     seen: Vec<Seen>,
+    /// Memories as they answer, with what is known of their activations.
+    held: Vec<Held>,
     /// Loss of each step of the last edit: total, edit, margin.
     losses: Vec<[f32; 3]>,
     /// Known prompts on the wrong side of a threshold.
     misplaced: usize,
-}
-
-#[derive(Clone)]
-struct Seen {
-    inside: Upper,
-    outside: Upper,
-    /// The first row of `outside` alone.
-    first: Upper,
 }
 
 impl Wise {
@@ -79,6 +75,7 @@ impl Wise {
             shards: Vec::new(),
             points: Vec::new(),
             seen: Vec::new(),
+            held: Vec::new(),
             losses: Vec::new(),
             misplaced: 0,
         })
@@ -178,50 +175,50 @@ impl Wise {
     }
 
     /// Memories as they answer: merged groups of full shards, full shards that wait for their group, the open one.
-    /// Each with the facts it holds.
-    fn memories(&self) -> Vec<(Vec<f32>, std::ops::Range<usize>)> {
-        let WiseSettings { save_freq, merge_freq, merge_alg, density, seed, retrieve, .. } = self.settings;
-        let count = self.lessons.facts().len();
-        let full = count / save_freq;
+    /// Each as its shards' numbers.
+    fn groups(&self) -> Vec<std::ops::Range<usize>> {
+        let WiseSettings { save_freq, merge_freq, retrieve, .. } = self.settings;
+        let full = self.lessons.facts().len() / save_freq;
         let group = if retrieve { merge_freq / save_freq } else { full.max(1) };
-        let held = |shards: std::ops::Range<usize>| {
-            let facts = shards.start * save_freq..(shards.end * save_freq).min(count);
-            let deltas: Vec<Vec<f32>> = shards.clone().filter_map(|shard| self.delta(shard)).collect();
-            let merged = match deltas.len() {
-                1 => deltas.into_iter().next().unwrap_or_default(),
-                _ => merge::merge(merge_alg, &deltas, density, seed.wrapping_add(shards.start as u64)),
-            };
-            (merged, facts)
-        };
         let merged = full / group * group;
         let groups = (0..merged).step_by(group).map(|first| first..first + group);
-        let single = (merged..self.shards.len()).map(|shard| shard..shard + 1);
-        groups.chain(single).map(held).collect()
+        groups.chain((merged..self.shards.len()).map(|shard| shard..shard + 1)).collect()
+    }
+
+    /// The memory of some shards, with nobody's activations yet.
+    fn memory(&self, shards: std::ops::Range<usize>) -> Held {
+        let WiseSettings { save_freq, merge_alg, density, seed, .. } = self.settings;
+        let facts = shards.start * save_freq..(shards.end * save_freq).min(self.lessons.facts().len());
+        let deltas: Vec<Vec<f32>> = shards.clone().filter_map(|shard| self.delta(shard)).collect();
+        let merged = match deltas.len() {
+            1 => deltas.into_iter().next().unwrap_or_default(),
+            _ => merge::merge(merge_alg, &deltas, density, seed.wrapping_add(shards.start as u64)),
+        };
+        Held::new(self.shards[shards].to_vec(), facts, self.matrix(merged))
     }
 
     /// Puts the memories with their thresholds in front of the base model, and says what does not separate.
     fn rebuild(&mut self) -> Vec<String> {
         let settings = self.settings;
         let sigma = sigma(&settings, &self.base);
+        let mut former = std::mem::take(&mut self.held).into_iter().peekable();
         self.misplaced = 0;
         let mut memories = Vec::new();
-        for (delta, facts) in self.memories() {
-            let delta = self.matrix(delta);
-            let of = |upper: &Upper| {
-                let shift = shift(&upper.keys, &delta);
-                activations(&settings, shift, upper.outputs.clone(), sigma, upper.batch.lengths())
-            };
-            let inside: Vec<f64> =
-                self.seen[facts.clone()].iter().flat_map(|seen| of(&seen.inside)).collect();
-            // Its own facts' locality prompts, and the first of every other fact's: what one memory must leave alone,
-            // all must.
-            let others = self.seen.iter().enumerate().filter(|(at, _)| !facts.contains(at));
-            let mut outside: Vec<f64> =
-                self.seen[facts.clone()].iter().flat_map(|seen| of(&seen.outside)).collect();
-            outside.extend(others.filter_map(|(_, seen)| of(&seen.first).first().copied()));
-            let (threshold, wrong) = threshold(&inside, &outside, settings.act_ratio);
+        for shards in self.groups() {
+            let facts = shards.start * settings.save_freq
+                ..(shards.end * settings.save_freq).min(self.lessons.facts().len());
+            let same =
+                former.next_if(|held| held.is_of(&self.shards[shards.clone()], &facts, self.seen.len()));
+            // One that is not the same is of no use later either.
+            let mut held = same.unwrap_or_else(|| {
+                former.next();
+                self.memory(shards)
+            });
+            held.look(&settings, sigma, &self.seen);
+            let (threshold, wrong) = threshold(&held.inside, &held.outside, settings.act_ratio);
             self.misplaced += wrong;
-            memories.push(SideMemory { delta, threshold });
+            memories.push(SideMemory { delta: held.delta.clone(), threshold });
+            self.held.push(held);
         }
         self.now = match memories.is_empty() {
             true => self.base.clone(),
@@ -340,6 +337,10 @@ impl Lifelong for Wise {
     fn state_bytes(&self) -> usize {
         self.state().map_or(0, |state| state.encode().len())
     }
+
+    fn loss(&self) -> Option<f32> {
+        self.losses.last().map(|loss| loss[0])
+    }
 }
 
 impl Memory for Wise {
@@ -358,6 +359,7 @@ impl Memory for Wise {
         self.whole_or_not(|this| {
             this.lessons.remove(index);
             this.seen.remove(index);
+            this.held.clear();
             this.shards.truncate(shard);
             // Later points lead to states that knew the edit.
             this.points.retain(|(facts, _)| *facts <= from);

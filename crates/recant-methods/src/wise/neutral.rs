@@ -1,4 +1,4 @@
-//! Neutral texts: sentences about nobody, which no edit should reach.
+//! Neutral texts: sentences about nobody, and names of nobody in particular, which no edit should reach.
 
 /// Texts that stand in for locality prompts when the user asks for it (`neutral=true`).
 pub(super) const NEUTRAL: [&str; 24] = [
@@ -26,4 +26,24 @@ pub(super) const NEUTRAL: [&str; 24] = [
     "The garden needs water at least twice a",
     "Nobody knew who had left the umbrella in the",
     "The answer to the last question is on the next",
+];
+
+/// Names that stand in a fact's own sentence for its subject.
+pub(super) const STRANGERS: [&str; 16] = [
+    "Anna Miller",
+    "The old bridge",
+    "Thomas",
+    "Pelham Orwin",
+    "A small company",
+    "Maria da Costa",
+    "Lake Arven",
+    "The second volume",
+    "Ishikawa",
+    "Vera",
+    "Northern Railways",
+    "George Hamilton Bell",
+    "The museum",
+    "Kerstin",
+    "Mount Dorsal",
+    "My neighbour",
 ];

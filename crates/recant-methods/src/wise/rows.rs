@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use recant_edit::{Contexts, EditError, Fact, Request};
 use recant_model::Model;
 
-use super::neutral::NEUTRAL;
+use super::neutral::{NEUTRAL, STRANGERS};
 use super::settings::WiseSettings;
 use super::side::Rows;
 use crate::lookup::{Row, row};
@@ -16,21 +16,23 @@ const OUTSIDE_REPLAYS: usize = 8;
 /// Neutral texts beside one edit.
 const NEUTRAL_ROWS: usize = 4;
 
-/// Prompts that an edit must leave alone: the fact's own, and neutral ones if asked for.
+/// Prompts that an edit must leave alone: the fact's own, its sentence about strangers, and neutral ones if asked for.
 pub(super) fn outside(
     model: &Model,
     settings: &WiseSettings,
     fact: &Fact,
 ) -> Result<Vec<Vec<u32>>, EditError> {
-    let mut texts: Vec<&str> = fact.locality.iter().map(String::as_str).collect();
-    if settings.neutral {
-        texts.extend(NEUTRAL);
-    }
-    if texts.is_empty() {
+    if fact.locality.is_empty() && !settings.neutral {
         return Err(EditError::Locality { text: fact.prompt.clone() });
     }
-    let encode = |text: &str| Ok(model.tokenizer().encode(text)?);
-    texts.into_iter().map(encode).collect()
+    let strangers = STRANGERS.iter().take(settings.strangers).filter(|name| **name != fact.subject);
+    let mut texts: Vec<String> = fact.locality.clone();
+    texts.extend(strangers.map(|name| fact.prompt.replacen("{}", name, 1)));
+    if settings.neutral {
+        texts.extend(NEUTRAL.map(str::to_owned));
+    }
+    let encode = |text: &String| Ok(model.tokenizer().encode(text)?);
+    texts.iter().map(encode).collect()
 }
 
 /// The rows of the edit at `index` of `facts`: a function of the facts up to it and of the seed.
@@ -56,7 +58,7 @@ pub(super) fn of_edit(
     }
     rows.outside = outside(model, settings, fact)?;
     if settings.neutral {
-        let own = fact.locality.len();
+        let own = rows.outside.len() - NEUTRAL.len();
         let drawn = sample(&mut rng, NEUTRAL.len(), NEUTRAL_ROWS);
         let kept: Vec<Vec<u32>> = drawn.iter().map(|at| rows.outside[own + at].clone()).collect();
         rows.outside.truncate(own);

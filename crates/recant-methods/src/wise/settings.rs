@@ -27,6 +27,14 @@ pub enum Focus {
     /// The subject's last one, as with the reference's activation mask: it is driven above β, the others below α,
     /// and the fact is learned there, where every phrasing of it passes.
     Subject,
+    /// The activations as with `Subject`, the fact as with `Prompt`: routes are decided by who it is about, and every
+    /// token of the prompt helps to say it.
+    Scope,
+}
+
+impl Focus {
+    const NAMES: [(&'static str, Self); 3] =
+        [("prompt", Self::Prompt), ("subject", Self::Subject), ("scope", Self::Scope)];
 }
 
 /// What moves the side memory.
@@ -76,6 +84,9 @@ pub struct WiseSettings {
     pub retrieve: bool,
     /// Earlier edits that are repeated beside a new one.
     pub replay: usize,
+    /// Embedded names of strangers in whose place the edit's own sentence is out of scope: what a sentence says of
+    /// everybody must not decide a route.
+    pub strangers: usize,
     /// Bound on how far any weight moves (L∞), if any.
     pub norm_constraint: Option<f64>,
     /// Decay of the side memory's weights, inside the mask.
@@ -91,7 +102,7 @@ pub struct WiseSettings {
 }
 
 /// Names of the hyper-parameters.
-pub const KNOWN: [&str; 23] = [
+pub const KNOWN: [&str; 24] = [
     "layers",
     "mask_ratio",
     "edit_lr",
@@ -109,6 +120,7 @@ pub const KNOWN: [&str; 23] = [
     "densities",
     "retrieve",
     "replay",
+    "strangers",
     "norm_constraint",
     "weight_decay",
     "neutral",
@@ -118,28 +130,28 @@ pub const KNOWN: [&str; 23] = [
 ];
 
 impl WiseSettings {
-    /// Defaults at a block: the published margins and merge; what was found better on small models is said in
-    /// `docs/lifelong.md`.
+    /// Defaults at a block: what was found best on small models (`docs/lifelong.md`); `PAPER.md` has the published ones.
     #[must_use]
     pub fn new(layer: usize) -> Self {
         Self {
             layer,
-            mask_ratio: 0.2,
-            edit_lr: 1.0,
-            n_iter: 40,
+            mask_ratio: 0.1,
+            edit_lr: 0.3,
+            n_iter: 25,
             optim: Optim::Sgd,
-            alpha: 5.0,
-            beta: 20.0,
-            gamma: 10.0,
-            act_ratio: 0.88,
+            alpha: 4.0,
+            beta: 25.0,
+            gamma: 15.0,
+            act_ratio: 0.6,
             pool: Pool::Max,
-            focus: Focus::Subject,
-            save_freq: 500,
-            merge_freq: 1000,
+            focus: Focus::Scope,
+            save_freq: 1,
+            merge_freq: 1,
             merge_alg: MergeAlg::Ties,
             density: 0.53,
             retrieve: true,
             replay: 8,
+            strangers: 8,
             norm_constraint: Some(1.0),
             weight_decay: 1e-5,
             neutral: false,
@@ -170,10 +182,15 @@ impl WiseSettings {
             ("pool", "mean") => self.pool = Pool::Mean,
             ("pool", "max") => self.pool = Pool::Max,
             ("pool", _) => return Err(setting.refuse("mean or max is expected")),
-            ("focus", "prompt") => self.focus = Focus::Prompt,
-            ("focus", "subject") => self.focus = Focus::Subject,
-            ("focus", _) => return Err(setting.refuse("prompt or subject is expected")),
-            ("save_freq", _) => self.save_freq = setting.count()?,
+            ("focus", name) => {
+                let found = Focus::NAMES.into_iter().find(|(known, _)| *known == name);
+                self.focus = found.ok_or_else(|| setting.refuse("prompt, subject or scope is expected"))?.1;
+            }
+            ("save_freq", _) => {
+                self.save_freq = setting.count()?;
+                // A memory is at least one shard; who says no more than this wants no merging.
+                self.merge_freq = self.merge_freq.max(self.save_freq);
+            }
             ("merge_freq", _) => self.merge_freq = setting.count()?,
             ("merge_alg", name) => {
                 self.merge_alg = MergeAlg::parse(name)
@@ -183,6 +200,9 @@ impl WiseSettings {
             ("retrieve", _) => self.retrieve = setting.flag()?,
             ("replay", _) => {
                 self.replay = usize::try_from(setting.whole()?).unwrap_or(usize::MAX);
+            }
+            ("strangers", _) => {
+                self.strangers = usize::try_from(setting.whole()?).unwrap_or(usize::MAX);
             }
             ("norm_constraint", "false") => self.norm_constraint = None,
             ("norm_constraint", _) => self.norm_constraint = Some(setting.float(positive)?),
@@ -213,6 +233,7 @@ impl WiseSettings {
 
     pub(super) fn named(&self) -> BTreeMap<String, String> {
         let bound = self.norm_constraint.map_or("false".to_owned(), |bound| bound.to_string());
+        let focus = Focus::NAMES.iter().find(|(_, focus)| *focus == self.focus).map_or("", |(name, _)| *name);
         named([
             ("layers", self.layer.to_string()),
             ("mask_ratio", self.mask_ratio.to_string()),
@@ -224,13 +245,14 @@ impl WiseSettings {
             ("gamma", self.gamma.to_string()),
             ("act_ratio", self.act_ratio.to_string()),
             ("pool", if self.pool == Pool::Mean { "mean" } else { "max" }.to_owned()),
-            ("focus", if self.focus == Focus::Prompt { "prompt" } else { "subject" }.to_owned()),
+            ("focus", focus.to_owned()),
             ("save_freq", self.save_freq.to_string()),
             ("merge_freq", self.merge_freq.to_string()),
             ("merge_alg", self.merge_alg.name().to_owned()),
             ("densities", self.density.to_string()),
             ("retrieve", self.retrieve.to_string()),
             ("replay", self.replay.to_string()),
+            ("strangers", self.strangers.to_string()),
             ("norm_constraint", bound),
             ("weight_decay", self.weight_decay.to_string()),
             ("neutral", self.neutral.to_string()),

@@ -42,8 +42,10 @@ pub struct Lesson<'m> {
     inside: Upper,
     outside: Upper,
     inside_weights: Tensor<2>,
-    /// Tokens of inside rows that must be left alone, and where alone the fact may be learned (`[rows, tokens, 1]`).
-    rest: Option<(Tensor<2>, Tensor<3>)>,
+    /// Tokens of inside rows that must be left alone.
+    rest: Option<Tensor<2>>,
+    /// Where alone the fact may be learned, `[rows, tokens, 1]`; everywhere if `None`.
+    learnable: Option<Tensor<3>>,
     outside_weights: Tensor<2>,
     places: Vec<(usize, usize)>,
     wanted: Tensor<2, Int>,
@@ -84,16 +86,18 @@ impl<'m> Lesson<'m> {
         let of_prompt =
             |batch: &TokenBatch, prompts: &[usize]| pool_weights(settings, batch, prompts, device);
         let everywhere = of_prompt(&inside.batch, &rows.prompts);
-        let (inside_weights, rest) = match settings.focus {
-            Focus::Prompt => (everywhere, None),
-            Focus::Subject => {
+        let (inside_weights, rest, learnable) = match settings.focus {
+            Focus::Prompt => (everywhere, None, None),
+            Focus::Subject | Focus::Scope => {
                 let width = inside.batch.width();
                 let one_hot =
                     |&lookup: &usize| (0..width).map(move |token| if token == lookup { 1.0 } else { 0.0 });
                 let subject = rows.lookups.iter().flat_map(one_hot).collect();
                 let subject: Tensor<2> = upload_f32(subject, [rows.lookups.len(), width], device);
                 let rest = everywhere * (subject.clone().neg() + 1.0);
-                (subject.clone(), Some((rest, subject.reshape([rows.lookups.len(), width, 1]))))
+                let learnable = (settings.focus == Focus::Subject)
+                    .then(|| subject.clone().reshape([rows.lookups.len(), width, 1]));
+                (subject, Some(rest), learnable)
             }
         };
         Ok(Self {
@@ -101,6 +105,7 @@ impl<'m> Lesson<'m> {
             settings: *settings,
             inside_weights,
             rest,
+            learnable,
             outside_weights: of_prompt(&outside.batch, outside.batch.lengths()),
             inside,
             outside,
@@ -116,9 +121,9 @@ impl<'m> Lesson<'m> {
         let settings = &self.settings;
         let (outward, shift) = (shift(&self.outside.keys, delta), shift(&self.inside.keys, delta));
         // The pass is the one that will answer; only what the subject's token says is learned from it.
-        let learning = match &self.rest {
+        let learning = match &self.learnable {
             None => shift.clone(),
-            Some((_, subject)) => {
+            Some(subject) => {
                 let still = shift.clone().detach() * (subject.clone().neg() + 1.0);
                 shift.clone() * subject.clone() + still
             }
@@ -130,7 +135,7 @@ impl<'m> Lesson<'m> {
         let inside = pool(settings.pool, tokens.clone(), &self.inside_weights);
         let outside = distances(outward, self.outside.outputs.clone(), sigma);
         let mut outside = pool(settings.pool, outside, &self.outside_weights);
-        if let Some((rest, _)) = &self.rest {
+        if let Some(rest) = &self.rest {
             outside = Tensor::cat(vec![outside, pool(settings.pool, tokens, rest)], 0);
         }
         // in [rows, 1], out [1, rows]: every pair once.

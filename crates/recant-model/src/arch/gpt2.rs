@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::{ConfigError, ModelSpec, OneOrMany, at_least_one, divides};
 use crate::attention::{Attend, merge_heads, split_heads};
-use crate::forward::{ForwardInput, Source};
+use crate::forward::{ForwardInput, Source, narrowed};
 use crate::hook::{Hook, at};
 use crate::model::LanguageModel;
 use crate::params::{ParamError, Params};
@@ -219,6 +219,7 @@ impl LanguageModel for Gpt2 {
             }
             Source::Residual { block, .. } => block,
         };
+        let mut only = input.only;
         let mut attend = Attend { past: input.past.as_ref(), keep: input.keep.take() };
         for (i, block) in self.blocks.iter().enumerate().skip(first) {
             let site = |point| Site::Block(i as u16, point);
@@ -232,12 +233,17 @@ impl LanguageModel for Gpt2 {
             let attended = merge_heads(attend.run(i, q, k, v));
             let attn_out = at(hook, site(Point::AttnOut), linear(attended, &block.attn_proj))?;
             x = x + attn_out;
+            if i + 1 == self.spec.layers {
+                x = narrowed(x, only.take(), &self.device);
+            }
 
             let mlp_in = at(hook, site(Point::MlpIn), self.norm(x.clone(), &block.ln_2))?;
             let key = at(hook, site(Point::MlpKey), gelu_tanh(linear(mlp_in, &block.c_fc)))?;
             let mlp_out = at(hook, site(Point::MlpOut), linear(key, &block.c_proj))?;
             x = at(hook, site(Point::ResidPost), x + mlp_out)?;
         }
+        // None is left, unless the pass began above the last block.
+        x = narrowed(x, only, &self.device);
         at(hook, Site::FinalNorm, self.norm(x, &self.ln_f))
     }
 

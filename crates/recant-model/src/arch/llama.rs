@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 use super::{ConfigError, ModelSpec, OneOrMany, at_least_one, divides};
 use crate::attention::{Attend, merge_heads, split_heads};
-use crate::forward::{ForwardInput, Source};
+use crate::forward::{ForwardInput, Source, narrowed};
 use crate::hook::{Hook, at};
 use crate::model::LanguageModel;
 use crate::params::{ParamError, Params};
@@ -247,6 +247,7 @@ impl LanguageModel for Llama {
         };
         let [rows, tokens, _] = x.dims();
         let rotation = self.rotation(&input, rows, tokens);
+        let mut only = input.only;
         let mut attend = Attend { past: input.past.as_ref(), keep: input.keep.take() };
         for (i, block) in self.blocks.iter().enumerate().skip(first) {
             let site = |point| Site::Block(i as u16, point);
@@ -259,6 +260,9 @@ impl LanguageModel for Llama {
             let attended = attend.run(i, rotate(q, &rotation), rotate(k, &rotation), v);
             let attn_out = at(hook, site(Point::AttnOut), linear(merge_heads(attended), &block.o_proj))?;
             x = x + attn_out;
+            if i + 1 == self.spec.layers {
+                x = narrowed(x, only.take(), &self.device);
+            }
 
             let normed = rms_norm(x.clone(), block.post_attention_norm.clone(), self.epsilon);
             let mlp_in = at(hook, site(Point::MlpIn), normed)?;
@@ -267,6 +271,8 @@ impl LanguageModel for Llama {
             let mlp_out = at(hook, site(Point::MlpOut), linear(key, &block.down_proj))?;
             x = at(hook, site(Point::ResidPost), x + mlp_out)?;
         }
+        // None is left, unless the pass began above the last block.
+        x = narrowed(x, only, &self.device);
         at(hook, Site::FinalNorm, rms_norm(x, self.norm.clone(), self.epsilon))
     }
 

@@ -38,7 +38,7 @@ pub struct MethodArgs {
     /// Set a hyper-parameter by its name in the literature: v_lr, v_num_grad_steps, v_weight_decay,
     /// clamp_norm_factor, kl_factor, mom2_adjustment (false: C = I), mom2_update_weight, norm_weight, blue,
     /// consistent_keys, max_mb, emmet_lambda, nullspace_threshold, L2, num_steps, lr, norm_constraint
-    /// (repeatable).
+    /// (repeatable). METHOD.KEY=VALUE says it to one of several methods.
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
     /// Seed of everything that is drawn.

@@ -33,13 +33,13 @@ pub(crate) struct EditArgs {
     #[arg(long, value_name = "DEVICE", default_value = "flex")]
     pub(super) device: DeviceSpec,
     /// Who or what the fact is about.
-    #[arg(long, required_unless_present_any = ["facts", "forget"], conflicts_with = "facts")]
+    #[arg(long, required_unless_present_any = ["facts", "ledger"], conflicts_with = "facts", requires = "prompt")]
     subject: Option<String>,
     /// A sentence beginning with {} where the subject goes, such as "The mother tongue of {} is".
-    #[arg(long, required_unless_present_any = ["facts", "forget"], conflicts_with = "facts")]
+    #[arg(long, required_unless_present_any = ["facts", "ledger"], conflicts_with = "facts", requires = "target")]
     prompt: Option<String>,
     /// What the model shall say next.
-    #[arg(long, required_unless_present_any = ["facts", "forget"], conflicts_with = "facts")]
+    #[arg(long, required_unless_present_any = ["facts", "ledger"], conflicts_with = "facts", requires = "subject")]
     target: Option<String>,
     /// Many facts: a JSON object with `subject`, `prompt` and `target` a line.
     #[arg(long, value_name = "FILE")]
@@ -49,7 +49,8 @@ pub(crate) struct EditArgs {
     pub(super) method: String,
     #[command(flatten)]
     pub(super) with: MethodArgs,
-    /// With --method ledger: the ledger to go on from, which is written back; made where there is none.
+    /// With --method ledger: the ledger to go on from, which is written back; made where there is none. Without a fact
+    /// its weights are made as it stands.
     #[arg(long, value_name = "FILE")]
     pub(super) ledger: Option<PathBuf>,
     /// With --ledger: facts to take out, in the form of --facts.

@@ -56,6 +56,9 @@ pub enum CliError {
     /// A memory's file cannot be read or written.
     #[error(transparent)]
     State(#[from] recant_methods::lifelong::StateFileError),
+    /// An edit cannot be moved.
+    #[error(transparent)]
+    Transfer(#[from] recant_methods::transfer::TransferError),
     /// A value cannot be printed as JSON.
     #[error(transparent)]
     Json(#[from] serde_json::Error),

@@ -6,8 +6,8 @@ use clap::{Args, ValueEnum};
 use recant_backend::Device;
 use recant_eval::report::{DataInfo, ModelInfo, SCHEMA, StatisticsInfo};
 use recant_eval::{
-    Case, Event, Report, Run, RunOptions, Scenario, attach_locality, evaluate_lifelong, read_cases,
-    read_retained, unedited,
+    Case, Event, Exam, Report, Run, RunOptions, Scenario, attach_locality, evaluate_lifelong, go_on,
+    read_cases, read_retained, unedited,
 };
 use recant_methods::{MEMORIES, lifelong, method};
 use recant_model::Model;
@@ -16,6 +16,7 @@ use super::args::{MethodArgs, ModelArgs};
 use super::error::CliError;
 use super::progress;
 use super::resources::Resources;
+use super::resume::Journal;
 
 /// Arguments of `recant eval`.
 #[derive(Debug, Clone, Args)]
@@ -46,6 +47,10 @@ pub struct EvalArgs {
     /// What the methods are made from.
     #[command(flatten)]
     pub with: MethodArgs,
+    /// Keep how far one sequence of a memory has come in this file (and the memory beside it, in FILE.state) after
+    /// every step, and go on from there if it is there.
+    #[arg(long, value_name = "FILE")]
+    pub resume: Option<PathBuf>,
     /// Directory for report.json and report.html.
     #[arg(long, value_name = "DIR", default_value = "target/recant-eval")]
     pub out: PathBuf,
@@ -111,30 +116,60 @@ pub fn evaluate(args: &EvalArgs) -> Result<(), CliError> {
         .method
         .iter()
         .map(|name| {
-            let memory =
-                MEMORIES.iter().any(|info| info.name == name) && args.scenario != ScenarioArg::Single;
+            let memory = MEMORIES.iter().any(|info| info.name == name);
             if memory { Ok(None) } else { method(name, &resources.inputs(name)).map(Some) }
         })
         .collect::<Result<Vec<_>, _>>()?;
 
+    let mut journal = match (&args.resume, &scenarios[..], &args.method[..]) {
+        (None, ..) => None,
+        (Some(path), [Scenario::Sequential(step)], [name]) => {
+            Some(Journal::open(path, name, &resources.inputs(name), &model, &cases, *step)?)
+        }
+        _ => {
+            let reason = "it goes with one method and one --scenario sequential".to_owned();
+            return Err(CliError::Option { option: "--resume", reason });
+        }
+    };
+
     let steps = cases.len() * (editors.len() * scenarios.len() + 1);
     let bar = progress::bar(steps as u64, "unedited", "cases");
-    let mut on_event = |event: Event<'_>| {
-        if let Event::Case { method, .. } = event {
-            bar.set_message(method.to_owned());
+    let mut on_event = |event: Event<'_>| match event {
+        Event::Case { method, .. } => {
+            // A step that tells its loss has it in the bar until the next method begins.
+            if !bar.message().starts_with(method) {
+                bar.set_message(method.to_owned());
+            }
+            bar.inc(1);
         }
-        bar.inc(1);
+        Event::Step { method, loss: Some(loss), .. } => bar.set_message(format!("{method}, loss {loss:.3}")),
+        _ => {}
     };
     let options = RunOptions { keep_prompts: true };
     let (base, first) = unedited(&model, &cases, &retained, options, &mut on_event)?;
+    let exam = Exam { cases: &cases, retained: &retained, base: &base, options };
     let mut runs = vec![first];
     for (editor, name) in editors.iter().zip(&args.method) {
         for &scenario in &scenarios {
-            runs.push(if let (Scenario::Single, Some(editor)) = (scenario, editor) {
-                recant_eval::evaluate(&mut model, &**editor, &cases, &base, options, &mut on_event)?
-            } else {
-                let mut learner = lifelong(name, &resources.inputs(name), model.clone())?;
-                evaluate_lifelong(&mut *learner, scenario, &cases, &retained, &base, options, &mut on_event)?
+            runs.push(match (scenario, editor, &mut journal) {
+                (Scenario::Single, Some(editor), _) => {
+                    recant_eval::evaluate(&mut model, &**editor, &cases, &base, options, &mut on_event)?
+                }
+                (_, _, Some(journal)) => {
+                    let (mut learner, progress) = journal.resume()?;
+                    bar.inc(progress.cases as u64);
+                    let keep = &mut |event: Event<'_>| {
+                        journal.note(&event);
+                        on_event(event);
+                    };
+                    let run = go_on(&mut learner, scenario, exam, progress, keep)?;
+                    journal.kept()?;
+                    run
+                }
+                _ => {
+                    let mut learner = lifelong(name, &resources.inputs(name), model.clone())?;
+                    evaluate_lifelong(&mut *learner, scenario, exam, &mut on_event)?
+                }
             });
         }
     }

@@ -121,6 +121,9 @@ pub(crate) fn learn(args: &LearnArgs) -> Result<(), CliError> {
         notes = memory.learn(std::slice::from_ref(fact))?;
         // After every edit: whatever happens next, what was learned so far stands in the file.
         save_state(&memory.state()?, &args.state)?;
+        if let Some(loss) = memory.loss() {
+            bar.set_message(format!("{}, loss {loss:.3}", memory.name()));
+        }
         bar.inc(1);
     }
     bar.finish_and_clear();

@@ -45,6 +45,10 @@ pub(crate) fn run(args: &EditArgs, mut wanted: Vec<Fact>) -> Result<(), CliError
             .to_owned();
         return Err(CliError::Option { option: "--store", reason });
     }
+    if let Some(path) = args.ledger.as_ref().filter(|path| wanted.is_empty() && !path.exists()) {
+        let reason = "there is none, and no fact was given to begin one".to_owned();
+        return Err(CliError::Read { path: path.clone(), reason });
+    }
     let device = Device::open(args.device)?;
     let (target, model) = args.open(&device)?;
     let carry = target.as_ref().map(|target| target.carry.clone()).unwrap_or_default();
@@ -99,7 +103,9 @@ pub(crate) fn run(args: &EditArgs, mut wanted: Vec<Fact>) -> Result<(), CliError
         }));
     }
     outcome.conflicts.iter().for_each(print_conflicts);
-    println!("{}: {right} of {} facts are answered now, {seconds:.2} s", args.method, wanted.len());
+    if !wanted.is_empty() {
+        println!("{}: {right} of {} facts are answered now, {seconds:.2} s", args.method, wanted.len());
+    }
     let wrong = written.iter().filter(|(_, right, _)| !right);
     wrong.for_each(|(fact, _, answer)| {
         println!("not written: {} {} (it says{answer})", fact.text(), fact.target)

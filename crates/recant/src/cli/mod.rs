@@ -17,8 +17,10 @@ mod learn;
 mod many;
 mod progress;
 mod resources;
+mod resume;
 mod stats;
 mod store;
+mod transfer;
 
 use std::process::ExitCode;
 
@@ -63,6 +65,8 @@ enum Command {
     Forget(learn::ForgetArgs),
     /// List what such a memory holds.
     Learned(learn::LearnedArgs),
+    /// Move a fact's edit between a retrieval memory, a ledger and a patch, without another search.
+    Move(transfer::MoveArgs),
     #[command(flatten)]
     Store(store::StoreCommand),
 }
@@ -101,6 +105,7 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Learn(args) => learn::learn(&args),
         Command::Forget(args) => learn::forget(&args),
         Command::Learned(args) => learn::learned(&args),
+        Command::Move(args) => transfer::run(&args),
         Command::Store(command) => store::run(&command),
     }
 }

@@ -97,13 +97,20 @@ impl Resources {
         let info = METHODS.iter().chain(&MEMORIES).find(|info| info.name == method);
         let known = info.map_or(&[][..], |info| info.settings);
         let many = info.is_some_and(|info| info.many);
-        let own = |set: &&Setting| known.contains(&set.key.as_str());
+        let own = |set: &Setting| match set.key.split_once('.') {
+            None => known.contains(&set.key.as_str()).then(|| set.clone()),
+            Some((name, key)) => {
+                (name == method).then(|| Setting { key: key.to_owned(), value: set.value.clone() })
+            }
+        };
+        // What is said to one method goes before what is said to all.
+        let (mine, all): (Vec<_>, Vec<_>) = self.settings.iter().partition(|set| set.key.contains('.'));
         MethodInputs {
             layer: self.layer,
             layers: self.layers.clone(),
             contexts: if many { self.few_contexts.clone() } else { self.contexts.clone() },
             covariance: self.covariance.clone(),
-            settings: self.settings.iter().filter(own).cloned().collect(),
+            settings: all.into_iter().chain(mine).filter_map(own).collect(),
         }
     }
 }
@@ -113,13 +120,19 @@ fn check_settings(settings: &[Setting], methods: &[String]) -> Result<(), CliErr
     let infos: Vec<_> =
         METHODS.iter().chain(&MEMORIES).filter(|info| methods.iter().any(|name| name == info.name)).collect();
     for set in settings {
-        if !infos.is_empty() && !infos.iter().any(|info| info.settings.contains(&set.key.as_str())) {
-            let known: Vec<&str> = infos.iter().flat_map(|info| info.settings).copied().collect();
-            return Err(CliError::Edit(EditError::Setting {
-                key: set.key.clone(),
-                value: set.value.clone(),
-                reason: format!("{} has no such setting; known are {}", methods.join(", "), known.join(", ")),
-            }));
+        let (name, key) = set.key.split_once('.').map_or((None, &*set.key), |(name, key)| (Some(name), key));
+        let asked: Vec<_> = infos.iter().filter(|info| name.is_none_or(|name| name == info.name)).collect();
+        if !infos.is_empty() && !asked.iter().any(|info| info.settings.contains(&key)) {
+            let known: Vec<&str> = asked.iter().flat_map(|info| info.settings).copied().collect();
+            let reason = match name {
+                Some(name) if asked.is_empty() => format!("{name} is none of the methods asked for"),
+                _ => {
+                    let methods = name.map_or_else(|| methods.join(", "), str::to_owned);
+                    format!("{methods} has no such setting; known are {}", known.join(", "))
+                }
+            };
+            let (key, value) = (set.key.clone(), set.value.clone());
+            return Err(CliError::Edit(EditError::Setting { key, value, reason }));
         }
     }
     Ok(())

@@ -1,0 +1,172 @@
+//! `recant eval --resume`: a sequence that goes on where it was interrupted.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use recant_edit::{EditError, Fact, Lifelong, Memory};
+use recant_eval::{Case, Event, Progress};
+use recant_methods::lifelong::{StateFileError, load_state, save_state};
+use recant_methods::{MEMORIES, MethodInputs, memory, open_memory, write_whole};
+use recant_model::Model;
+use serde::{Deserialize, Serialize};
+
+use super::error::CliError;
+
+/// What a sequence is, and how far it has come.
+#[derive(Debug, Serialize, Deserialize)]
+struct Record {
+    method: String,
+    step: usize,
+    /// Numbers of the cases, in order.
+    cases: Vec<u64>,
+    progress: Progress,
+}
+
+/// The two files of a sequence: its record, and the memory as it was after some step.
+pub(crate) struct Journal {
+    path: PathBuf,
+    state: PathBuf,
+    record: Record,
+    /// Where the sequence goes on.
+    memory: Option<Box<dyn Memory>>,
+    /// The first write that failed.
+    failed: Option<CliError>,
+}
+
+/// A memory that writes itself down after every step.
+pub(crate) struct Stored {
+    memory: Box<dyn Memory>,
+    path: PathBuf,
+}
+
+impl Journal {
+    /// Reads the files, or begins them.
+    pub(crate) fn open(
+        path: &Path,
+        method: &str,
+        inputs: &MethodInputs,
+        model: &Model,
+        cases: &[Case],
+        step: usize,
+    ) -> Result<Self, CliError> {
+        let refuse = |reason: String| CliError::Read { path: path.to_owned(), reason };
+        if !MEMORIES.iter().any(|info| info.name == method) {
+            let known = MEMORIES.map(|info| info.name).join(", ");
+            let reason = format!("{method} keeps no state that could be stored; {known} do");
+            return Err(CliError::Option { option: "--resume", reason });
+        }
+        let fresh = memory(method, inputs, model.clone())?;
+        let mut state = path.as_os_str().to_owned();
+        state.push(".state");
+        let state = PathBuf::from(state);
+        let cases: Vec<u64> = cases.iter().map(|case| case.id).collect();
+        let begun = Record { method: method.to_owned(), step, cases, progress: Progress::default() };
+        if !path.exists() {
+            let journal =
+                Self { path: path.to_owned(), state, record: begun, memory: Some(fresh), failed: None };
+            // Before hours of work, not after them.
+            journal.write()?;
+            return Ok(journal);
+        }
+        let text = std::fs::read_to_string(path).map_err(|error| refuse(error.to_string()))?;
+        let record: Record = serde_json::from_str(&text)
+            .map_err(|error| refuse(format!("this is no record of --resume: {error}")))?;
+        let same = [
+            (record.method == begun.method, "method"),
+            (record.step == begun.step, "--batch-size"),
+            (record.cases == begun.cases, "cases"),
+        ];
+        if let Some((_, what)) = same.into_iter().find(|(same, _)| !same) {
+            return Err(refuse(format!("it is the record of a run with another {what}")));
+        }
+        let mut held = match load_state(&state) {
+            Ok(held) => open_memory(&held, model.clone())?,
+            // Interrupted before its first step was learned.
+            Err(StateFileError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                if record.progress.steps > 0 {
+                    return Err(refuse(format!("{} is gone", state.display())));
+                }
+                fresh
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let wanted = memory(method, inputs, model.clone())?.settings();
+        if let Some(key) = differing(&held.settings(), &wanted) {
+            return Err(refuse(format!("it is the record of a run with another {key}")));
+        }
+        // The memory is written before its step is scored, so it may be one step ahead.
+        held.roll_back(record.progress.steps)?;
+        Ok(Self { path: path.to_owned(), state, record, memory: Some(held), failed: None })
+    }
+
+    /// The memory, and how far it has come.
+    pub(crate) fn resume(&mut self) -> Result<(Stored, Progress), CliError> {
+        let gone = || CliError::Option { option: "--resume", reason: "it was resumed already".to_owned() };
+        let memory = self.memory.take().ok_or_else(gone)?;
+        Ok((Stored { memory, path: self.state.clone() }, self.record.progress.clone()))
+    }
+
+    /// Writes down how far the sequence has come.
+    pub(crate) fn note(&mut self, event: &Event<'_>) {
+        if let Event::Step { progress, .. } = event {
+            self.record.progress = (*progress).clone();
+            if let Err(error) = self.write() {
+                self.failed.get_or_insert(error);
+            }
+        }
+    }
+
+    /// Whether everything was written down.
+    pub(crate) fn kept(&mut self) -> Result<(), CliError> {
+        self.failed.take().map_or(Ok(()), Err)
+    }
+
+    fn write(&self) -> Result<(), CliError> {
+        let failed = |reason: String| CliError::Write { path: self.path.clone(), reason };
+        let text = serde_json::to_string(&self.record)?;
+        write_whole(&self.path, text.as_bytes()).map_err(|error| failed(error.to_string()))
+    }
+}
+
+/// The first setting in which two memories differ.
+fn differing(held: &BTreeMap<String, String>, wanted: &BTreeMap<String, String>) -> Option<String> {
+    let keys = held.keys().chain(wanted.keys());
+    keys.into_iter().find(|key| held.get(*key) != wanted.get(*key)).cloned()
+}
+
+impl Lifelong for Stored {
+    fn name(&self) -> &str {
+        self.memory.name()
+    }
+
+    fn settings(&self) -> BTreeMap<String, String> {
+        self.memory.settings()
+    }
+
+    fn learn(&mut self, facts: &[Fact]) -> Result<Vec<String>, EditError> {
+        let notes = self.memory.learn(facts)?;
+        let written = save_state(&self.memory.state()?, &self.path);
+        written.map_err(|error| EditError::State { reason: error.to_string() })?;
+        Ok(notes)
+    }
+
+    fn model(&self) -> &Model {
+        self.memory.model()
+    }
+
+    fn steps(&self) -> usize {
+        self.memory.steps()
+    }
+
+    fn roll_back(&mut self, steps: usize) -> Result<(), EditError> {
+        self.memory.roll_back(steps)
+    }
+
+    fn state_bytes(&self) -> usize {
+        self.memory.state_bytes()
+    }
+
+    fn loss(&self) -> Option<f32> {
+        self.memory.loss()
+    }
+}
