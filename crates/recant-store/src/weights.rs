@@ -167,6 +167,35 @@ pub(crate) fn rederive(odb: &Odb, live: &Live) -> Result<BTreeMap<ParamPath, Ten
     Ok(ids)
 }
 
+/// The parameters that differ from the base's when a patch of the base comes behind all live edits; stored
+/// nowhere.
+pub(crate) fn behind(
+    odb: &Odb,
+    live: &Live,
+    last: &WeightPatch,
+) -> Result<BTreeMap<ParamPath, HostTensor>, FoldError> {
+    let base = odb.manifest(live.base)?;
+    let mut tensors = BTreeMap::new();
+    for (path, line) in lines(odb, &base, live)? {
+        let tensor = sum(odb, &base, &path, odb.tensor(line.start)?, &line.adds)?;
+        tensors.insert(path, tensor);
+    }
+    for (named, change) in last.changes() {
+        let path = base.canonical(named).clone();
+        let start = match (tensors.remove(&path), base.tensors.get(&path)) {
+            (Some(tensor), _) => tensor,
+            (None, Some(&id)) => odb.tensor(id)?,
+            (None, None) => return Err(ApplyError::Unknown { path: named.clone() }.into()),
+        };
+        let tensor = match &change.delta {
+            Delta::Add(addend) => addend.added_to(&path, &start)?,
+            Delta::Swap { after } => odb.tensor(*after)?,
+        };
+        tensors.insert(path, tensor);
+    }
+    Ok(tensors)
+}
+
 /// Checks that a patch was made for these weights and each of its swaps has its tensor.
 pub(crate) fn fits(odb: &Odb, manifest: &Manifest, patch: &WeightPatch) -> Result<(), FoldError> {
     let mut seen = BTreeSet::new();

@@ -136,9 +136,12 @@ fn cherry_pick_adds_to_what_is_there() {
     let main = edit(&store, 0, 1);
     store.switch(&name("side"), &stamp(4)).unwrap();
     edit(&store, 0, 2);
-    let picked = store.cherry_pick(main, &stamp(30), None).unwrap();
+    let picked = store.cherry_pick(main, MergeOptions::default(), None, &stamp(30), None).unwrap();
     assert_eq!(tensor(&store, picked, 0), sum(&tensor(&store, base, 0), 0, &[2, 1]));
-    assert!(matches!(store.cherry_pick(picked, &stamp(31), None), Err(CommitError::AlreadyLive { .. })));
+    assert!(matches!(
+        store.cherry_pick(picked, MergeOptions::default(), None, &stamp(31), None),
+        Err(CommitError::AlreadyLive { .. })
+    ));
     store.revert(picked, None, &stamp(32), None).unwrap();
     assert_eq!(tensor(&store, head(&store), 0), sum(&tensor(&store, base, 0), 0, &[2]));
 }
@@ -297,6 +300,60 @@ fn ledgers_merge_as_sets_and_any_fact_comes_out() {
     let main = store.resolve("main").unwrap();
     assert_eq!(store.model_digest(main).unwrap(), without);
     assert!(store.verify(main, None).unwrap().wrong.is_empty());
+}
+
+/// One subject and prompt with two targets: merging and picking refuse, or decide as they are told.
+#[test]
+fn ledgers_that_contradict_each_other_are_reported() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, base) = store_in(dir.path());
+    let fact = |target: &str| FactRecord {
+        subject: "The sea".to_owned(),
+        prompt: "{} is".to_owned(),
+        target: target.to_owned(),
+    };
+    let write = |target: &str, seed: u8| {
+        let set = FactSet { entries: [(fact(target).key(), vec![seed])].into() };
+        let manifest = store.odb().manifest(store.odb().commit(base).unwrap().manifest).unwrap();
+        let patch = Seeds.rebuild(&manifest, &set).unwrap();
+        let record = Record { facts: vec![fact(target)], ..Record::default() };
+        let draft = Draft { record, ..Draft::default() };
+        store.commit_edit(&EditKind::Ledger { set, patch }, &draft, &stamp(20), None).unwrap()
+    };
+    store.branch(&name("side"), base, false, &stamp(3)).unwrap();
+    let cold = write("cold", 1);
+    let alone = store.model_digest(cold).unwrap();
+    store.switch(&name("side"), &stamp(4)).unwrap();
+    let old = write("old", 2);
+    assert_eq!(store.facts(old).unwrap(), [(old, fact("old"))]);
+    let with = |on_conflict| store.merge(cold, MergeOptions { on_conflict }, Some(&Seeds), &stamp(5), None);
+    let Err(CommitError::Conflicts { count: 1, first, conflicts }) = with(OnConflict::Refuse) else {
+        panic!("a contradiction was merged")
+    };
+    assert!(first.contains("The sea is") && first.contains("cold") && first.contains("old"), "{first}");
+    assert_eq!((&conflicts[0].ours, &conflicts[0].theirs), (&(old, fact("old")), &(cold, fact("cold"))));
+    let picked = |options| store.cherry_pick(cold, options, Some(&Seeds), &stamp(6), None);
+    assert!(matches!(picked(MergeOptions::default()), Err(CommitError::Conflicts { .. })));
+    assert_eq!(head(&store), old);
+
+    let merged = with(OnConflict::Theirs).unwrap();
+    assert_eq!((merged.conflicts.len(), store.model_digest(merged.commit).unwrap()), (1, alone));
+    assert_eq!(store.facts(merged.commit).unwrap(), [(cold, fact("cold"))]);
+    let diff = store.diff(old, merged.commit).unwrap();
+    assert_eq!((diff.added, diff.removed), (vec![(cold, fact("cold"))], vec![(old, fact("old"))]));
+    store.undo(&stamp(7)).unwrap();
+    let ours = with(OnConflict::Ours).unwrap().commit;
+    assert_eq!(store.model_digest(ours).unwrap(), store.model_digest(old).unwrap());
+    store.undo(&stamp(8)).unwrap();
+    let both = with(OnConflict::Both).unwrap().commit;
+    assert_eq!(store.ledger(both).unwrap().entries.len(), 2);
+    store.undo(&stamp(9)).unwrap();
+    // Picked onto a branch without a ledger, it is that ledger.
+    store.undo(&stamp(10)).unwrap();
+    let picked = picked(MergeOptions::default()).unwrap();
+    assert_eq!(store.model_digest(picked).unwrap(), alone);
+    store.revert(picked, Some(&Seeds), &stamp(11), None).unwrap();
+    assert_eq!(store.model_digest(head(&store)).unwrap(), store.model_digest(base).unwrap());
 }
 
 /// A merge that brought a ledger's facts and a plain edit is taken back as one.

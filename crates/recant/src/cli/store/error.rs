@@ -48,6 +48,21 @@ pub enum StoreError {
     /// A commit cannot be verified.
     #[error(transparent)]
     Verify(#[from] recant_store::VerifyError),
+    /// A stored ledger cannot be read.
+    #[error("the store's ledger cannot be used: {reason}")]
+    Ledger {
+        /// What is wrong.
+        reason: String,
+    },
+    /// Facts of a ledger were measured otherwise than the editor at hand measures.
+    #[error("the facts do not fit the ledger of the store: {reason}")]
+    Recipe {
+        /// What differs.
+        reason: String,
+    },
+    /// A ledger edit changes nothing.
+    #[error("the ledger of the store holds exactly these facts already; there is nothing to commit")]
+    Unchanged,
     /// A remote cannot be used.
     #[cfg(feature = "remote")]
     #[error("{source}")]
@@ -147,6 +162,10 @@ impl StoreError {
             }
             Self::Commit(recant_store::CommitError::Moved { .. }) => {
                 "run the same command again: it plans on the new head"
+            }
+            Self::Recipe { .. } => {
+                "leave out --layer, --layers, --set, --contexts, --stats and --corpus: the ledger then goes on \
+                 as it was begun"
             }
             #[cfg(feature = "remote")]
             Self::Remote { source } if matches!(**source, recant_remote::RemoteError::Place { .. }) => {

@@ -68,7 +68,7 @@ pub(crate) fn log(args: &LogArgs) -> Result<(), CliError> {
 
 /// A fact as a person reads it.
 pub(super) fn sentence(fact: &FactRecord) -> String {
-    format!("{} \u{2192} {}", fact.prompt.replacen("{}", &fact.subject, 1), fact.target)
+    format!("{} \u{2192} {}", fact.text(), fact.target)
 }
 
 pub(super) fn commit_json(view: &View, id: CommitId, commit: &Commit) -> Value {

@@ -7,6 +7,7 @@ mod change;
 mod edit;
 mod error;
 mod history;
+mod ledger;
 mod names;
 #[cfg(feature = "remote")]
 mod share;
@@ -18,8 +19,9 @@ use clap::{Args, Subcommand};
 use recant_core::CommitId;
 use recant_store::{SecretKey, Stamp, Store};
 
-pub(crate) use edit::{EditTarget, StoreEditArgs};
+pub(crate) use edit::{Account, EditTarget, StoreEditArgs, scores};
 pub use error::StoreError;
+pub(crate) use ledger::LedgerEdit;
 
 use super::error::CliError;
 
