@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use recant_core::{ApplyError, Delta, HostTensor, ParamPath, PatchId, TensorId, WeightPatch};
+use recant_core::{Addend, ApplyError, Delta, HostTensor, ParamPath, PatchId, TensorId, WeightPatch};
 
 use crate::history::Live;
 use crate::object::Manifest;
-use crate::odb::{Odb, ReadError, WriteError, Writer};
+use crate::odb::{AT_ONCE, Odb, ReadError, WriteError, Writer};
 
 /// Weights do not follow from a set of edits.
 #[derive(Debug, thiserror::Error)]
@@ -70,13 +70,17 @@ fn sum(
     adds: &[PatchId],
 ) -> Result<HostTensor, FoldError> {
     let mut tensor = start;
-    for &patch in adds {
-        let loaded = odb.patch(patch)?;
-        for (_, change) in loaded.changes().iter().filter(|(named, _)| base.canonical(named) == path) {
-            if let Delta::Add(addend) = &change.delta {
-                tensor = addend.added_to(path, &tensor)?;
-            }
-        }
+    for together in adds.chunks(AT_ONCE) {
+        let loaded = together.iter().map(|&patch| odb.patch(patch)).collect::<Result<Vec<_>, _>>()?;
+        let changes = loaded.iter().flat_map(|patch| patch.changes());
+        let here = changes.filter(|(named, _)| base.canonical(named) == path);
+        let addends: Vec<&Addend> = here
+            .filter_map(|(_, change)| match &change.delta {
+                Delta::Add(addend) => Some(addend),
+                Delta::Swap { .. } => None,
+            })
+            .collect();
+        tensor = Addend::all_added_to(&addends, path, &tensor)?;
     }
     Ok(tensor)
 }

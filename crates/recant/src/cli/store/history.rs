@@ -59,9 +59,12 @@ pub(crate) fn log(args: &LogArgs) -> Result<(), CliError> {
         let (deed, when) = (commit.deed.name(), date(commit.time));
         println!("{mark}{}  {deed:11} {when}  {}{names}", id.short(), commit.author);
         commit.message.lines().for_each(|line| println!("{rest}    {line}"));
-        for fact in &commit.record.facts {
-            println!("{rest}    {}", sentence(fact));
-        }
+        // Without a message of its own, a commit's message names its facts already.
+        let told = |fact: &&FactRecord| {
+            let line = format!("{} -> {}", fact.text(), fact.target);
+            !commit.message.lines().any(|told| told == line)
+        };
+        commit.record.facts.iter().filter(told).for_each(|fact| println!("{rest}    {}", sentence(fact)));
     }
     if args.store.json { crate::cli::print_json(&printed) } else { Ok(()) }
 }
@@ -164,11 +167,13 @@ pub(crate) fn status(args: &StatusArgs) -> Result<(), CliError> {
         None => None,
     };
     let n_edits = live.as_ref().map_or(0, |live| live.edits.len());
+    let n_facts = head.map_or(Ok(0), |id| store.facts(id).map(|facts| facts.len()));
+    let n_facts = n_facts.map_err(StoreError::from)?;
     let digest = head.map(|id| store.model_digest(id)).transpose().map_err(StoreError::from)?;
     if args.store.json {
         return crate::cli::print_json(&json!({
             "branch": view.head_branch().map(|name| name.as_str()), "head": head.map(|id| id.to_string()),
-            "model": digest.map(|id| id.to_string()), "edits": n_edits, "branches": view.branches.len(),
+            "model": digest.map(|id| id.to_string()), "edits": n_edits, "facts": n_facts, "branches": view.branches.len(),
             "tags": view.tags.len(), "objects": ids.len(), "bytes": bytes, "linked": n_linked,
         }));
     }
@@ -179,7 +184,8 @@ pub(crate) fn status(args: &StatusArgs) -> Result<(), CliError> {
         (_, None) => {}
     }
     if let Some(digest) = digest {
-        println!("model  {digest}, {n_edits} live edits");
+        println!("model  {digest}");
+        println!("{n_edits} live edits, {n_facts} facts");
     }
     println!("{} branches, {} tags", view.branches.len(), view.tags.len());
     println!("{} objects, {} on disk", ids.len(), size(bytes));

@@ -41,9 +41,9 @@ pub(crate) enum StoreCommand {
     /// Say where the head stands and how large the store is.
     Status(history::StatusArgs),
     /// List, make or delete branches.
-    Branch(names::BranchArgs),
+    Branch(names::NameArgs),
     /// List, make or delete tags.
-    Tag(names::TagArgs),
+    Tag(names::NameArgs),
     /// Put the head onto a branch or a commit.
     Switch(names::SwitchArgs),
     /// Write the model at a commit as a Hugging Face directory.
