@@ -150,6 +150,15 @@ impl Store {
         let folded = weights::fold(&mut tx.writer, &live, &known)?;
         next.manifest = folded.manifest;
         merged.replayed = folded.replayed;
+        if let Some(ledger) = next.commit.patch.filter(|_| merged.rebuilt) {
+            // The ledger itself, which was not there before, is written and not replayed.
+            for path in odb.patch(ledger)?.changes().keys().map(|named| next.manifest.canonical(named)) {
+                if let Some(count) = merged.replayed.get_mut(path) {
+                    *count -= 1;
+                }
+            }
+            merged.replayed.retain(|_, count| *count > 0);
+        }
         merged.commit = next.publish(tx, key, format!("merge {}", theirs.short()))?;
         Ok(merged)
     }

@@ -128,12 +128,12 @@ pub(crate) fn run(args: &EditArgs, mut wanted: Vec<Fact>) -> Result<(), CliError
     notes.iter().for_each(|note| println!("note: {note}"));
     match (held, &args.ledger, &args.to.store) {
         (Some(held), Some(place), _) | (Some(held), None, Some(place)) => {
-            println!("{} holds {held} facts", place.display());
+            println!("facts in the ledger of {}: {held}", place.display());
         }
         _ => {}
     }
     match (&args.out, commit) {
-        (None, Some(commit)) => println!("committed as {}", commit.short()),
+        (None, Some(commit)) => println!("commit {commit}"),
         (Some(out), _) => println!("written to {}; the model it came from is as it was", out.display()),
         (None, None) => println!("no model was written; pass --out DIR to keep the edited one"),
     }

@@ -10,7 +10,7 @@ use recant_store::{CheckoutOptions, History, Store};
 use serde_json::{Value, json};
 
 use super::edit::{moved, open_at};
-use super::{StoreArgs, StoreError};
+use super::{StoreArgs, StoreError, count};
 use crate::cli::error::CliError;
 
 /// Arguments of `recant blame`.
@@ -151,7 +151,7 @@ pub(crate) fn bisect(args: &BisectArgs) -> Result<(), CliError> {
             "first_bad": first.to_string(), "runs": n_runs, "message": commit.message,
         }));
     }
-    println!("{first} is the first bad commit ({n_runs} runs)");
+    println!("{first} is the first bad commit ({})", count(n_runs, "run"));
     commit.message.lines().for_each(|line| println!("    {line}"));
     Ok(())
 }

@@ -61,8 +61,8 @@ pub(crate) struct MergeArgs {
 }
 
 /// Where a ledger is written anew. The base and everything that decides the result come from the store.
-#[derive(Debug, Clone, Args)]
-struct RebuildArgs {
+#[derive(Debug, Clone, Copy, Args)]
+pub(super) struct RebuildArgs {
     /// Device on which a ledger is written anew; the one that it was edited on gives the same bytes.
     #[arg(long, value_name = "DEVICE", default_value = "flex")]
     device: DeviceSpec,
@@ -70,7 +70,7 @@ struct RebuildArgs {
 
 impl RebuildArgs {
     /// The ledgers of the head and of another commit.
-    fn ledgers<'a>(&self, store: &'a Store, other: CommitId) -> Result<Ledgers<'a>, StoreError> {
+    pub(super) fn ledgers<'a>(self, store: &'a Store, other: CommitId) -> Result<Ledgers<'a>, StoreError> {
         let head = store.view()?.head_commit();
         let among = head.into_iter().chain([other]).collect();
         Ok(Ledgers { store, device: self.device, among })
@@ -118,7 +118,7 @@ pub(crate) fn revert(args: &RevertArgs) -> Result<(), CliError> {
         How::Replayed(replayed) => {
             let note = |(path, count): (&recant_core::ParamPath, &usize)| {
                 format!(
-                    "{count} later edits of {path} were applied again; they were planned with the reverted one in place"
+                    "later edits of {path} were applied again, {count} of them; they were planned with the reverted one in place"
                 )
             };
             ("replayed", replayed.iter().map(note).collect())
@@ -156,7 +156,7 @@ pub(crate) fn merge(args: &MergeArgs) -> Result<(), CliError> {
     let mut notes: Vec<String> = done
         .replayed
         .iter()
-        .map(|(path, count)| format!("both sides changed {path}: {count} edits were applied again, in order"))
+        .map(|(path, n)| format!("both sides changed {path}, so edits were applied again, in order: {n}"))
         .collect();
     if done.rebuilt {
         notes.push("the ledgers were joined as sets and written anew".to_owned());

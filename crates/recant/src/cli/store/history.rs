@@ -2,11 +2,11 @@
 
 use clap::Args;
 use recant_core::CommitId;
-use recant_store::object::{Commit, FactRecord, Head, View};
+use recant_store::object::{Commit, Deed, FactRecord, Head, View};
 use recant_store::{Form, History};
 use serde_json::{Value, json};
 
-use super::{StoreArgs, StoreError, date, labels, size};
+use super::{StoreArgs, StoreError, count, date, labels, size};
 use crate::cli::error::CliError;
 
 /// Arguments of `recant log`.
@@ -64,9 +64,16 @@ pub(crate) fn log(args: &LogArgs) -> Result<(), CliError> {
             let line = format!("{} -> {}", fact.text(), fact.target);
             !commit.message.lines().any(|told| told == line)
         };
-        commit.record.facts.iter().filter(told).for_each(|fact| println!("{rest}    {}", sentence(fact)));
+        let sign = sign(&commit);
+        let facts = commit.record.facts.iter().filter(told);
+        facts.for_each(|fact| println!("{rest}    {sign}{}", sentence(fact)));
     }
     if args.store.json { crate::cli::print_json(&printed) } else { Ok(()) }
+}
+
+/// What stands before the facts of a commit that took them back.
+pub(super) fn sign(commit: &Commit) -> &'static str {
+    if matches!(commit.deed, Deed::Revert(_)) { "- " } else { "" }
 }
 
 /// A fact as a person reads it.
@@ -185,10 +192,10 @@ pub(crate) fn status(args: &StatusArgs) -> Result<(), CliError> {
     }
     if let Some(digest) = digest {
         println!("model  {digest}");
-        println!("{n_edits} live edits, {n_facts} facts");
+        println!("{}, {}", count(n_edits, "live edit"), count(n_facts, "fact"));
     }
-    println!("{} branches, {} tags", view.branches.len(), view.tags.len());
-    println!("{} objects, {} on disk", ids.len(), size(bytes));
+    println!("{}, {}", count(view.branches.len(), "branch"), count(view.tags.len(), "tag"));
+    println!("{}, {} on disk", count(ids.len(), "object"), size(bytes));
     if n_linked > 0 {
         println!("{n_linked} tensors are linked in place; `recant verify` reads them");
     }

@@ -134,7 +134,8 @@ impl Rebuild for Ledgers<'_> {
 }
 
 impl Ledgers<'_> {
-    fn patch(&self, base: &Manifest, set: &FactSet) -> Result<WeightPatch, CliError> {
+    /// The patch that writes a set onto the base.
+    pub(super) fn patch(&self, base: &Manifest, set: &FactSet) -> Result<WeightPatch, CliError> {
         let Some(ledger) = read(set)? else { return Ok(WeightPatch::identity()) };
         let odb = self.store.odb();
         let device = Device::open(self.device)?;

@@ -203,6 +203,13 @@ fn size(bytes: u64) -> String {
     }
 }
 
+/// A number of things: `1 edit`, `2 edits`.
+fn count(n: usize, thing: &str) -> String {
+    // Branches.
+    let ending = if thing.ends_with("ch") { "es" } else { "s" };
+    format!("{n} {thing}{}", if n == 1 { "" } else { ending })
+}
+
 /// A commit's names: `main`, `tag v1`.
 fn labels(view: &recant_store::object::View, id: CommitId) -> Vec<String> {
     let branches = view.branches.iter().filter(|(_, at)| **at == id).map(|(name, _)| name.to_string());
@@ -212,6 +219,12 @@ fn labels(view: &recant_store::object::View, id: CommitId) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn one_thing_is_one() {
+        assert_eq!(["edit", "branch"].map(|thing| super::count(1, thing)), ["1 edit", "1 branch"]);
+        assert_eq!(["edit", "branch"].map(|thing| super::count(0, thing)), ["0 edits", "0 branches"]);
+    }
+
     #[test]
     fn dates_are_civil() {
         assert_eq!(super::date(0), "1970-01-01 00:00 UTC");
