@@ -160,7 +160,19 @@ fn a_ledger_and_other_edits_live_side_by_side() {
     );
     assert!((0.0..=1.0).contains(&scores["efficacy"].as_f64().unwrap()));
 
-    for rev in ["HEAD~2", "HEAD~2", "HEAD~2"] {
+    // Many facts in one commit: the scores are means over them.
+    let fact = |subject: &str| format!(r#"{{"subject":"{subject}","prompt":"{{}} is","target":"old"}}"#);
+    std::fs::write(at.join("facts"), [fact("A dog"), fact("A king")].join("\n")).unwrap();
+    let many = "edit --store .recant --method memit --layers 1,2 --contexts contexts.txt --stats stats --facts facts \
+                --set v_num_grad_steps=2";
+    good(at, many);
+    let commit = &json(at, "log -n 1")[0];
+    assert_eq!(
+        (commit["facts"].as_array().unwrap().len(), commit["scores"].as_object().unwrap().len()),
+        (2, 3)
+    );
+
+    for rev in ["HEAD~3", "HEAD~3", "HEAD~3", "HEAD~3"] {
         good(at, &format!("revert {rev}"));
     }
     assert_eq!(json(at, "status")["model"], base["model"]);

@@ -305,9 +305,9 @@ fn a_place_that_takes_nothing_is_named_and_left_alone() {
     let dir = workshop("gpt2-tiny");
     let at = dir.path();
     std::fs::write(at.join("file"), "").unwrap();
-    for line in ["init --store file/store", "status --store file/store", "clone shared file/store"] {
+    for line in ["init --store file/store", "status --store file/store"] {
         let text = refused(at, line);
-        assert!(text.contains("file/store") || text.contains("--features remote"), "{line}: {text}");
+        assert!(text.contains("file/store"), "{line}: {text}");
     }
     good(at, "init");
     let limited = |line: &str| {
