@@ -37,7 +37,7 @@ pub struct Diff {
 }
 
 impl Store {
-    /// The facts that are live at a commit, each with the commit that wrote it.
+    /// The facts that are live at a commit, each with the commit that wrote it; the oldest edit first.
     ///
     /// # Errors
     /// [`CommitError`].
@@ -51,7 +51,7 @@ impl Store {
         id: CommitId,
     ) -> Result<Vec<(CommitId, FactRecord)>, CommitError> {
         let mut facts = Vec::new();
-        for edit in history.live(id)?.ids() {
+        for &(_, edit) in history.live(id)?.edits.keys() {
             let commit = history.commit(edit)?;
             let Some(ledger) = commit.ledger else {
                 facts.extend(commit.record.facts.iter().map(|fact| (edit, fact.clone())));
