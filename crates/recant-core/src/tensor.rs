@@ -196,6 +196,17 @@ impl std::fmt::Debug for HostTensor {
     }
 }
 
+/// Rounds numbers to what a dtype holds, once each; integer types leave them as they are.
+pub(crate) fn round_all(dtype: Dtype, numbers: &mut [f64]) {
+    match dtype {
+        #[expect(clippy::cast_possible_truncation, reason = "this is the rounding")]
+        Dtype::F32 => numbers.iter_mut().for_each(|x| *x = f64::from(*x as f32)),
+        Dtype::F16 => numbers.iter_mut().for_each(|x| *x = round_f16(*x).to_f64()),
+        Dtype::BF16 => numbers.iter_mut().for_each(|x| *x = round_bf16(*x).to_f64()),
+        _ => {}
+    }
+}
+
 /// f64 to f16 with one rounding. `half`'s own conversion goes through hardware f32 on some CPUs and then
 /// rounds twice, which would make the bytes of an edit depend on the machine.
 fn round_f16(x: f64) -> f16 {

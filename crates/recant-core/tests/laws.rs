@@ -193,6 +193,18 @@ proptest! {
         }
     }
 
+    /// Adding several at once rounds after each, as adding them in turn does.
+    #[test]
+    fn adding_all_at_once_is_adding_in_turn(
+        base in weights(),
+        addends in proptest::collection::vec(addend(SHAPES[0]), 0..4),
+    ) {
+        let tensor = base.get(&path(0)).unwrap().clone();
+        let in_turn = addends.iter().try_fold(tensor.clone(), |sum, addend| addend.added_to(&path(0), &sum));
+        let at_once = Addend::all_added_to(&addends.iter().collect::<Vec<_>>(), &path(0), &tensor);
+        prop_assert_eq!(at_once.ok(), in_turn.ok());
+    }
+
     /// Law 4: decode after encode is the identity, and only canonical bytes decode.
     #[test]
     fn encoding_is_canonical(base in weights(), a in addend(SHAPES[0]), b in addend(SHAPES[1])) {

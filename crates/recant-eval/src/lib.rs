@@ -18,4 +18,4 @@ pub use locality::attach_locality;
 pub use report::{Metrics, Report, Run};
 pub use runner::{Event, RunOptions, Unedited, evaluate, unedited};
 pub use scenario::{Exam, Progress, Scenario, evaluate_lifelong, go_on, share_answered};
-pub use score::{CaseScores, Probe, ProbeScore, ScoreError};
+pub use score::{CaseScores, Probe, ProbeScore, ScoreError, score_probes};

@@ -78,10 +78,7 @@ const SHOWN: usize = 3;
 ///
 /// # Errors
 /// [`ScoreError`].
-pub(crate) fn score_probes(
-    model: &Model,
-    probes: &[Probe],
-) -> Result<BTreeMap<Probe, ProbeScore>, ScoreError> {
+pub fn score_probes(model: &Model, probes: &[Probe]) -> Result<BTreeMap<Probe, ProbeScore>, ScoreError> {
     let mut rows: Vec<Vec<u32>> = Vec::new();
     let mut prompts: Vec<usize> = Vec::new();
     let mut row_of: BTreeMap<(Vec<u32>, usize), usize> = BTreeMap::new();

@@ -16,13 +16,15 @@ use recant_core::{Addend, Change, CommitId, Delta, Matrix, ParamPath, WeightPatc
 use recant_store::{CheckoutOptions, Draft, EditKind, Import, Name, Stamp, Store};
 
 const SHAPE: [usize; 2] = [3072, 768];
+/// Edits of one matrix behind which the first is taken back.
+const DEPTH: usize = 100;
 
 fn main() {
     let var = |name: &str, default| std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default);
     let megabytes = var("RECANT_BENCH_MB", 512);
     let dir = tempfile::tempdir().unwrap();
     throughput(dir.path(), megabytes);
-    edits(dir.path(), var("RECANT_BENCH_EDITS", 1000).max(51));
+    edits(dir.path(), var("RECANT_BENCH_EDITS", 1000).max(DEPTH + 1));
 }
 
 fn stamp() -> Stamp {
@@ -141,18 +143,22 @@ fn edits(dir: &Path, n_edits: usize) {
     let before = size();
     let (first, _) = edit(&store, 0);
     println!("one rank-one edit of 3072 x 768: {} bytes in files", size() - before);
-    let commits: Vec<(CommitId, Duration)> = (1..n_edits).map(|seed| edit(&store, seed)).collect();
-    let times = |range: &[(CommitId, Duration)]| range.iter().map(|(_, time)| *time).collect::<Vec<_>>();
-    println!("{n_edits} rank-one edits: {:.2} MB in files", (size() - before) as f64 / 1e6);
-    println!("commit of an edit, the first 50:   {:7.1} ms", median(times(&commits[..50])));
-    println!("commit of an edit, all of them:    {:7.1} ms", median(times(&commits)));
     let revert = |id| {
         let started = Instant::now();
         store.revert(id, None, &stamp(), None).unwrap();
         started.elapsed().as_secs_f64() * 1e3
     };
+    let mut commits: Vec<(CommitId, Duration)> = (1..DEPTH).map(|seed| edit(&store, seed)).collect();
+    let at_depth = revert(first);
+    store.undo(&stamp()).unwrap();
+    commits.extend((DEPTH..n_edits).map(|seed| edit(&store, seed)));
+    let times = |range: &[(CommitId, Duration)]| range.iter().map(|(_, time)| *time).collect::<Vec<_>>();
+    println!("{n_edits} rank-one edits: {:.2} MB in files", (size() - before) as f64 / 1e6);
+    println!("commit of an edit, the first 50:   {:7.1} ms", median(times(&commits[..50])));
+    println!("commit of an edit, all of them:    {:7.1} ms", median(times(&commits)));
+    println!("revert of the first of {DEPTH}:         {at_depth:7.1} ms");
     println!("revert of the newest, a swap:      {:7.1} ms", revert(commits[commits.len() - 1].0));
-    println!("revert of the first, a replay:     {:7.1} ms", revert(first));
+    println!("revert of the first of all of them: {:6.1} ms", revert(first));
     let started = Instant::now();
     let head = store.view().unwrap().head_commit().unwrap();
     assert!(store.verify(head, None).unwrap().wrong.is_empty());

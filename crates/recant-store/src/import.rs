@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use recant_core::{CommitId, ModelDigest, ObjectId, ParamPath, TensorId};
 
@@ -20,6 +21,11 @@ pub(crate) const WEIGHTS: &str = "model.safetensors";
 const CARRIED: [&str; 7] = ["json", "txt", "model", "jinja", "md", "tiktoken", "py"];
 /// Largest carried file. Tokenizers are tens of megabytes.
 const MAX_CARRIED: u64 = 1 << 30;
+
+/// Threads of an import.
+const MAX_LANES: usize = 4;
+/// Bytes of tensors from which on several threads import them.
+const LANES_FROM: u64 = 64 << 20;
 
 /// How to import.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -123,8 +129,8 @@ pub enum ImportError {
 }
 
 impl Store {
-    /// Imports a model directory: `model.safetensors` and what stands beside it. Holds one buffer in memory,
-    /// never a tensor (when it packs, one tensor).
+    /// Imports a model directory: `model.safetensors` and what stands beside it. Holds a buffer in memory for
+    /// each of at most four threads, never a tensor (when it packs, a tensor each).
     ///
     /// # Errors
     /// [`ImportError`].
@@ -135,7 +141,7 @@ impl Store {
         stamp: &Stamp,
         key: Option<&SecretKey>,
     ) -> Result<Imported, ImportError> {
-        let mut file = Weights::open(&dir.join(WEIGHTS))?;
+        let file = Weights::open(&dir.join(WEIGHTS))?;
         let mut tx = self.begin(stamp)?;
         let branch = match &import.branch {
             Some(name) => name.clone(),
@@ -147,11 +153,8 @@ impl Store {
         tx.writer.pack = import.pack;
         let files = carry(dir, &mut tx.writer)?;
         let layout = file_blob(&mut tx.writer, file.header.clone())?;
-        let mut stored = BTreeMap::new();
-        for place in file.layout.places.clone() {
-            let id = file.tensor(&place, import.link, &mut tx.writer)?;
-            stored.insert(place.path, id);
-        }
+        let bytes = file.layout.data_len();
+        let stored = file.tensors(import.link, &mut tx.writer)?;
         let (tensors, ties) = tie(stored, &import.ties)?;
         let manifest = Manifest { tensors, ties, files, layout };
         let manifest_id = tx.writer.put_manifest(&manifest, None)?;
@@ -185,7 +188,7 @@ impl Store {
         tx.view.head = crate::object::Head::Branch(branch);
         tx.publish("import")?;
         let tensors = manifest.tensors.len();
-        Ok(Imported { commit: id, digest, tensors, bytes: file.layout.data_len() })
+        Ok(Imported { commit: id, digest, tensors, bytes })
     }
 }
 
@@ -235,6 +238,70 @@ impl Weights {
             return Err(ImportError::Length { path: path.to_owned(), expected, found });
         }
         Ok(Self { path: path.to_owned(), file, header, layout })
+    }
+
+    /// Stores all tensors. Reading, hashing, writing and waiting for the disk take turns in a lane, so that
+    /// lanes fill each other's pauses.
+    fn tensors(self, link: bool, writer: &mut Writer) -> Result<BTreeMap<ParamPath, TensorId>, ImportError> {
+        let places = self.layout.places.clone();
+        let n_lanes = match self.layout.data_len() {
+            ..LANES_FROM => 1,
+            _ => std::thread::available_parallelism().map_or(1, usize::from).clamp(1, MAX_LANES),
+        };
+        let next = AtomicUsize::new(0);
+        let run = |mut file: Self, mut writer: Writer| {
+            let mut stored = Vec::new();
+            while let Some(place) = places.get(next.fetch_add(1, Ordering::Relaxed)) {
+                match file.tensor(place, link, &mut writer) {
+                    Ok(id) => stored.push((place.path.clone(), id)),
+                    Err(error) => {
+                        // Nobody begins another one.
+                        next.store(places.len(), Ordering::Relaxed);
+                        return Err((place.begin, error));
+                    }
+                }
+            }
+            Ok((stored, writer))
+        };
+        let mut files = vec![self];
+        for _ in 1..n_lanes {
+            let again = files[0].again()?;
+            files.push(again);
+        }
+        let done = std::thread::scope(|scope| {
+            let lanes = files.into_iter().enumerate().map(|(lane, file)| {
+                let writer = writer.lane(lane);
+                let run = &run;
+                scope.spawn(move || run(file, writer))
+            });
+            let lanes: Vec<_> = lanes.collect();
+            lanes.into_iter().map(std::thread::ScopedJoinHandle::join).collect::<Vec<_>>()
+        });
+        let mut stored = BTreeMap::new();
+        let mut failed = Vec::new();
+        for lane in done {
+            match lane.unwrap_or_else(|panic| std::panic::resume_unwind(panic)) {
+                Ok((tensors, lane)) => {
+                    stored.extend(tensors);
+                    writer.join(lane);
+                }
+                Err(error) => failed.push(error),
+            }
+        }
+        // Of several errors the one that is first in the file.
+        match failed.into_iter().min_by_key(|(begin, _)| *begin) {
+            Some((_, error)) => Err(error),
+            None => Ok(stored),
+        }
+    }
+
+    /// The same file, to be read at another place; an error when it is another one by now.
+    fn again(&self) -> Result<Self, ImportError> {
+        let again = Self::open(&self.path)?;
+        match again.header == self.header {
+            true => Ok(again),
+            false => Err(ImportError::Changed { path: self.path.clone() }),
+        }
     }
 
     fn tensor(&mut self, place: &Place, link: bool, writer: &mut Writer) -> Result<TensorId, ImportError> {

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use recant_core::{ApplyError, Delta, HostTensor, ParamPath, PatchId, TensorId, WeightPatch};
+use recant_core::{Addend, ApplyError, Delta, HostTensor, ParamPath, PatchId, TensorId, WeightPatch};
 
 use crate::history::Live;
 use crate::object::Manifest;
-use crate::odb::{Odb, ReadError, WriteError, Writer};
+use crate::odb::{AT_ONCE, Odb, ReadError, WriteError, Writer};
 
 /// Weights do not follow from a set of edits.
 #[derive(Debug, thiserror::Error)]
@@ -70,13 +70,17 @@ fn sum(
     adds: &[PatchId],
 ) -> Result<HostTensor, FoldError> {
     let mut tensor = start;
-    for &patch in adds {
-        let loaded = odb.patch(patch)?;
-        for (_, change) in loaded.changes().iter().filter(|(named, _)| base.canonical(named) == path) {
-            if let Delta::Add(addend) = &change.delta {
-                tensor = addend.added_to(path, &tensor)?;
-            }
-        }
+    for together in adds.chunks(AT_ONCE) {
+        let loaded = together.iter().map(|&patch| odb.patch(patch)).collect::<Result<Vec<_>, _>>()?;
+        let changes = loaded.iter().flat_map(|patch| patch.changes());
+        let here = changes.filter(|(named, _)| base.canonical(named) == path);
+        let addends: Vec<&Addend> = here
+            .filter_map(|(_, change)| match &change.delta {
+                Delta::Add(addend) => Some(addend),
+                Delta::Swap { .. } => None,
+            })
+            .collect();
+        tensor = Addend::all_added_to(&addends, path, &tensor)?;
     }
     Ok(tensor)
 }
@@ -165,6 +169,35 @@ pub(crate) fn rederive(odb: &Odb, live: &Live) -> Result<BTreeMap<ParamPath, Ten
         ids.insert(path, tensor.id());
     }
     Ok(ids)
+}
+
+/// The parameters that differ from the base's when a patch of the base comes behind all live edits; stored
+/// nowhere.
+pub(crate) fn behind(
+    odb: &Odb,
+    live: &Live,
+    last: &WeightPatch,
+) -> Result<BTreeMap<ParamPath, HostTensor>, FoldError> {
+    let base = odb.manifest(live.base)?;
+    let mut tensors = BTreeMap::new();
+    for (path, line) in lines(odb, &base, live)? {
+        let tensor = sum(odb, &base, &path, odb.tensor(line.start)?, &line.adds)?;
+        tensors.insert(path, tensor);
+    }
+    for (named, change) in last.changes() {
+        let path = base.canonical(named).clone();
+        let start = match (tensors.remove(&path), base.tensors.get(&path)) {
+            (Some(tensor), _) => tensor,
+            (None, Some(&id)) => odb.tensor(id)?,
+            (None, None) => return Err(ApplyError::Unknown { path: named.clone() }.into()),
+        };
+        let tensor = match &change.delta {
+            Delta::Add(addend) => addend.added_to(&path, &start)?,
+            Delta::Swap { after } => odb.tensor(*after)?,
+        };
+        tensors.insert(path, tensor);
+    }
+    Ok(tensors)
 }
 
 /// Checks that a patch was made for these weights and each of its swaps has its tensor.

@@ -6,13 +6,14 @@
 
 mod common;
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
 use common::disk::{Fault, FaultyDisk};
 use common::{edit, head, name, patch, rank_one, stamp, write_model};
 use recant_core::CommitId;
-use recant_store::{Draft, EditKind, GcOptions, Import, MergeOptions, Store};
+use recant_store::{Draft, EditKind, GcOptions, Import, MergeOptions, RevError, Store};
 
 fn open(disk: &FaultyDisk) -> Store {
     Store::open_on(Arc::new(disk.clone()), Path::new("store")).unwrap()
@@ -163,4 +164,62 @@ fn an_interrupted_init_is_no_store() {
             }
         }
     }
+}
+
+/// A disk that is full, mounted read-only or forbidden, from any write on: the error says what could not be
+/// written and why, the head and all objects are as they were, reading goes on, and once there is room the same
+/// commands work.
+#[test]
+fn a_disk_that_takes_no_more_is_named_and_survived() {
+    let (disk, before) = prepared();
+    let kinds = [ErrorKind::StorageFull, ErrorKind::ReadOnlyFilesystem, ErrorKind::PermissionDenied];
+    for kind in kinds {
+        let mut writes = 0;
+        loop {
+            let disk = disk.copy();
+            let store = open(&disk);
+            disk.refuse(Some((writes, kind)));
+            let mut acknowledged = before.clone();
+            let outcome = workload(&store, &mut acknowledged);
+            let what = format!("{kind:?} after {writes} writes");
+            assert!(store.fsck().unwrap().is_clean(), "{what}");
+            let tips: Vec<CommitId> = store.view().unwrap().commits().collect();
+            let known = recant_store::History::new(store.odb()).ancestors(&tips).unwrap();
+            assert!(acknowledged.iter().all(|commit| known.contains(commit)), "{what}");
+            assert_eq!(store.verify(head(&store), None).unwrap().wrong, [], "{what}");
+            let Err(error) = outcome else { break };
+            let text = error.to_string();
+            let named =
+                text.contains("of the store") && text.contains(&std::io::Error::from(kind).to_string());
+            assert!(named, "{what}: {text}");
+            // What is left in tmp/ is swept by the next writer.
+            disk.refuse(None);
+            workload(&store, &mut Vec::new())
+                .unwrap_or_else(|error| assert!(error.to_string().contains("already"), "{what}: {error}"));
+            assert!(disk.files().iter().all(|path| !path.starts_with("tmp")), "{what}");
+            writes += 1;
+        }
+        assert!(writes > 60, "{writes}");
+    }
+}
+
+/// As many commits as it takes until two ids begin alike.
+#[test]
+fn an_ambiguous_prefix_names_two_commits() {
+    let (disk, _) = prepared();
+    let store = open(&disk);
+    let mut seen = std::collections::BTreeMap::new();
+    let (one, other) = (0..5000)
+        .find_map(|time| {
+            let draft = Draft { message: "nothing".to_owned(), ..Draft::default() };
+            let id = store.commit_edit(&EditKind::States, &draft, &stamp(time), None).unwrap();
+            seen.insert(id.to_string()[..4].to_owned(), id).map(|former| (former, id))
+        })
+        .unwrap();
+    let prefix = &one.to_string()[..4];
+    let error = store.resolve(prefix).unwrap_err();
+    assert!(matches!(error, RevError::Ambiguous { count: 2, .. }), "{error}");
+    let text = error.to_string();
+    assert!(text.contains(prefix) && text.contains(&one.short()) && text.contains(&other.short()), "{text}");
+    assert_eq!(store.resolve(&one.to_string()).unwrap(), one);
 }

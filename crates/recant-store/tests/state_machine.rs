@@ -154,7 +154,7 @@ fn act(
             known(store.commit_edit(&EditKind::Patch(patch), &Draft::default(), at, None))
         }
         Step::Revert(n) => known(store.revert(chosen(*n), None, at, None).map(|reverted| reverted.commit)),
-        Step::Pick(n) => known(store.cherry_pick(chosen(*n), at, None)),
+        Step::Pick(n) => known(store.cherry_pick(chosen(*n), MergeOptions::default(), None, at, None)),
         Step::Branch(n) => match store.branch(&name(&format!("b{n}")), model.head(), false, at) {
             Ok(_) => Ok(Some(model.head())),
             Err(recant_store::NamesError::Taken { .. }) => Ok(None),

@@ -7,11 +7,11 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::{edit, head, name, patch, path, rank_one, stamp, store_in, tensor, write_model};
-use recant_core::{HostTensor, WeightPatch};
-use recant_store::object::{FactRecord, FactSet, Manifest, Record};
+use recant_core::HostTensor;
+use recant_store::object::{FactRecord, Record};
 use recant_store::{
     CheckoutOptions, CommitError, Draft, EditKind, Form, GcOptions, How, Import, ImportError, MergeOptions,
-    OnConflict, Rebuild, Rebuilt, RevError, SecretKey, Store, UndoError, Wrong,
+    OnConflict, RevError, SecretKey, Store, UndoError, Wrong,
 };
 
 fn sum(start: &HostTensor, i: usize, seeds: &[u64]) -> HostTensor {
@@ -136,9 +136,12 @@ fn cherry_pick_adds_to_what_is_there() {
     let main = edit(&store, 0, 1);
     store.switch(&name("side"), &stamp(4)).unwrap();
     edit(&store, 0, 2);
-    let picked = store.cherry_pick(main, &stamp(30), None).unwrap();
+    let picked = store.cherry_pick(main, MergeOptions::default(), None, &stamp(30), None).unwrap();
     assert_eq!(tensor(&store, picked, 0), sum(&tensor(&store, base, 0), 0, &[2, 1]));
-    assert!(matches!(store.cherry_pick(picked, &stamp(31), None), Err(CommitError::AlreadyLive { .. })));
+    assert!(matches!(
+        store.cherry_pick(picked, MergeOptions::default(), None, &stamp(31), None),
+        Err(CommitError::AlreadyLive { .. })
+    ));
     store.revert(picked, None, &stamp(32), None).unwrap();
     assert_eq!(tensor(&store, head(&store), 0), sum(&tensor(&store, base, 0), 0, &[2]));
 }
@@ -241,81 +244,6 @@ fn packing_changes_files_and_not_ids() {
         .collect();
     assert_eq!(ids[0].0, ids[1].0);
     assert!(ids[1].1 < ids[0].1, "{ids:?}");
-}
-
-/// A ledger for tests: a fact's payload is a seed, and the patch adds each fact's factors in key order.
-struct Seeds;
-
-impl Rebuild for Seeds {
-    fn rebuild(&self, base: &Manifest, set: &FactSet) -> Rebuilt {
-        let mut patch = WeightPatch::identity();
-        for payload in set.entries.values() {
-            let change = recant_core::Change {
-                base: base.get(&path(0)).unwrap(),
-                delta: recant_core::Delta::Add(rank_one(0, u64::from(payload[0]))),
-            };
-            patch = patch.then(&WeightPatch::one(path(0), change))?;
-        }
-        Ok(patch)
-    }
-}
-
-fn ledger(store: &Store, keys: &[u8]) -> recant_core::CommitId {
-    let set = FactSet { entries: keys.iter().map(|&key| (vec![key], vec![key])).collect() };
-    let import =
-        store.odb().manifest(recant_store::History::new(store.odb()).live(head(store)).unwrap().base);
-    let patch = Seeds.rebuild(&import.unwrap(), &set).unwrap();
-    let draft = Draft { message: format!("{keys:?}"), ..Draft::default() };
-    store.commit_edit(&EditKind::Ledger { set, patch }, &draft, &stamp(20), None).unwrap()
-}
-
-/// Merge of ledgers is set union: the bytes of having written all facts in one go.
-#[test]
-fn ledgers_merge_as_sets_and_any_fact_comes_out() {
-    let dir = tempfile::tempdir().unwrap();
-    let (store, base) = store_in(dir.path());
-    store.branch(&name("side"), base, false, &stamp(3)).unwrap();
-    store.branch(&name("whole"), base, false, &stamp(3)).unwrap();
-    let first = ledger(&store, &[1]);
-    ledger(&store, &[1, 2]);
-    store.switch(&name("side"), &stamp(4)).unwrap();
-    let theirs = ledger(&store, &[3]);
-    store.switch(&name("whole"), &stamp(5)).unwrap();
-    let whole = ledger(&store, &[1, 2, 3]);
-    store.switch(&name("main"), &stamp(6)).unwrap();
-    assert!(matches!(
-        store.merge(theirs, MergeOptions::default(), None, &stamp(7), None),
-        Err(CommitError::NeedsRebuild { .. })
-    ));
-    let merged = store.merge(theirs, MergeOptions::default(), Some(&Seeds), &stamp(7), None).unwrap();
-    assert!(merged.rebuilt);
-    assert_eq!(store.model_digest(merged.commit).unwrap(), store.model_digest(whole).unwrap());
-    store.revert(first, Some(&Seeds), &stamp(8), None).unwrap();
-    store.switch(&name("side"), &stamp(9)).unwrap();
-    ledger(&store, &[2, 3]);
-    let without = store.model_digest(head(&store)).unwrap();
-    let main = store.resolve("main").unwrap();
-    assert_eq!(store.model_digest(main).unwrap(), without);
-    assert!(store.verify(main, None).unwrap().wrong.is_empty());
-}
-
-/// A merge that brought a ledger's facts and a plain edit is taken back as one.
-#[test]
-fn a_merge_of_ledgers_and_edits_is_taken_back_whole() {
-    let dir = tempfile::tempdir().unwrap();
-    let (store, base) = store_in(dir.path());
-    store.branch(&name("side"), base, false, &stamp(3)).unwrap();
-    ledger(&store, &[1]);
-    let before = store.model_digest(head(&store)).unwrap();
-    store.switch(&name("side"), &stamp(4)).unwrap();
-    edit(&store, 1, 5);
-    let theirs = ledger(&store, &[3]);
-    store.switch(&name("main"), &stamp(6)).unwrap();
-    let merged = store.merge(theirs, MergeOptions::default(), Some(&Seeds), &stamp(7), None).unwrap().commit;
-    assert_ne!(tensor(&store, merged, 1), tensor(&store, base, 1));
-    store.revert(merged, Some(&Seeds), &stamp(8), None).unwrap();
-    assert_eq!(store.model_digest(head(&store)).unwrap(), before);
-    assert!(store.verify(head(&store), None).unwrap().wrong.is_empty());
 }
 
 #[test]

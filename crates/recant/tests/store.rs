@@ -5,9 +5,8 @@
 mod common;
 
 use std::path::Path;
-use std::process::Output;
 
-use common::{files, recant, run, workshop};
+use common::{files, good, json, recant, refused, run, workshop};
 use serde_json::Value;
 
 /// An edit of the head of `.recant` that works in a workshop.
@@ -16,24 +15,6 @@ fn edit(target: &str) -> String {
         "edit --store .recant --contexts contexts.txt --set mom2_adjustment=false --set v_num_grad_steps=5 \
          --subject 'The sea' --prompt '{{}} is' --target {target}"
     )
-}
-
-fn good(dir: &Path, line: &str) -> String {
-    let output = run(dir, line);
-    assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-fn json(dir: &Path, line: &str) -> Value {
-    serde_json::from_str(&good(dir, &format!("{line} --json"))).unwrap()
-}
-
-fn refused(dir: &Path, line: &str) -> String {
-    let output: Output = run(dir, line);
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(matches!(output.status.code(), Some(1 | 2)), "{line}: {text}");
-    assert!(text.starts_with("error:") && !text.contains("panicked"), "{line}: {text}");
-    text
 }
 
 #[test]
@@ -292,6 +273,64 @@ fn a_base_that_is_gone_is_named() {
     assert!(text.contains("model.safetensors") && text.contains("put the file back"), "{text}");
     assert!(!at.join("out").exists());
     assert!(refused(at, "verify").contains("is gone"));
+}
+
+/// A file that a store was linked to and that is another one now.
+#[test]
+fn a_base_that_was_changed_is_named() {
+    let dir = workshop("gpt2-tiny");
+    let at = dir.path();
+    good(at, "init");
+    good(at, "import --model model --link");
+    let file = at.join("model/model.safetensors");
+    let mut bytes = std::fs::read(&file).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&file, &bytes).unwrap();
+    let text = refused(at, "checkout --out out");
+    assert!(text.contains("model.safetensors") && text.contains("was changed since"), "{text}");
+    assert!(!at.join("out").exists());
+    let output = run(at, "verify");
+    let told = [output.stdout, output.stderr].concat();
+    assert!(!output.status.success() && String::from_utf8_lossy(&told).contains("was changed since"));
+    // Put back, all is well.
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&file, &bytes).unwrap();
+    good(at, "verify");
+}
+
+/// Where no folder can be, and where no more can be written: a limit on the size of files stands for a full disk.
+#[cfg(unix)]
+#[test]
+fn a_place_that_takes_nothing_is_named_and_left_alone() {
+    let dir = workshop("gpt2-tiny");
+    let at = dir.path();
+    std::fs::write(at.join("file"), "").unwrap();
+    for line in ["init --store file/store", "status --store file/store"] {
+        let text = refused(at, line);
+        assert!(text.contains("file/store"), "{line}: {text}");
+    }
+    good(at, "init");
+    let limited = |line: &str| {
+        let script = format!("trap '' XFSZ; ulimit -f 8; exec \"$0\" {line}");
+        let output = std::process::Command::new("sh")
+            .args(["-c", &script, env!("CARGO_BIN_EXE_recant")])
+            .current_dir(at)
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{line}: {text}");
+        assert!(text.contains("make room"), "{line}: {text}");
+        text
+    };
+    assert!(limited("import --model model").contains("of the store"));
+    assert!(good(at, "status").contains("no model yet"));
+    assert!(good(at, "fsck").contains(" 0 problems"));
+    good(at, "import --model model");
+    let before = files(&at.join(".recant"));
+    assert!(limited("checkout --out out").contains("cannot write"));
+    assert!(!at.join("out").exists() && files(&at.join(".recant")) == before);
+    assert!(refused(at, "checkout --out file/out").contains("file/out"));
+    good(at, "checkout --out out");
 }
 
 fn copy_all(from: &Path, to: &Path) {

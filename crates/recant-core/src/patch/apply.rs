@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{Addend, Change, Delta, WeightPatch};
-use crate::{Dtype, HostTensor, ParamPath, TensorId, Weights};
+use crate::tensor::round_all;
+use crate::{Dtype, HostTensor, Matrix, ParamPath, TensorId, Weights};
 
 /// Tensors by content id, for swap patches to draw on.
 pub type Blobs = BTreeMap<TensorId, HostTensor>;
@@ -124,7 +125,7 @@ impl WeightPatch {
                 return Err(ApplyError::Base { path: path.clone(), expected: change.base, found });
             }
             let tensor = match &change.delta {
-                Delta::Add(addend) => materialise(path, former, addend)?,
+                Delta::Add(addend) => addend.added_to(path, former)?,
                 Delta::Swap { after } => swapped(path, former, *after, blobs)?,
             };
             let id = tensor.id();
@@ -148,47 +149,72 @@ impl Addend {
     /// # Errors
     /// [`ApplyError`] when shapes differ, the base holds no real numbers, or the sum leaves its range.
     pub fn added_to(&self, path: &ParamPath, base: &HostTensor) -> Result<HostTensor, ApplyError> {
-        materialise(path, base, self)
+        Self::all_added_to(&[self], path, base)
     }
-}
 
-/// base + addend: f64, index order, one rounding.
-fn materialise(path: &ParamPath, base: &HostTensor, addend: &Addend) -> Result<HostTensor, ApplyError> {
-    let shape = addend.shape();
-    if base.shape() != shape {
-        return Err(ApplyError::Shape { path: path.clone(), delta: shape, tensor: base.shape().to_vec() });
-    }
-    let not_float = || ApplyError::NotFloat { path: path.clone(), dtype: base.dtype() };
-    if !base.dtype().is_float() {
-        return Err(not_float());
-    }
-    let mut sum = base.to_f64();
-    add_to(&mut sum, addend);
-    let tensor = HostTensor::from_f64(base.dtype(), base.shape().to_vec(), &sum).map_err(|_| not_float())?;
-    match tensor.first_non_finite() {
-        Some(at) => Err(ApplyError::NonFinite {
-            path: path.clone(),
-            dtype: base.dtype(),
-            row: at / shape[1],
-            col: at % shape[1],
-        }),
-        None => Ok(tensor),
-    }
-}
-
-/// `sum += addend`, element by element; the terms of one element are added in rank order.
-pub(super) fn add_to(sum: &mut [f64], addend: &Addend) {
-    match addend {
-        Addend::Dense(matrix) => {
-            for (total, &term) in sum.iter_mut().zip(matrix.data()) {
-                *total += f64::from(term);
+    /// The tensor `base` + each of `addends`, one after the other and rounded after each: the bytes of as many
+    /// calls of [`Addend::added_to`], at the price of one pass over memory, because a row stays in the cache.
+    ///
+    /// # Errors
+    /// As [`Addend::added_to`].
+    pub fn all_added_to(
+        addends: &[&Self],
+        path: &ParamPath,
+        base: &HostTensor,
+    ) -> Result<HostTensor, ApplyError> {
+        let dtype = base.dtype();
+        for addend in addends {
+            let delta = addend.shape();
+            if base.shape() != delta {
+                return Err(ApplyError::Shape { path: path.clone(), delta, tensor: base.shape().to_vec() });
             }
         }
-        Addend::LowRank { u, v } => {
-            // Row by row with the rank outside the columns: the order of additions per element is the
-            // plain one, and the inner loop is contiguous.
-            let columns = v.transposed();
-            for (i, row) in sum.chunks_exact_mut(v.rows()).enumerate() {
+        let not_float = || ApplyError::NotFloat { path: path.clone(), dtype };
+        if !dtype.is_float() {
+            return Err(not_float());
+        }
+        let mut sum = base.to_f64();
+        let cols = base.shape().last().copied().unwrap_or(1).max(1);
+        let terms: Vec<Terms<'_>> = addends.iter().map(|addend| Terms::new(addend)).collect();
+        for (i, row) in sum.chunks_exact_mut(cols).enumerate() {
+            for term in &terms {
+                term.add_to_row(i, row);
+                round_all(dtype, row);
+            }
+        }
+        let tensor = HostTensor::from_f64(dtype, base.shape().to_vec(), &sum).map_err(|_| not_float())?;
+        // What left the range in between has not come back: infinity plus anything finite is no number.
+        match tensor.first_non_finite() {
+            Some(at) => {
+                Err(ApplyError::NonFinite { path: path.clone(), dtype, row: at / cols, col: at % cols })
+            }
+            None => Ok(tensor),
+        }
+    }
+}
+
+/// An addend laid out for adding row by row.
+enum Terms<'a> {
+    Dense(&'a Matrix),
+    /// u as it is, v turned, so that the inner loop is contiguous.
+    LowRank(&'a Matrix, Matrix),
+}
+
+impl<'a> Terms<'a> {
+    fn new(addend: &'a Addend) -> Self {
+        match addend {
+            Addend::Dense(matrix) => Self::Dense(matrix),
+            Addend::LowRank { u, v } => Self::LowRank(u, v.transposed()),
+        }
+    }
+
+    /// `row += addend[i]`, element by element; the terms of one element are added in rank order.
+    fn add_to_row(&self, i: usize, row: &mut [f64]) {
+        match self {
+            Self::Dense(matrix) => {
+                row.iter_mut().zip(matrix.row(i)).for_each(|(total, &term)| *total += f64::from(term));
+            }
+            Self::LowRank(u, columns) => {
                 for (r, &u_ir) in u.row(i).iter().enumerate() {
                     for (total, &v_jr) in row.iter_mut().zip(columns.row(r)) {
                         *total += f64::from(u_ir) * f64::from(v_jr);
@@ -197,6 +223,13 @@ pub(super) fn add_to(sum: &mut [f64], addend: &Addend) {
             }
         }
     }
+}
+
+/// `sum += addend`, row by row.
+pub(super) fn add_to(sum: &mut [f64], addend: &Addend) {
+    let terms = Terms::new(addend);
+    let cols = addend.shape()[1].max(1);
+    sum.chunks_exact_mut(cols).enumerate().for_each(|(i, row)| terms.add_to_row(i, row));
 }
 
 fn swapped(

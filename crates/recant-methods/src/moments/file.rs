@@ -55,7 +55,15 @@ impl Moments {
     /// [`MomentsFileError::Write`].
     pub fn save(&self, path: &Path) -> Result<(), MomentsFileError> {
         let failed = |source| MomentsFileError::Write { path: path.to_owned(), source };
-        let other = |error: safetensors::SafeTensorError| failed(std::io::Error::other(error.to_string()));
+        let bytes = self.encode().map_err(|error| failed(std::io::Error::other(error.to_string())))?;
+        crate::write_whole(path, &bytes).map_err(failed)
+    }
+
+    /// The file's bytes.
+    ///
+    /// # Errors
+    /// What safetensors says.
+    pub fn encode(&self) -> Result<Vec<u8>, safetensors::SafeTensorError> {
         let matrices: Vec<(String, usize, Vec<u8>)> = self
             .layers
             .iter()
@@ -69,17 +77,16 @@ impl Moments {
             .map(|(name, dim, bytes)| {
                 Ok((name.as_str(), TensorView::new(Dtype::F64, vec![*dim, *dim], bytes)?))
             })
-            .collect::<Result<_, _>>()
-            .map_err(other)?;
+            .collect::<Result<_, safetensors::SafeTensorError>>()?;
         let metadata = HashMap::from([
             ("format".to_owned(), FORMAT.to_owned()),
             ("model".to_owned(), self.model.to_string()),
             ("corpus".to_owned(), hex(&self.corpus)),
             ("tokens".to_owned(), self.tokens.to_string()),
         ]);
-        let mut bytes = safetensors::serialize(views, Some(metadata)).map_err(other)?;
+        let mut bytes = safetensors::serialize(views, Some(metadata))?;
         order_metadata_of(&mut bytes);
-        crate::write_whole(path, &bytes).map_err(failed)
+        Ok(bytes)
     }
 
     /// Reads a statistics file and checks everything it claims.
@@ -89,8 +96,16 @@ impl Moments {
     pub fn load(path: &Path) -> Result<Self, MomentsFileError> {
         let bytes =
             std::fs::read(path).map_err(|source| MomentsFileError::Read { path: path.to_owned(), source })?;
+        Self::decode(&bytes, path)
+    }
+
+    /// Reads the file's bytes; `path` names them in errors.
+    ///
+    /// # Errors
+    /// [`MomentsFileError::Format`].
+    pub fn decode(bytes: &[u8], path: &Path) -> Result<Self, MomentsFileError> {
         let refuse = |reason: String| MomentsFileError::Format { path: path.to_owned(), reason };
-        let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|error| refuse(error.to_string()))?;
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| refuse(error.to_string()))?;
         let metadata = header.metadata().clone().unwrap_or_default();
         let field = |name: &str| {
             metadata
@@ -105,7 +120,7 @@ impl Moments {
             field(name)?.parse().map_err(|error| refuse(format!("`{name}`: {error}")))
         };
         let tokens = field("tokens")?.parse().map_err(|_| refuse("`tokens` is not a number".to_owned()))?;
-        let file = SafeTensors::deserialize(&bytes).map_err(|error| refuse(error.to_string()))?;
+        let file = SafeTensors::deserialize(bytes).map_err(|error| refuse(error.to_string()))?;
         let mut layers = BTreeMap::new();
         for (name, view) in file.tensors() {
             let number = name.strip_prefix("layers.").and_then(|rest| rest.strip_suffix(".mom2"));

@@ -13,7 +13,6 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use recant_core::ModelDigest;
 use recant_linalg::{Cholesky, FactorError, NullSpace, NullSpaceError};
-use recant_model::Model;
 
 pub use collect::{CollectError, Collector, Progress, corpus_lines};
 pub use factors::factor_path;
@@ -119,6 +118,14 @@ impl Moments {
         self.layers.keys().copied()
     }
 
+    /// The same moments of some of the layers, without their factors.
+    #[must_use]
+    pub fn of_layers(&self, layers: &[usize]) -> Self {
+        let held = self.layers.iter().filter(|(number, _)| layers.contains(number));
+        let held = held.map(|(&number, layer)| (number, (layer.dim, layer.mean.to_vec()))).collect();
+        Self::new(self.model, self.corpus, self.tokens, held)
+    }
+
     /// C of a layer, row-major `[d_key, d_key]`.
     #[must_use]
     pub fn mean(&self, layer: usize) -> Option<&[f64]> {
@@ -184,12 +191,11 @@ impl Moments {
         Ok(space)
     }
 
-    /// Whether the moments were made for this model's weights.
+    /// Whether the moments were made for weights with this digest.
     ///
     /// # Errors
     /// [`MomentsError::Model`] names both digests.
-    pub fn belongs_to(&self, model: &Model) -> Result<(), MomentsError> {
-        let found = model.digest();
+    pub fn belongs_to(&self, found: ModelDigest) -> Result<(), MomentsError> {
         if found == self.model { Ok(()) } else { Err(MomentsError::Model { made_for: self.model, found }) }
     }
 }

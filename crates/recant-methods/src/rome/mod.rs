@@ -15,7 +15,7 @@ mod settings;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use recant_core::{Addend, Matrix, WeightPatch};
+use recant_core::{Addend, Matrix, ModelDigest, WeightPatch};
 use recant_edit::{Carry, Contexts, EditError, Editor, Fact, Plan, Request, Trace};
 use recant_model::{Model, Slot};
 
@@ -55,6 +55,15 @@ impl Covariance {
     /// # Errors
     /// [`MomentsError::Model`] names both digests when they were made for another one.
     pub fn measured(moments: Arc<Moments>, base: &Model) -> Result<Self, MomentsError> {
+        Self::of_base(moments, base.digest())
+    }
+
+    /// The second moments of the model with this digest, for later edits of that model: they stay the base's,
+    /// as is usual.
+    ///
+    /// # Errors
+    /// [`MomentsError::Model`] names both digests when they were made for another one.
+    pub fn of_base(moments: Arc<Moments>, base: ModelDigest) -> Result<Self, MomentsError> {
         moments.belongs_to(base)?;
         Ok(Self::Measured(BaseMoments(moments)))
     }

@@ -77,6 +77,38 @@ pub struct FactRecord {
     pub target: String,
 }
 
+impl FactRecord {
+    /// The fact as a ledger's key: subject, prompt and target, each with its length (u32) before it. Keys
+    /// sort by subject length first and then by bytes; equal facts have equal keys.
+    #[must_use]
+    pub fn key(&self) -> Vec<u8> {
+        let mut out = Encoder::new(&[]);
+        [&self.subject, &self.prompt, &self.target].into_iter().for_each(|text| out.text(text));
+        out.finish()
+    }
+
+    /// The fact that a key spells; `None` when it is another kind of key.
+    #[must_use]
+    pub fn from_key(key: &[u8]) -> Option<Self> {
+        let mut input = Decoder::new("fact", &[], key).ok()?;
+        let mut text = || input.text().ok().map(str::to_owned);
+        let fact = Self { subject: text()?, prompt: text()?, target: text()? };
+        input.finish().ok().map(|()| fact)
+    }
+
+    /// Whether both say something about the same, and not the same.
+    #[must_use]
+    pub fn contradicts(&self, other: &Self) -> bool {
+        (&self.subject, &self.prompt) == (&other.subject, &other.prompt) && self.target != other.target
+    }
+
+    /// The prompt with its subject.
+    #[must_use]
+    pub fn text(&self) -> String {
+        self.prompt.replacen("{}", &self.subject, 1)
+    }
+}
+
 /// How an edit was made.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Record {

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use recant_core::{Delta, HostTensor, ManifestId, ObjectId, ParamPath, PatchId, TensorId};
+use recant_core::{Addend, Delta, HostTensor, ManifestId, ObjectId, ParamPath, PatchId, TensorId};
 
 use super::frame::Frame;
 use super::{Odb, ReadError};
 use crate::object::Manifest;
+
+/// Patches that are in memory together.
+pub(crate) const AT_ONCE: usize = 16;
 
 impl Odb {
     /// The sum of a base and the patches' additions to `path`, in order, rounded after each as they were when
@@ -21,7 +24,7 @@ impl Odb {
     ) -> Result<HostTensor, ReadError> {
         // Down to what is stored as bytes, collecting what to add on the way up. Bases on the way are not
         // hashed: the digest of the result decides.
-        let mut layers = vec![(path.clone(), patches.to_vec())];
+        let mut layers: Vec<(ParamPath, Vec<PatchId>)> = vec![(path.clone(), patches.to_vec())];
         let (mut base, mut steps) = (base, steps);
         let mut tensor = loop {
             let source = self.source(base)?;
@@ -32,12 +35,16 @@ impl Odb {
                 let reason = "it claims as many steps as what builds on it".to_owned();
                 return Err(ReadError::Frame { id: base.into(), reason });
             }
-            layers.push((path, patches));
+            // A line of edits of one matrix is one layer, so that it is added in few passes.
+            match layers.last_mut() {
+                Some((above, later)) if *above == path => later.splice(..0, patches).for_each(drop),
+                _ => layers.push((path, patches)),
+            }
             (base, steps) = (next, below);
         };
         for (path, patches) in layers.iter().rev() {
-            for &patch in patches {
-                tensor = self.add(id, tensor, path, patch)?;
+            for together in patches.chunks(AT_ONCE) {
+                tensor = self.add(id, tensor, path, together)?;
             }
         }
         Ok(tensor)
@@ -48,16 +55,22 @@ impl Odb {
         id: ObjectId,
         tensor: HostTensor,
         path: &ParamPath,
-        patch: PatchId,
+        patches: &[PatchId],
     ) -> Result<HostTensor, ReadError> {
-        let refuse = |reason: String| ReadError::Derive { id, patch, path: path.clone(), reason };
-        let loaded = self.patch(patch)?;
-        match loaded.changes().get(path).map(|change| &change.delta) {
-            Some(Delta::Add(addend)) => {
-                addend.added_to(path, &tensor).map_err(|error| refuse(error.to_string()))
+        let loaded = patches.iter().map(|&patch| self.patch(patch)).collect::<Result<Vec<_>, _>>()?;
+        let refuse = |patch: PatchId, reason: String| {
+            let path = path.clone();
+            ReadError::Derive { id, patch, path, reason }
+        };
+        let mut addends = Vec::with_capacity(loaded.len());
+        for (patch, &named) in loaded.iter().zip(patches) {
+            match patch.changes().get(path).map(|change| &change.delta) {
+                Some(Delta::Add(addend)) => addends.push(addend),
+                _ => return Err(refuse(named, "the patch adds nothing there".to_owned())),
             }
-            _ => Err(refuse("the patch adds nothing there".to_owned())),
         }
+        let last = patches.last().copied().unwrap_or(PatchId::from_bytes([0; 32]));
+        Addend::all_added_to(&addends, path, &tensor).map_err(|error| refuse(last, error.to_string()))
     }
 
     pub(super) fn derive_manifest(

@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use recant_core::{ObjectId, ParamPath, PatchId};
 
+pub(crate) use derive::AT_ONCE;
 pub use frame::Form;
 pub(crate) use frame::LinkFrame;
 pub use read::Source;

@@ -22,7 +22,8 @@ pub struct Writer {
     pub(crate) odb: Odb,
     /// Folders with new names in them.
     dirty: BTreeSet<PathBuf>,
-    /// Distinguishes this writer's temporary files; a store has one writer at a time.
+    /// Distinguish this writer's temporary files; a store has one writer at a time, which may have lanes.
+    lane: usize,
     next: u64,
     /// Compress tensors that are stored as bytes.
     pub pack: bool,
@@ -30,7 +31,18 @@ pub struct Writer {
 
 impl Writer {
     pub(crate) fn new(odb: Odb) -> Self {
-        Self { odb, dirty: BTreeSet::new(), next: 0, pack: false }
+        Self { odb, dirty: BTreeSet::new(), lane: 0, next: 0, pack: false }
+    }
+
+    /// A writer beside this one, for another thread. What it writes is durable after [`Writer::join`] and
+    /// [`Writer::sync`].
+    pub(crate) fn lane(&self, lane: usize) -> Self {
+        Self { lane, pack: self.pack, ..Self::new(self.odb.clone()) }
+    }
+
+    /// Takes over what a lane wrote.
+    pub(crate) fn join(&mut self, lane: Self) {
+        self.dirty.extend(lane.dirty);
     }
 
     /// The objects written to.
@@ -278,7 +290,7 @@ impl Writer {
 
     pub(super) fn tmp(&mut self) -> PathBuf {
         self.next += 1;
-        Path::new(TMP).join(format!("{}-{}", std::process::id(), self.next))
+        Path::new(TMP).join(format!("{}-{}-{}", std::process::id(), self.lane, self.next))
     }
 
     pub(super) fn discard(&self, tmp: &Path) {

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use recant_core::{ApplyError, CommitId, Delta, HostTensor, ManifestId, ModelDigest, ObjectId, WeightPatch};
+use recant_core::{
+    ApplyError, CommitId, Delta, HostTensor, ManifestId, ModelDigest, ObjectId, ParamPath, WeightPatch,
+};
 
 use super::sign::SecretKey;
 use crate::history::{History, HistoryError, Live};
@@ -373,6 +375,34 @@ impl Next {
 }
 
 impl Store {
+    /// The facts of the ledger at a commit; none where it has no ledger.
+    ///
+    /// # Errors
+    /// [`CommitError`].
+    pub fn ledger(&self, id: CommitId) -> Result<FactSet, CommitError> {
+        super::revert::ledger_at(&mut History::new(self.odb()), id)
+    }
+
+    /// The weights that committing a ledger's patch at `id` would give, before it is committed: the parameters
+    /// that differ from the base's.
+    ///
+    /// # Errors
+    /// [`CommitError`].
+    pub fn with_ledger(
+        &self,
+        id: CommitId,
+        patch: &WeightPatch,
+    ) -> Result<BTreeMap<ParamPath, HostTensor>, CommitError> {
+        let mut history = History::new(self.odb());
+        let mut live = history.live(id)?;
+        for edit in live.ids() {
+            if history.commit(edit)?.ledger.is_some() {
+                live.edits.retain(|&(_, id), _| id != edit);
+            }
+        }
+        Ok(weights::behind(self.odb(), &live, patch)?)
+    }
+
     /// The digest of all weights at a commit, from ids alone.
     ///
     /// # Errors

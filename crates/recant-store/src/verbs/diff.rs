@@ -6,7 +6,7 @@ use recant_core::{CommitId, Delta, ParamPath, TensorId};
 
 use super::commit::CommitError;
 use crate::history::History;
-use crate::object::FactRecord;
+use crate::object::{Deed, FactRecord};
 use crate::store::Store;
 
 /// How one matrix differs.
@@ -37,6 +37,42 @@ pub struct Diff {
 }
 
 impl Store {
+    /// The facts that are live at a commit, each with the commit that wrote it; the oldest edit first.
+    ///
+    /// # Errors
+    /// [`CommitError`].
+    pub fn facts(&self, id: CommitId) -> Result<Vec<(CommitId, FactRecord)>, CommitError> {
+        self.facts_in(&mut History::new(self.odb()), id)
+    }
+
+    fn facts_in(
+        &self,
+        history: &mut History<'_>,
+        id: CommitId,
+    ) -> Result<Vec<(CommitId, FactRecord)>, CommitError> {
+        let mut facts = Vec::new();
+        for &(_, edit) in history.live(id)?.edits.keys() {
+            let commit = history.commit(edit)?;
+            let Some(ledger) = commit.ledger else {
+                facts.extend(commit.record.facts.iter().map(|fact| (edit, fact.clone())));
+                continue;
+            };
+            // A ledger's commit holds the facts of those before it; each stands under the first that has it.
+            let set = self.odb().facts(ledger.set)?;
+            let mut left: BTreeSet<FactRecord> =
+                set.entries.keys().filter_map(|key| FactRecord::from_key(key)).collect();
+            for at in history.ancestors(&[edit])? {
+                let commit = history.commit(at)?;
+                if matches!(commit.deed, Deed::Edit | Deed::Pick(_)) && commit.ledger.is_some() {
+                    let wrote = commit.record.facts.iter().filter(|&fact| left.remove(fact));
+                    facts.extend(wrote.map(|fact| (at, fact.clone())));
+                }
+            }
+            facts.extend(left.into_iter().map(|fact| (edit, fact)));
+        }
+        Ok(facts)
+    }
+
     /// What changes from `one` to `other`.
     ///
     /// # Errors
@@ -45,18 +81,14 @@ impl Store {
         let odb = self.odb();
         let mut history = History::new(odb);
         let (live_one, live_other) = (history.live(one)?, history.live(other)?);
-        let mut facts = |ids: BTreeSet<CommitId>| -> Result<Vec<(CommitId, FactRecord)>, CommitError> {
-            let mut facts = Vec::new();
-            for id in ids {
-                let commit = history.commit(id)?;
-                facts.extend(commit.record.facts.iter().map(|fact| (id, fact.clone())));
-            }
-            Ok(facts)
+        let (facts_one, facts_other) =
+            (self.facts_in(&mut history, one)?, self.facts_in(&mut history, other)?);
+        let beside = |facts: &[(CommitId, FactRecord)], others: &[(CommitId, FactRecord)]| {
+            facts.iter().filter(|fact| !others.contains(fact)).cloned().collect()
         };
-        let (ids_one, ids_other) = (live_one.ids(), live_other.ids());
         let mut diff = Diff {
-            added: facts(ids_other.difference(&ids_one).copied().collect())?,
-            removed: facts(ids_one.difference(&ids_other).copied().collect())?,
+            added: beside(&facts_other, &facts_one),
+            removed: beside(&facts_one, &facts_other),
             matrices: BTreeMap::new(),
         };
         let mut ranks: BTreeMap<ParamPath, Option<usize>> = BTreeMap::new();

@@ -115,8 +115,16 @@ impl Store {
         }
         let ledgers = live.ids().into_iter().filter_map(|id| history.commit(id).ok());
         let n_ledgers = ledgers.filter(|commit| commit.ledger.is_some()).count();
-        let set =
-            (n_ledgers > 1).then(|| merged_ledger(&mut history, base, head, theirs, options)).transpose()?;
+        let set = match n_ledgers > 1 {
+            true => {
+                let was = ledger_at(&mut history, base)?;
+                let sides = (ledger_at(&mut history, head)?, ledger_at(&mut history, theirs)?);
+                let (set, decided) = join(&was, (&sides.0, head), (&sides.1, theirs), options.on_conflict)?;
+                merged.conflicts.extend(decided);
+                Some(set)
+            }
+            false => None,
+        };
         let (now, wanted) = (ours_live.ids(), live.ids());
         next.commit.takes = wanted.difference(&now).copied().collect();
         next.commit.drops = now.difference(&wanted).copied().collect();
@@ -142,6 +150,15 @@ impl Store {
         let folded = weights::fold(&mut tx.writer, &live, &known)?;
         next.manifest = folded.manifest;
         merged.replayed = folded.replayed;
+        if let Some(ledger) = next.commit.patch.filter(|_| merged.rebuilt) {
+            // The ledger itself, which was not there before, is written and not replayed.
+            for path in odb.patch(ledger)?.changes().keys().map(|named| next.manifest.canonical(named)) {
+                if let Some(count) = merged.replayed.get_mut(path) {
+                    *count -= 1;
+                }
+            }
+            merged.replayed.retain(|_, count| *count > 0);
+        }
         merged.commit = next.publish(tx, key, format!("merge {}", theirs.short()))?;
         Ok(merged)
     }
@@ -171,7 +188,7 @@ fn conflicts(
         for key in live.edits.keys() {
             if !base.edits.contains_key(key) && !beside.edits.contains_key(key) {
                 let commit = history.commit(key.1)?;
-                // A ledger's contradictions are told by its keys.
+                // Those of ledgers are found by `join`.
                 if commit.ledger.is_none() {
                     facts.extend(commit.record.facts.iter().map(|fact| (key.1, fact.clone())));
                 }
@@ -180,30 +197,31 @@ fn conflicts(
         Ok(facts)
     };
     let (ours, theirs) = (facts_of(ours, theirs)?, facts_of(theirs, ours)?);
-    let mut conflicts = Vec::new();
-    for one in &ours {
-        for other in &theirs {
-            let same = (&one.1.subject, &one.1.prompt) == (&other.1.subject, &other.1.prompt);
-            if same && one.1.target != other.1.target {
-                conflicts.push(Conflict { ours: one.clone(), theirs: other.clone() });
-            }
-        }
-    }
-    Ok(conflicts)
+    Ok(contradictions(&ours, &theirs))
+}
+
+fn contradictions(ours: &[(CommitId, FactRecord)], theirs: &[(CommitId, FactRecord)]) -> Vec<Conflict> {
+    let pair = |(ours, theirs): (&(CommitId, FactRecord), &(CommitId, FactRecord))| Conflict {
+        ours: ours.clone(),
+        theirs: theirs.clone(),
+    };
+    let pairs = ours.iter().flat_map(|one| theirs.iter().map(move |other| (one, other)));
+    pairs.filter(|(one, other)| one.1.contradicts(&other.1)).map(pair).collect()
+}
+
+fn refuse(conflicts: &[Conflict]) -> Result<(), CommitError> {
+    let Some(first) = conflicts.first() else { return Ok(()) };
+    let (ours, theirs) = (&first.ours.1, &first.theirs.1);
+    Err(CommitError::Conflicts {
+        count: conflicts.len(),
+        first: format!("{:?} is {:?} here and {:?} there", ours.text(), ours.target, theirs.target),
+        conflicts: conflicts.to_vec(),
+    })
 }
 
 fn decide(live: &mut Live, conflicts: &[Conflict], on_conflict: OnConflict) -> Result<(), CommitError> {
-    let Some(first) = conflicts.first() else { return Ok(()) };
     let loses: BTreeSet<CommitId> = match on_conflict {
-        OnConflict::Refuse => {
-            let (ours, theirs) = (&first.ours.1, &first.theirs.1);
-            let text = ours.prompt.replacen("{}", &ours.subject, 1);
-            return Err(CommitError::Conflicts {
-                count: conflicts.len(),
-                first: format!("{text:?} is {:?} here and {:?} there", ours.target, theirs.target),
-                conflicts: conflicts.to_vec(),
-            });
-        }
+        OnConflict::Refuse => return refuse(conflicts),
         OnConflict::Ours => conflicts.iter().map(|conflict| conflict.theirs.0).collect(),
         OnConflict::Theirs => conflicts.iter().map(|conflict| conflict.ours.0).collect(),
         OnConflict::Both => BTreeSet::new(),
@@ -212,27 +230,37 @@ fn decide(live: &mut Live, conflicts: &[Conflict], on_conflict: OnConflict) -> R
     Ok(())
 }
 
-fn merged_ledger(
-    history: &mut History<'_>,
-    base: CommitId,
-    ours: CommitId,
-    theirs: CommitId,
-    options: MergeOptions,
-) -> Result<FactSet, CommitError> {
-    let was = ledger_at(history, base)?;
-    let (one, other) = (ledger_at(history, ours)?, ledger_at(history, theirs)?);
-    let mut union = was.merge(&one, &other);
-    let side = match options.on_conflict {
-        OnConflict::Ours => &one,
-        OnConflict::Theirs => &other,
-        OnConflict::Both => return Ok(union.set),
-        OnConflict::Refuse if union.conflicts.is_empty() => return Ok(union.set),
+/// Two ledgers that grew apart since `base`, as one, and the contradictions that were decided.
+pub(super) fn join(
+    base: &FactSet,
+    (ours, our_commit): (&FactSet, CommitId),
+    (theirs, their_commit): (&FactSet, CommitId),
+    on_conflict: OnConflict,
+) -> Result<(FactSet, Vec<Conflict>), CommitError> {
+    let mut union = base.merge(ours, theirs);
+    // Facts of one side alone that the union keeps: new there, because what the other side took out is gone.
+    let own = |set: &FactSet, beside: &FactSet, commit: CommitId| -> Vec<(CommitId, FactRecord)> {
+        let keys = union.set.entries.keys().filter(|&key| set.entries.contains_key(key));
+        let keys = keys.filter(|&key| !beside.entries.contains_key(key));
+        keys.filter_map(|key| Some((commit, FactRecord::from_key(key)?))).collect()
+    };
+    let conflicts = contradictions(&own(ours, theirs, our_commit), &own(theirs, ours, their_commit));
+    let side = match on_conflict {
         OnConflict::Refuse => {
-            let first = union.conflicts.first().map(|key| String::from_utf8_lossy(key).into_owned());
-            let count = union.conflicts.len();
-            let first = format!("the ledgers' entry {:?}", first.unwrap_or_default());
-            return Err(CommitError::Conflicts { count, first, conflicts: Vec::new() });
+            refuse(&conflicts)?;
+            let Some(key) = union.conflicts.first() else { return Ok((union.set, conflicts)) };
+            let fact = FactRecord::from_key(key).map(|fact| format!("{} {}", fact.text(), fact.target));
+            let fact = fact.unwrap_or_else(|| String::from_utf8_lossy(key).into_owned());
+            let first = format!("the ledgers' entry {fact:?}, which has other contents on both sides");
+            return Err(CommitError::Conflicts {
+                count: union.conflicts.len(),
+                first,
+                conflicts: Vec::new(),
+            });
         }
+        OnConflict::Ours => ours,
+        OnConflict::Theirs => theirs,
+        OnConflict::Both => return Ok((union.set, conflicts)),
     };
     for key in union.conflicts.drain(..) {
         match side.entries.get(&key) {
@@ -240,5 +268,9 @@ fn merged_ledger(
             None => union.set.entries.remove(&key),
         };
     }
-    Ok(union.set)
+    for conflict in &conflicts {
+        let loses = if on_conflict == OnConflict::Ours { &conflict.theirs } else { &conflict.ours };
+        union.set.entries.remove(&loses.1.key());
+    }
+    Ok((union.set, conflicts))
 }

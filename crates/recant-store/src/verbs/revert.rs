@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use recant_core::{Change, CommitId, Delta, ParamPath, WeightPatch};
 
 use super::commit::{CommitError, EditKind, Next, Rebuild, first_line};
+use super::merge::{MergeOptions, join};
 use super::sign::SecretKey;
 use crate::history::{History, Live};
 use crate::object::{Commit, Deed, FactSet};
@@ -148,13 +149,16 @@ impl Store {
         Ok(Reverted { commit: next.publish(tx, key, what)?, how: How::Rebuilt })
     }
 
-    /// Does another branch's edit again on the head: the same additions, onto the weights of the head.
+    /// Does another branch's edit again on the head: the same additions, onto the weights of the head; of a
+    /// ledger edit, the facts that it added and took out, with the ledger of the head written anew.
     ///
     /// # Errors
     /// [`CommitError`]; the store is as it was.
     pub fn cherry_pick(
         &self,
         target: CommitId,
+        options: MergeOptions,
+        rebuild: Option<&dyn Rebuild>,
         stamp: &Stamp,
         key: Option<&SecretKey>,
     ) -> Result<CommitId, CommitError> {
@@ -163,9 +167,8 @@ impl Store {
         let odb = self.odb();
         let mut history = History::new(odb);
         let commit = history.commit(target)?;
-        let Some(patch) = commit.patch.filter(|_| commit.ledger.is_none()) else {
-            let what = if commit.ledger.is_some() { "a ledger edit" } else { commit.deed.name() };
-            return Err(CommitError::NoChange { id: target, what, verb: "picked" });
+        let (Some(patch), Some(&parent)) = (commit.patch, commit.parents.first()) else {
+            return Err(CommitError::NoChange { id: target, what: commit.deed.name(), verb: "picked" });
         };
         let (ours, theirs) = (history.live(head)?, history.live(target)?);
         if ours.base != theirs.base {
@@ -175,8 +178,25 @@ impl Store {
             return Err(CommitError::AlreadyLive { id: target });
         }
         let mut next = Next::behind(&mut tx, head)?;
-        let patch = rebased(&odb.patch(patch)?, &next.manifest)?;
-        next.apply(&mut tx, &EditKind::Patch(patch))?;
+        if commit.ledger.is_some() {
+            let (was, made) = (ledger_at(&mut history, parent)?, ledger_at(&mut history, target)?);
+            let now = ledger_at(&mut history, head)?;
+            let (set, _) = join(&was, (&now, head), (&made, target), options.on_conflict)?;
+            if set == now {
+                return Err(CommitError::AlreadyLive { id: target });
+            }
+            let rebuild = rebuild.ok_or(CommitError::NeedsRebuild { id: target })?;
+            let base = odb.manifest(ours.base)?;
+            let patch = rebuild.rebuild(&base, &set).map_err(|source| CommitError::Rebuild { source })?;
+            next.set_ledger(&mut tx, &set, &patch)?;
+            // What the ledger needs to be written again, where the head never had one.
+            for (name, &id) in &commit.states {
+                next.commit.states.entry(name.clone()).or_insert(id);
+            }
+        } else {
+            let patch = rebased(&odb.patch(patch)?, &next.manifest)?;
+            next.apply(&mut tx, &EditKind::Patch(patch))?;
+        }
         next.commit.deed = Deed::Pick(target);
         next.commit.message.clone_from(&commit.message);
         next.commit.record.clone_from(&commit.record);

@@ -43,6 +43,8 @@ struct State {
     pending: Vec<Change>,
     count: usize,
     fault: Option<(usize, Fault)>,
+    /// So many more writes work, then none, for this reason.
+    refuses: Option<(usize, io::ErrorKind)>,
     crashed: bool,
     locked: bool,
 }
@@ -69,6 +71,16 @@ impl State {
             None => Ok(()),
             Some(_) => Err(io::Error::other("injected")),
         }
+    }
+
+    /// A step that puts something onto the disk.
+    fn put(&mut self) -> io::Result<()> {
+        match &mut self.refuses {
+            Some((0, kind)) => return Err((*kind).into()),
+            Some((left, _)) => *left -= 1,
+            None => {}
+        }
+        self.step()
     }
 
     fn change(&mut self, change: Change) {
@@ -100,6 +112,11 @@ impl FaultyDisk {
         let mut state = self.state.lock().unwrap();
         let at = state.count + at;
         state.fault = Some((at, fault));
+    }
+
+    /// Takes so many more writes, and refuses all later ones; `None`: takes them again.
+    pub(crate) fn refuse(&self, after: Option<(usize, io::ErrorKind)>) {
+        self.state.lock().unwrap().refuses = after;
     }
 
     /// Operations so far.
@@ -161,6 +178,11 @@ struct FaultyFile {
 impl Write for FaultyFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut state = self.state.lock().unwrap();
+        match state.refuses {
+            Some((0, kind)) => return Err(kind.into()),
+            Some((left, kind)) => state.refuses = Some((left - 1, kind)),
+            None => {}
+        }
         let fault = state.tick()?;
         let inode = self.inode;
         let written = if fault.is_some() { &bytes[..bytes.len() / 2] } else { bytes };
@@ -211,7 +233,7 @@ impl Disk for FaultyDisk {
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         let mut state = self.state.lock().unwrap();
-        state.step()?;
+        state.put()?;
         if state.names.contains_key(path) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
@@ -223,7 +245,7 @@ impl Disk for FaultyDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.state.lock().unwrap();
-        state.step()?;
+        state.put()?;
         let inode = *state.names.get(from).ok_or(io::ErrorKind::NotFound)?;
         state.change(Change::Gone(from.to_owned()));
         state.change(Change::Add(to.to_owned(), inode));
@@ -260,7 +282,7 @@ impl Disk for FaultyDisk {
     }
 
     fn make_dir(&self, _dir: &Path) -> io::Result<()> {
-        self.state.lock().unwrap().step()
+        self.state.lock().unwrap().put()
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
@@ -278,7 +300,7 @@ impl Disk for FaultyDisk {
 
     fn lock(&self, _path: &Path) -> io::Result<Option<Box<dyn Held>>> {
         let mut state = self.state.lock().unwrap();
-        state.step()?;
+        state.put()?;
         if std::mem::replace(&mut state.locked, true) {
             return Ok(None);
         }

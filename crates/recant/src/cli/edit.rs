@@ -19,7 +19,7 @@ use super::args::MethodArgs;
 use super::ask::AnswerJson;
 use super::error::CliError;
 use super::resources::Resources;
-use super::store::{EditTarget, StoreEditArgs};
+use super::store::{Account, EditTarget, StoreEditArgs, scores};
 
 /// Arguments of `recant edit`.
 #[derive(Debug, Args)]
@@ -33,13 +33,13 @@ pub(crate) struct EditArgs {
     #[arg(long, value_name = "DEVICE", default_value = "flex")]
     pub(super) device: DeviceSpec,
     /// Who or what the fact is about.
-    #[arg(long, required_unless_present_any = ["facts", "ledger"], conflicts_with = "facts", requires = "prompt")]
+    #[arg(long, required_unless_present_any = ["facts", "ledger", "forget"], conflicts_with = "facts", requires = "prompt")]
     subject: Option<String>,
     /// A sentence beginning with {} where the subject goes, such as "The mother tongue of {} is".
-    #[arg(long, required_unless_present_any = ["facts", "ledger"], conflicts_with = "facts", requires = "target")]
+    #[arg(long, required_unless_present_any = ["facts", "ledger", "forget"], conflicts_with = "facts", requires = "target")]
     prompt: Option<String>,
     /// What the model shall say next.
-    #[arg(long, required_unless_present_any = ["facts", "ledger"], conflicts_with = "facts", requires = "subject")]
+    #[arg(long, required_unless_present_any = ["facts", "ledger", "forget"], conflicts_with = "facts", requires = "subject")]
     target: Option<String>,
     /// Many facts: a JSON object with `subject`, `prompt` and `target` a line.
     #[arg(long, value_name = "FILE")]
@@ -49,12 +49,12 @@ pub(crate) struct EditArgs {
     pub(super) method: String,
     #[command(flatten)]
     pub(super) with: MethodArgs,
-    /// With --method ledger: the ledger to go on from, which is written back; made where there is none. Without a fact
-    /// its weights are made as it stands.
+    /// With --method ledger and --model: the ledger to go on from, which is written back; made where there is
+    /// none. Without a fact its weights are made as it stands. A store keeps its ledger itself.
     #[arg(long, value_name = "FILE")]
     pub(super) ledger: Option<PathBuf>,
-    /// With --ledger: facts to take out, in the form of --facts.
-    #[arg(long, value_name = "FILE", requires = "ledger")]
+    /// With --method ledger and --ledger or --store: facts to take out, in the form of --facts.
+    #[arg(long, value_name = "FILE")]
     pub(super) forget: Option<PathBuf>,
     /// With --method ledger: what to do with a fact that contradicts one in the ledger: refuse, replace,
     /// keep-both.
@@ -120,11 +120,15 @@ pub(crate) fn run(args: &EditArgs) -> Result<(), CliError> {
     }
     let device = Device::open(args.device)?;
     let (target, model) = args.open(&device)?;
-    let resources = Resources::gather(&args.with, std::slice::from_ref(&args.method), &model)?;
+    let base = target.as_ref().map_or_else(|| model.digest(), |target| target.base);
+    let methods = std::slice::from_ref(&args.method);
+    let resources = Resources::gather_over(&args.with, methods, &model, base)?;
     let editor = method(&args.method, &resources.inputs(&args.method))?;
     let started = Instant::now();
     let carry = target.as_ref().map(|target| target.carry.clone()).unwrap_or_default();
-    let plan = editor.plan_after(&model, std::slice::from_ref(&fact), &carry)?;
+    let facts = std::slice::from_ref(&fact);
+    let mut plan = editor.plan_after(&model, facts, &carry)?;
+    plan.notes.extend(resources.note(&model));
     let (edited, _) = model.apply(&plan.patch, &Blobs::new())?;
     let seconds = started.elapsed().as_secs_f64();
     let top = args.top as usize;
@@ -149,9 +153,11 @@ pub(crate) fn run(args: &EditArgs) -> Result<(), CliError> {
         edited.save(out, save)?;
     }
     if let Some(target) = &target {
-        let facts = std::slice::from_ref(&fact);
-        let settings = editor.settings();
-        outcome.commit = Some(target.commit(&args.to, &args.method, &settings, facts, &outcome.plan)?);
+        let mut settings = editor.settings();
+        settings.extend(resources.statistics().map(|text| ("statistics".to_owned(), text)));
+        let scores = scores(facts, &model, &edited)?;
+        let account = Account { method: &args.method, settings, facts, scores };
+        outcome.commit = Some(target.commit(&args.to, account, &outcome.plan)?);
     }
     if args.json { print_json(args, &fact, &outcome) } else { print(args, &fact, &outcome) }
 }

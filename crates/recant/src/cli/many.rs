@@ -16,6 +16,7 @@ use super::edit::{EditArgs, describe, write_patch};
 use super::error::CliError;
 use super::facts;
 use super::resources::Resources;
+use super::store::{Account, LedgerEdit, scores};
 
 /// What came of it.
 struct Outcome {
@@ -30,21 +31,12 @@ pub(crate) fn run(args: &EditArgs, mut wanted: Vec<Fact>) -> Result<(), CliError
     if let Some(out) = &args.out {
         save.check(out)?;
     }
-    if args.method != "ledger" && (args.ledger.is_some() || args.on_conflict.is_some()) {
-        let reason = "it goes with --method ledger".to_owned();
-        let option = if args.ledger.is_some() { "--ledger" } else { "--on-conflict" };
-        return Err(CliError::Option { option, reason });
-    }
+    check(args)?;
+    let by_ledger = args.method == "ledger";
     if let Some(path) = &args.facts {
         wanted.extend(facts::read(path)?);
     }
     let gone = args.forget.as_deref().map(facts::read).transpose()?.unwrap_or_default();
-    if args.method == "ledger" && args.to.store.is_some() {
-        let reason = "a ledger is kept in a file of its own so far; use --ledger FILE with --model DIR, or \
-                      commit with another method"
-            .to_owned();
-        return Err(CliError::Option { option: "--store", reason });
-    }
     if let Some(path) = args.ledger.as_ref().filter(|path| wanted.is_empty() && !path.exists()) {
         let reason = "there is none, and no fact was given to begin one".to_owned();
         return Err(CliError::Read { path: path.clone(), reason });
@@ -52,19 +44,37 @@ pub(crate) fn run(args: &EditArgs, mut wanted: Vec<Fact>) -> Result<(), CliError
     let device = Device::open(args.device)?;
     let (target, model) = args.open(&device)?;
     let carry = target.as_ref().map(|target| target.carry.clone()).unwrap_or_default();
-    let resources = Resources::gather(&args.with, std::slice::from_ref(&args.method), &model)?;
-    let inputs = resources.inputs(&args.method);
+    let kept = match &target {
+        Some(target) if by_ledger => target.kept(&args.with)?,
+        _ => None,
+    };
+    let (inputs, statistics, note) = match kept {
+        Some((inputs, statistics)) => (inputs, statistics, None),
+        None => {
+            let base = target.as_ref().map_or_else(|| model.digest(), |target| target.base);
+            let methods = std::slice::from_ref(&args.method);
+            let resources = Resources::gather_over(&args.with, methods, &model, base)?;
+            (resources.inputs(&args.method), resources.statistics(), resources.note(&model))
+        }
+    };
     let started = Instant::now();
-    let (outcome, settings) = if args.method == "ledger" {
+    let (mut outcome, mut settings) = if by_ledger {
         let editor = make_ledger(&inputs)?;
-        (with_ledger(args, &editor, &model, wanted.clone(), &gone)?, editor.settings())
+        let held = target.as_ref().map(|target| target.ledger(&editor, &model)).transpose()?;
+        (with_ledger(args, &editor, &model, held, wanted.clone(), &gone)?, editor.settings())
     } else {
         let editor = method(&args.method, &inputs)?;
         let plan = editor.plan_after(&model, &wanted, &carry)?;
         (Outcome { plan, conflicts: None, ledger: None }, editor.settings())
     };
+    outcome.plan.notes.extend(note);
+    settings.extend(statistics.map(|text| ("statistics".to_owned(), text)));
     let Plan { patch, notes, .. } = &outcome.plan;
-    let (edited, _) = model.apply(patch, &Blobs::new())?;
+    let (model, edited) = match &target {
+        // Planned on the base, committed behind whatever else is live at the head.
+        Some(target) if by_ledger => (target.at_head(&model)?, target.with_patch(&model, patch)?),
+        _ => (model.clone(), model.apply(patch, &Blobs::new())?.0),
+    };
     let seconds = started.elapsed().as_secs_f64();
     let mut written = Vec::with_capacity(wanted.len());
     for fact in &wanted {
@@ -85,10 +95,20 @@ pub(crate) fn run(args: &EditArgs, mut wanted: Vec<Fact>) -> Result<(), CliError
             .map_err(|error| CliError::Write { path: path.clone(), reason: error.to_string() })?;
     }
     let held = outcome.ledger.as_ref().map(Ledger::len);
-    let commit = target
-        .as_ref()
-        .map(|target| target.commit(&args.to, &args.method, &settings, &wanted, &outcome.plan))
-        .transpose()?;
+    let commit = match &target {
+        None => None,
+        Some(target) => {
+            let scores = scores(&wanted, &model, &edited)?;
+            let account = Account { method: &args.method, settings, facts: &wanted, scores };
+            Some(match &outcome.ledger {
+                Some(ledger) => {
+                    let edit = LedgerEdit { ledger, patch, inputs: &inputs, gone: &gone };
+                    target.commit_ledger(&args.to, account, &edit)?
+                }
+                None => target.commit(&args.to, account, &outcome.plan)?,
+            })
+        }
+    };
     let right = written.iter().filter(|(_, right, _)| *right).count();
     if args.json {
         let facts: Vec<_> = written
@@ -112,22 +132,46 @@ pub(crate) fn run(args: &EditArgs, mut wanted: Vec<Fact>) -> Result<(), CliError
     });
     describe(patch).iter().for_each(|line| println!("changed {line}"));
     notes.iter().for_each(|note| println!("note: {note}"));
-    if let (Some(held), Some(path)) = (held, &args.ledger) {
-        println!("{} holds {held} facts", path.display());
+    match (held, &args.ledger, &args.to.store) {
+        (Some(held), Some(place), _) | (Some(held), None, Some(place)) => {
+            println!("facts in the ledger of {}: {held}", place.display());
+        }
+        _ => {}
     }
     match (&args.out, commit) {
-        (None, Some(commit)) => println!("committed as {}", commit.short()),
+        (None, Some(commit)) => println!("commit {commit}"),
         (Some(out), _) => println!("written to {}; the model it came from is as it was", out.display()),
         (None, None) => println!("no model was written; pass --out DIR to keep the edited one"),
     }
     Ok(())
 }
 
-/// The ledger of --ledger, changed and written back; or one that lives for this call.
+/// Options that go with a ledger alone, and with one place for it.
+fn check(args: &EditArgs) -> Result<(), CliError> {
+    let refuse = |option, reason: &str| Err(CliError::Option { option, reason: reason.to_owned() });
+    let given = [
+        ("--ledger", args.ledger.is_some()),
+        ("--on-conflict", args.on_conflict.is_some()),
+        ("--forget", args.forget.is_some()),
+    ];
+    match given.iter().find(|(_, given)| *given) {
+        Some((option, _)) if args.method != "ledger" => refuse(option, "it goes with --method ledger"),
+        _ if args.ledger.is_some() && args.to.store.is_some() => {
+            refuse("--ledger", "a store keeps its ledger itself; leave this out")
+        }
+        _ if args.forget.is_some() && args.ledger.is_none() && args.to.store.is_none() => {
+            refuse("--forget", "say out of which ledger: --ledger FILE, or --store DIR")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The ledger of the store or of --ledger, changed; or one that lives for this call.
 fn with_ledger(
     args: &EditArgs,
     editor: &LedgerEditor,
     model: &Model,
+    held: Option<Ledger>,
     wanted: Vec<Fact>,
     gone: &[Fact],
 ) -> Result<Outcome, CliError> {
@@ -143,12 +187,13 @@ fn with_ledger(
         let bytes = std::fs::read(path).map_err(|error| refuse(error.to_string()))?;
         Ledger::decode(&bytes).map_err(|error| refuse(error.to_string()))
     };
-    let mut ledger = match args.ledger.as_deref().filter(|path| path.exists()) {
-        Some(path) => read(path)?,
-        None => Ledger::new(editor.ground(model)),
+    let mut ledger = match (held, args.ledger.as_deref().filter(|path| path.exists())) {
+        (Some(held), _) => held,
+        (None, Some(path)) => read(path)?,
+        (None, None) => Ledger::new(editor.ground(model)),
     };
     let unfit = |error: recant_methods::ledger::LedgerError| CliError::Option {
-        option: "--ledger",
+        option: if args.to.store.is_some() { "--store" } else { "--ledger" },
         reason: error.to_string(),
     };
     for fact in gone {

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use recant_core::{ModelDigest, ObjectId};
 use recant_edit::{Contexts, EditError};
 use recant_methods::moments::Moments;
 use recant_methods::rome::Covariance;
@@ -35,6 +36,16 @@ pub(crate) struct Resources {
 impl Resources {
     /// Reads or makes what `methods` need on `model`.
     pub(crate) fn gather(args: &MethodArgs, methods: &[String], model: &Model) -> Result<Self, CliError> {
+        Self::gather_over(args, methods, model, model.digest())
+    }
+
+    /// As [`Resources::gather`], where statistics may also be those of the model that `model` was edited from.
+    pub(crate) fn gather_over(
+        args: &MethodArgs,
+        methods: &[String],
+        model: &Model,
+        base: ModelDigest,
+    ) -> Result<Self, CliError> {
         let settings = args.set.iter().map(|text| Setting::parse(text)).collect::<Result<Vec<_>, _>>()?;
         check_settings(&settings, methods)?;
         let layer = layer(args, &settings, model.spec())?;
@@ -73,7 +84,9 @@ impl Resources {
             moments.factors_beside(path, &asked)?;
         }
         let moments = moments.map(Arc::new);
-        let covariance = moments.clone().map(|moments| Covariance::measured(moments, model)).transpose()?;
+        let own = moments.as_ref().is_some_and(|moments| moments.model == model.digest());
+        let owner = if own { model.digest() } else { base };
+        let covariance = moments.clone().map(|moments| Covariance::of_base(moments, owner)).transpose()?;
         let given = args.contexts.as_deref().map(read_contexts).transpose()?;
         let sample = |many: bool, lengths: &[(usize, usize)]| {
             let wanted = METHODS
@@ -90,6 +103,19 @@ impl Resources {
         let few_contexts = of_many.clone().unwrap_or_else(Contexts::bare);
         let contexts = of_one.or(of_many).unwrap_or_else(Contexts::bare);
         Ok(Self { layer, layers, few_contexts, contexts, moments, moments_source, covariance, settings })
+    }
+
+    /// What a history says of the statistics: whose they are, and over what.
+    pub(crate) fn statistics(&self) -> Option<String> {
+        let moments = self.moments.as_ref()?;
+        let corpus = ObjectId::from_bytes(moments.corpus).short();
+        Some(format!("of model {}, {} tokens of corpus {corpus}", moments.model, moments.tokens))
+    }
+
+    /// What to know when the statistics are not of the model that is edited.
+    pub(crate) fn note(&self, model: &Model) -> Option<String> {
+        let of = self.moments.as_ref().map(|moments| moments.model).filter(|&of| of != model.digest())?;
+        Some(format!("the statistics are of the base model {}, without the edits since", of.short()))
     }
 
     /// The inputs of one method: hyper-parameters that only others know are left out.

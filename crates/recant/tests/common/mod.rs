@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 /// A tiny random model.
@@ -70,4 +71,25 @@ pub(crate) fn files(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     }
     found.sort();
     found
+}
+
+/// What a command prints that succeeds.
+pub(crate) fn good(dir: &Path, line: &str) -> String {
+    let output = run(dir, line);
+    assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The JSON that it prints.
+pub(crate) fn json(dir: &Path, line: &str) -> Value {
+    serde_json::from_str(&good(dir, &format!("{line} --json"))).unwrap()
+}
+
+/// The one clear error of a command that fails.
+pub(crate) fn refused(dir: &Path, line: &str) -> String {
+    let output: Output = run(dir, line);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(matches!(output.status.code(), Some(1 | 2)), "{line}: {text}");
+    assert!(text.starts_with("error:") && !text.contains("panicked"), "{line}: {text}");
+    text
 }

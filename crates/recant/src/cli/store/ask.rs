@@ -4,13 +4,13 @@ use std::process::Command;
 
 use clap::Args;
 use recant_backend::{Device, DeviceSpec};
-use recant_core::{Blobs, Change, CommitId, Delta, WeightPatch};
+use recant_core::CommitId;
 use recant_model::Model;
 use recant_store::{CheckoutOptions, History, Store};
 use serde_json::{Value, json};
 
-use super::edit::open_at;
-use super::{StoreArgs, StoreError};
+use super::edit::{moved, open_at};
+use super::{StoreArgs, StoreError, count};
 use crate::cli::error::CliError;
 
 /// Arguments of `recant blame`.
@@ -99,24 +99,6 @@ pub(crate) fn blame(args: &BlameArgs) -> Result<(), CliError> {
     Ok(())
 }
 
-/// The model at another commit: the tensors that differ are swapped.
-fn moved(store: &Store, model: &Model, from: CommitId, to: CommitId) -> Result<Model, CliError> {
-    let odb = store.odb();
-    let manifest = |id| odb.commit(id).and_then(|commit| odb.manifest(commit.manifest));
-    let (before, after) =
-        (manifest(from).map_err(StoreError::from)?, manifest(to).map_err(StoreError::from)?);
-    let mut patch = WeightPatch::identity();
-    let mut blobs = Blobs::new();
-    for (path, &base) in &before.tensors {
-        let Some(&id) = after.tensors.get(path).filter(|&&id| id != base) else { continue };
-        blobs.insert(id, odb.tensor(id).map_err(StoreError::from)?);
-        let one = WeightPatch::one(path.clone(), Change { base, delta: Delta::Swap { after: id } });
-        // Each parameter stands once, so composing only gathers.
-        patch = patch.then(&one).unwrap_or(patch);
-    }
-    Ok(model.apply(&patch, &blobs)?.0)
-}
-
 /// Arguments of `recant bisect`.
 #[derive(Debug, Args)]
 pub(crate) struct BisectArgs {
@@ -169,7 +151,7 @@ pub(crate) fn bisect(args: &BisectArgs) -> Result<(), CliError> {
             "first_bad": first.to_string(), "runs": n_runs, "message": commit.message,
         }));
     }
-    println!("{first} is the first bad commit ({n_runs} runs)");
+    println!("{first} is the first bad commit ({})", count(n_runs, "run"));
     commit.message.lines().for_each(|line| println!("    {line}"));
     Ok(())
 }

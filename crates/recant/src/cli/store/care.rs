@@ -4,10 +4,12 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
-use recant_store::{GcOptions, Problem, PublicKey, SecretKey};
+use recant_core::CommitId;
+use recant_store::{GcOptions, History, Problem, PublicKey, SecretKey, Store};
 use serde_json::json;
 
-use super::{StoreArgs, StoreError, size, stamp};
+use super::change::RebuildArgs;
+use super::{StoreArgs, StoreError, count, size, stamp};
 use crate::cli::error::CliError;
 
 /// Arguments of `recant gc`.
@@ -44,6 +46,11 @@ pub(crate) struct VerifyArgs {
     /// Who may sign: lines `NAME recant-public-1 HEX`. With it, every commit of the history must be signed.
     #[arg(long, value_name = "FILE")]
     signers: Option<PathBuf>,
+    /// Make the live ledger's update again from its facts too, instead of believing the one that was committed.
+    #[arg(long)]
+    ledger: bool,
+    #[command(flatten)]
+    rebuild: RebuildArgs,
 }
 
 /// Arguments of `recant keygen`.
@@ -105,17 +112,26 @@ pub(crate) fn verify(args: &VerifyArgs) -> Result<(), CliError> {
         None => None,
     };
     let verified = store.verify(id, signers.as_ref()).map_err(StoreError::from)?;
-    let wrong: Vec<String> = verified.wrong.iter().map(ToString::to_string).collect();
+    let mut wrong: Vec<String> = verified.wrong.iter().map(ToString::to_string).collect();
+    let made_again = match args.ledger {
+        true => made_again(&store, id, args.rebuild, &mut wrong)?,
+        false => 0,
+    };
     if args.store.json {
         crate::cli::print_json(&json!({
             "commit": id.to_string(), "model": verified.digest.to_string(), "tensors": verified.tensors,
-            "edits": verified.edits, "signed": verified.signed, "wrong": wrong,
+            "edits": verified.edits, "signed": verified.signed, "ledgers": made_again,
+            "wrong": wrong,
         }))?;
     } else {
         wrong.iter().for_each(|line| println!("wrong: {line}"));
-        println!("{} tensors of the base read, {} edits applied again", verified.tensors, verified.edits);
+        let (tensors, edits) = (count(verified.tensors, "tensor"), count(verified.edits, "edit"));
+        println!("{tensors} of the base read, {edits} applied again");
         if signers.is_some() {
-            println!("{} commits signed by known keys", verified.signed);
+            println!("{} signed by known keys", count(verified.signed, "commit"));
+        }
+        if args.ledger {
+            println!("{} made again from the base and the facts", count(made_again, "ledger"));
         }
         println!("model  {}", verified.digest);
     }
@@ -123,6 +139,35 @@ pub(crate) fn verify(args: &VerifyArgs) -> Result<(), CliError> {
         0 => Ok(()),
         count => Err(StoreError::NotVerified { count }.into()),
     }
+}
+
+/// Makes the live ledgers of a commit again; says how many, and which do not come out as they were committed.
+fn made_again(
+    store: &Store,
+    id: CommitId,
+    rebuild: RebuildArgs,
+    wrong: &mut Vec<String>,
+) -> Result<usize, CliError> {
+    let mut history = History::new(store.odb());
+    let live = history.live(id).map_err(StoreError::from)?;
+    let base = store.odb().manifest(live.base).map_err(StoreError::from)?;
+    let mut n_made = 0;
+    for edit in live.ids() {
+        let commit = history.commit(edit).map_err(StoreError::from)?;
+        let Some(ledger) = commit.ledger else { continue };
+        let set = store.odb().facts(ledger.set).map_err(StoreError::from)?;
+        let made = rebuild.ledgers(store, edit)?.patch(&base, &set)?.id();
+        n_made += 1;
+        if Some(made) != commit.patch {
+            let committed = commit.patch.map(|patch| patch.short()).unwrap_or_default();
+            wrong.push(format!(
+                "commit {}: its facts give update {}, but {committed} was committed; the device may be another one",
+                edit.short(),
+                made.short()
+            ));
+        }
+    }
+    Ok(n_made)
 }
 
 pub(crate) fn keygen(args: &KeygenArgs) -> Result<(), CliError> {

@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use recant_backend::DeviceSpec;
 use recant_core::CommitId;
 use recant_store::{How, MergeOptions, OnConflict, Store};
 use serde_json::json;
 
+use super::ledger::Ledgers;
 use super::{StoreArgs, StoreError, key, stamp};
 use crate::cli::error::CliError;
 
@@ -17,6 +19,8 @@ pub(crate) struct RevertArgs {
     store: StoreArgs,
     /// The commit to take back.
     rev: String,
+    #[command(flatten)]
+    rebuild: RebuildArgs,
     /// Sign the commit with this key.
     #[arg(long, value_name = "FILE")]
     sign: Option<PathBuf>,
@@ -29,6 +33,11 @@ pub(crate) struct PickArgs {
     store: StoreArgs,
     /// The commit to do again.
     rev: String,
+    /// What to do about facts of a ledger edit that contradict the head's.
+    #[arg(long, value_enum, default_value_t = Choice::Refuse)]
+    on_conflict: Choice,
+    #[command(flatten)]
+    rebuild: RebuildArgs,
     /// Sign the commit with this key.
     #[arg(long, value_name = "FILE")]
     sign: Option<PathBuf>,
@@ -44,9 +53,28 @@ pub(crate) struct MergeArgs {
     /// What to do about facts that both sides write differently.
     #[arg(long, value_enum, default_value_t = Choice::Refuse)]
     on_conflict: Choice,
+    #[command(flatten)]
+    rebuild: RebuildArgs,
     /// Sign the commit with this key.
     #[arg(long, value_name = "FILE")]
     sign: Option<PathBuf>,
+}
+
+/// Where a ledger is written anew. The base and everything that decides the result come from the store.
+#[derive(Debug, Clone, Copy, Args)]
+pub(super) struct RebuildArgs {
+    /// Device on which a ledger is written anew; the one that it was edited on gives the same bytes.
+    #[arg(long, value_name = "DEVICE", default_value = "flex")]
+    device: DeviceSpec,
+}
+
+impl RebuildArgs {
+    /// The ledgers of the head and of another commit.
+    pub(super) fn ledgers<'a>(self, store: &'a Store, other: CommitId) -> Result<Ledgers<'a>, StoreError> {
+        let head = store.view()?.head_commit();
+        let among = head.into_iter().chain([other]).collect();
+        Ok(Ledgers { store, device: self.device, among })
+    }
 }
 
 /// Arguments of `recant undo` and `recant redo`.
@@ -68,16 +96,29 @@ enum Choice {
     Both,
 }
 
+impl Choice {
+    fn options(self) -> MergeOptions {
+        let on_conflict = match self {
+            Self::Refuse => OnConflict::Refuse,
+            Self::Ours => OnConflict::Ours,
+            Self::Theirs => OnConflict::Theirs,
+            Self::Both => OnConflict::Both,
+        };
+        MergeOptions { on_conflict }
+    }
+}
+
 pub(crate) fn revert(args: &RevertArgs) -> Result<(), CliError> {
     let store = args.store.open()?;
     let target = store.resolve(&args.rev).map_err(StoreError::from)?;
     let sign = key(args.sign.as_deref())?;
-    let done = store.revert(target, None, &stamp(), sign.as_ref()).map_err(StoreError::from)?;
+    let ledgers = args.rebuild.ledgers(&store, target)?;
+    let done = store.revert(target, Some(&ledgers), &stamp(), sign.as_ref()).map_err(StoreError::from)?;
     let (how, notes) = match &done.how {
         How::Replayed(replayed) => {
             let note = |(path, count): (&recant_core::ParamPath, &usize)| {
                 format!(
-                    "{count} later edits of {path} were applied again; they were planned with the reverted one in place"
+                    "later edits of {path} were applied again, {count} of them; they were planned with the reverted one in place"
                 )
             };
             ("replayed", replayed.iter().map(note).collect())
@@ -92,33 +133,37 @@ pub(crate) fn pick(args: &PickArgs) -> Result<(), CliError> {
     let store = args.store.open()?;
     let target = store.resolve(&args.rev).map_err(StoreError::from)?;
     let sign = key(args.sign.as_deref())?;
-    let done = store.cherry_pick(target, &stamp(), sign.as_ref()).map_err(StoreError::from)?;
-    let notes = ["the same additions were made to other weights than they were planned on".to_owned()];
+    let ledgers = args.rebuild.ledgers(&store, target)?;
+    let done = store.cherry_pick(target, args.on_conflict.options(), Some(&ledgers), &stamp(), sign.as_ref());
+    let done = done.map_err(StoreError::from)?;
+    let is_ledger = store.odb().commit(done).map_err(StoreError::from)?.ledger.is_some();
+    let note = match is_ledger {
+        true => "the ledger was written anew with its facts",
+        false => "the same additions were made to other weights than they were planned on",
+    };
+    let notes = [note.to_owned()];
     report(&args.store, &store, done, &format!("did {} again", target.short()), "picked", &notes)
 }
 
 pub(crate) fn merge(args: &MergeArgs) -> Result<(), CliError> {
     let store = args.store.open()?;
     let theirs = store.resolve(&args.rev).map_err(StoreError::from)?;
-    let on_conflict = match args.on_conflict {
-        Choice::Refuse => OnConflict::Refuse,
-        Choice::Ours => OnConflict::Ours,
-        Choice::Theirs => OnConflict::Theirs,
-        Choice::Both => OnConflict::Both,
-    };
     let sign = key(args.sign.as_deref())?;
-    let options = MergeOptions { on_conflict };
-    let done = store.merge(theirs, options, None, &stamp(), sign.as_ref()).map_err(StoreError::from)?;
+    let ledgers = args.rebuild.ledgers(&store, theirs)?;
+    let done = store.merge(theirs, args.on_conflict.options(), Some(&ledgers), &stamp(), sign.as_ref());
+    let done = done.map_err(StoreError::from)?;
     let how = if done.fast_forward { "fast-forward" } else { "merged" };
     let mut notes: Vec<String> = done
         .replayed
         .iter()
-        .map(|(path, count)| format!("both sides changed {path}: {count} edits were applied again, in order"))
+        .map(|(path, n)| format!("both sides changed {path}, so edits were applied again, in order: {n}"))
         .collect();
+    if done.rebuilt {
+        notes.push("the ledgers were joined as sets and written anew".to_owned());
+    }
     notes.extend(done.conflicts.iter().map(|conflict| {
         let (ours, theirs) = (&conflict.ours.1, &conflict.theirs.1);
-        let text = ours.prompt.replacen("{}", &ours.subject, 1);
-        format!("conflict: {text:?} is {:?} in ours and {:?} in theirs", ours.target, theirs.target)
+        format!("conflict: {:?} is {:?} in ours and {:?} in theirs", ours.text(), ours.target, theirs.target)
     }));
     report(&args.store, &store, done.commit, &format!("merged {}", theirs.short()), how, &notes)
 }

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 use recant_backend::Device;
-use recant_core::{CommitId, Matrix};
+use recant_core::{Blobs, Change, CommitId, Delta, HostTensor, Matrix, ModelDigest, ParamPath, WeightPatch};
 use recant_edit::{Carry, Fact, Plan};
+use recant_eval::{Probe, score_probes};
 use recant_model::Model;
-use recant_store::object::{FactRecord, Record};
-use recant_store::{CheckoutOptions, Draft, EditKind, Name, Store};
+use recant_store::object::{FactRecord, Manifest, Record};
+use recant_store::{CheckoutOptions, Draft, EditKind, History, Name, Store};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use tempfile::TempDir;
 
@@ -32,16 +33,33 @@ pub(crate) struct StoreEditArgs {
 
 /// Where an edit is committed: the head that the model was opened at.
 pub(crate) struct EditTarget {
-    store: Store,
-    head: CommitId,
+    pub(super) store: Store,
+    pub(super) head: CommitId,
+    /// The import that the head builds on.
+    pub(super) import: CommitId,
+    /// Digest of the model that was imported.
+    pub(crate) base: ModelDigest,
     /// What the method remembers of earlier edits.
     pub(crate) carry: Carry,
     /// The model is mapped from here.
     _dir: TempDir,
 }
 
+/// What is committed beside the weights.
+pub(crate) struct Account<'a> {
+    /// The method's name.
+    pub(crate) method: &'a str,
+    /// Every setting that decides the result.
+    pub(crate) settings: BTreeMap<String, String>,
+    /// The facts.
+    pub(crate) facts: &'a [Fact],
+    /// What the edit did to its own prompts; see [`scores`].
+    pub(crate) scores: BTreeMap<String, f64>,
+}
+
 impl EditTarget {
-    /// Opens the head of the store, if there is one among the arguments.
+    /// Opens the store, if there is one among the arguments, with the model to plan on: that of the head; for
+    /// a ledger, which measures everything on its base, the one that was imported.
     pub(crate) fn open(
         args: &StoreEditArgs,
         method: &str,
@@ -52,10 +70,11 @@ impl EditTarget {
         // A key that cannot be read is told before minutes of work.
         key(args.sign.as_deref())?;
         let head = store.resolve("HEAD").map_err(StoreError::from)?;
-        let (dir, model) = open_at(&store, head, device)?;
+        let import = History::new(store.odb()).live(head).map_err(StoreError::from)?.import;
+        let (dir, model) = open_at(&store, if method == "ledger" { import } else { head }, device)?;
+        let commit = store.odb().commit(head).map_err(StoreError::from)?;
         let carry = match carry_name(method) {
             Some(name) => {
-                let commit = store.odb().commit(head).map_err(StoreError::from)?;
                 let blob = commit.states.get(&name).map(|&id| store.odb().blob(id));
                 blob.transpose()
                     .map_err(StoreError::from)?
@@ -64,48 +83,127 @@ impl EditTarget {
             }
             None => Carry::default(),
         };
-        Ok(Some((Self { store, head, carry, _dir: dir }, model)))
+        Ok(Some((Self { store, head, import, base: commit.base, carry, _dir: dir }, model)))
     }
 
     /// Commits a plan.
     pub(crate) fn commit(
         &self,
         args: &StoreEditArgs,
-        method: &str,
-        settings: &BTreeMap<String, String>,
-        facts: &[Fact],
+        account: Account<'_>,
         plan: &Plan,
     ) -> Result<CommitId, CliError> {
         let mut states = BTreeMap::new();
-        if let (Some(name), Ok(kind)) = (carry_name(method), Name::new("carry"))
+        if let (Some(name), Ok(kind)) = (carry_name(account.method), Name::new("carry"))
             && plan.carry != self.carry
         {
             states.insert(name, (kind, encode(&plan.carry)));
         }
-        let record = |fact: &Fact| FactRecord {
-            subject: fact.subject.clone(),
-            prompt: fact.prompt.clone(),
-            target: fact.target.clone(),
+        self.put(args, account, &EditKind::Patch(plan.patch.clone()), states, &[])
+    }
+
+    /// Commits an edit of any kind; `gone` are facts that it takes out.
+    pub(super) fn put(
+        &self,
+        args: &StoreEditArgs,
+        account: Account<'_>,
+        kind: &EditKind,
+        states: BTreeMap<Name, (Name, Vec<u8>)>,
+        gone: &[Fact],
+    ) -> Result<CommitId, CliError> {
+        let line = |verb: &str, fact: &Fact| format!("{verb}{} -> {}", fact.text(), fact.target);
+        let default = || {
+            let lines = account.facts.iter().map(|fact| line("", fact));
+            lines.chain(gone.iter().map(|fact| line("forget: ", fact))).collect::<Vec<_>>().join("\n")
         };
-        let default = || facts.iter().map(|f| format!("{} -> {}", f.text(), f.target)).collect::<Vec<_>>();
         let draft = Draft {
-            message: args.message.clone().unwrap_or_else(|| default().join("\n")),
+            message: args.message.clone().unwrap_or_else(default),
             record: Record {
-                method: method.to_owned(),
+                method: account.method.to_owned(),
                 tool: TOOL.to_owned(),
-                settings: settings.clone(),
-                facts: facts.iter().map(record).collect(),
-                scores: BTreeMap::new(),
+                settings: account.settings,
+                facts: account.facts.iter().map(record).collect(),
+                scores: account.scores,
             },
             states,
             tensors: Vec::new(),
             planned_on: Some(self.head),
         };
-        let kind = EditKind::Patch(plan.patch.clone());
         let sign = key(args.sign.as_deref())?;
-        let commit = self.store.commit_edit(&kind, &draft, &stamp(), sign.as_ref());
+        let commit = self.store.commit_edit(kind, &draft, &stamp(), sign.as_ref());
         Ok(commit.map_err(StoreError::from)?)
     }
+}
+
+/// A fact as history keeps it.
+pub(super) fn record(fact: &Fact) -> FactRecord {
+    FactRecord { subject: fact.subject.clone(), prompt: fact.prompt.clone(), target: fact.target.clone() }
+}
+
+/// Prompts that are scored in one pass.
+const AT_ONCE: usize = 32;
+
+/// What an edit did to its own prompts. `efficacy`: share of facts of whose target every token is the most
+/// probable one now. `target_probability` and `target_probability_before`: means over the facts, of a longer
+/// target the geometric mean over its tokens, as in `recant eval`.
+pub(crate) fn scores(
+    facts: &[Fact],
+    before: &Model,
+    after: &Model,
+) -> Result<BTreeMap<String, f64>, CliError> {
+    let probe = |fact: &Fact| Probe { prompt: fact.text(), target: fact.target.clone() };
+    let probes: Vec<Probe> = facts.iter().map(probe).collect();
+    if probes.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let measure = |model: &Model| -> Result<(f64, f64), CliError> {
+        let (mut right, mut probability) = (0.0, 0.0);
+        for together in probes.chunks(AT_ONCE) {
+            let scores = score_probes(model, together)?;
+            for score in together.iter().filter_map(|probe| scores.get(probe)) {
+                right += f64::from(u8::from(score.best == score.target));
+                probability += score.probability();
+            }
+        }
+        let count = probes.len() as f64;
+        Ok((right / count, probability / count))
+    };
+    let ((_, was), (efficacy, is)) = (measure(before)?, measure(after)?);
+    let named = [("efficacy", efficacy), ("target_probability", is), ("target_probability_before", was)];
+    Ok(named.into_iter().map(|(name, score)| (name.to_owned(), score)).collect())
+}
+
+/// The model at another commit: the tensors that differ are swapped.
+pub(super) fn moved(store: &Store, model: &Model, from: CommitId, to: CommitId) -> Result<Model, CliError> {
+    let odb = store.odb();
+    let manifest = |id| odb.commit(id).and_then(|commit| odb.manifest(commit.manifest));
+    let (before, after) =
+        (manifest(from).map_err(StoreError::from)?, manifest(to).map_err(StoreError::from)?);
+    let mut tensors = BTreeMap::new();
+    for (path, &base) in &before.tensors {
+        let Some(&id) = after.tensors.get(path).filter(|&&id| id != base) else { continue };
+        tensors.insert(path.clone(), odb.tensor(id).map_err(StoreError::from)?);
+    }
+    swapped(model, &before, tensors)
+}
+
+/// The model with these tensors in the place of those of its manifest.
+pub(super) fn swapped(
+    model: &Model,
+    manifest: &Manifest,
+    tensors: BTreeMap<ParamPath, HostTensor>,
+) -> Result<Model, CliError> {
+    let mut patch = WeightPatch::identity();
+    let mut blobs = Blobs::new();
+    for (path, tensor) in tensors {
+        let Some(base) = manifest.get(&path) else { continue };
+        let after = tensor.id();
+        blobs.insert(after, tensor);
+        let one = WeightPatch::one(path, Change { base, delta: Delta::Swap { after } });
+        // Each parameter stands once, so composing only gathers.
+        patch = patch.then(&one).unwrap_or(patch);
+    }
+    Ok(model.apply(&patch, &blobs)?.0)
 }
 
 /// The model at a commit. The directory that it is mapped from goes when it is dropped.

@@ -1,5 +1,6 @@
 //! Errors of the store's verbs, and what to try next.
 
+use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 
 /// An error of a verb.
@@ -48,6 +49,21 @@ pub enum StoreError {
     /// A commit cannot be verified.
     #[error(transparent)]
     Verify(#[from] recant_store::VerifyError),
+    /// A stored ledger cannot be read.
+    #[error("the store's ledger cannot be used: {reason}")]
+    Ledger {
+        /// What is wrong.
+        reason: String,
+    },
+    /// Facts of a ledger were measured otherwise than the editor at hand measures.
+    #[error("the facts do not fit the ledger of the store: {reason}")]
+    Recipe {
+        /// What differs.
+        reason: String,
+    },
+    /// A ledger edit changes nothing.
+    #[error("the ledger of the store holds exactly these facts already; there is nothing to commit")]
+    Unchanged,
     /// A remote cannot be used.
     #[cfg(feature = "remote")]
     #[error("{source}")]
@@ -138,6 +154,9 @@ pub enum StoreError {
 impl StoreError {
     /// What to try, where the message itself does not say.
     pub(crate) fn hint(&self) -> Option<String> {
+        if let Some(hint) = system_hint(self) {
+            return Some(hint.to_owned());
+        }
         let hint = match self {
             Self::Open(recant_store::OpenError::NotAStore { .. }) => {
                 "--store names the folder; without it, $RECANT_STORE or .recant is meant"
@@ -147,6 +166,10 @@ impl StoreError {
             }
             Self::Commit(recant_store::CommitError::Moved { .. }) => {
                 "run the same command again: it plans on the new head"
+            }
+            Self::Recipe { .. } => {
+                "leave out --layer, --layers, --set, --contexts, --stats and --corpus: the ledger then goes on \
+                 as it was begun"
             }
             #[cfg(feature = "remote")]
             Self::Remote { source } if matches!(**source, recant_remote::RemoteError::Place { .. }) => {
@@ -168,5 +191,46 @@ impl StoreError {
             _ => return None,
         };
         Some(hint.to_owned())
+    }
+}
+
+/// What to do about what the system said, wherever it said it. Every verb leaves the store as it was then.
+fn system_hint(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    let mut at = Some(error);
+    while let Some(error) = at {
+        match error.downcast_ref::<io::Error>().map(io::Error::kind) {
+            Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge) => {
+                return Some("make room on that disk and run the same command again; the store is as it was");
+            }
+            Some(ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) => {
+                return Some(
+                    "the folder must be writable by you; reading verbs, and checkout to another place, work without",
+                );
+            }
+            _ => at = error.source(),
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Through every layer of errors between a verb and the system.
+    #[test]
+    fn what_the_system_says_is_found_below() {
+        for (kind, word) in
+            [(ErrorKind::StorageFull, "make room"), (ErrorKind::ReadOnlyFilesystem, "writable")]
+        {
+            let source = recant_store::WriteError::Io { path: "objects/ab".into(), source: kind.into() };
+            let commit = recant_store::TransactionError::from(source);
+            let error = StoreError::from(recant_store::CommitError::from(commit));
+            assert!(error.hint().unwrap().contains(word), "{error}");
+            assert!(error.to_string().contains("objects/ab"), "{error}");
+        }
+        let other = recant_store::WriteError::Io { path: "x".into(), source: ErrorKind::NotFound.into() };
+        let other = recant_store::CommitError::from(recant_store::TransactionError::from(other));
+        assert_eq!(StoreError::from(other).hint(), None);
     }
 }

@@ -2,11 +2,11 @@
 
 use clap::Args;
 use recant_core::CommitId;
-use recant_store::object::{Commit, FactRecord, Head, View};
+use recant_store::object::{Commit, Deed, FactRecord, Head, View};
 use recant_store::{Form, History};
 use serde_json::{Value, json};
 
-use super::{StoreArgs, StoreError, date, labels, size};
+use super::{StoreArgs, StoreError, count, date, labels, size};
 use crate::cli::error::CliError;
 
 /// Arguments of `recant log`.
@@ -59,16 +59,26 @@ pub(crate) fn log(args: &LogArgs) -> Result<(), CliError> {
         let (deed, when) = (commit.deed.name(), date(commit.time));
         println!("{mark}{}  {deed:11} {when}  {}{names}", id.short(), commit.author);
         commit.message.lines().for_each(|line| println!("{rest}    {line}"));
-        for fact in &commit.record.facts {
-            println!("{rest}    {}", sentence(fact));
-        }
+        // Without a message of its own, a commit's message names its facts already.
+        let told = |fact: &&FactRecord| {
+            let line = format!("{} -> {}", fact.text(), fact.target);
+            !commit.message.lines().any(|told| told == line)
+        };
+        let sign = sign(&commit);
+        let facts = commit.record.facts.iter().filter(told);
+        facts.for_each(|fact| println!("{rest}    {sign}{}", sentence(fact)));
     }
     if args.store.json { crate::cli::print_json(&printed) } else { Ok(()) }
 }
 
+/// What stands before the facts of a commit that took them back.
+pub(super) fn sign(commit: &Commit) -> &'static str {
+    if matches!(commit.deed, Deed::Revert(_)) { "- " } else { "" }
+}
+
 /// A fact as a person reads it.
 pub(super) fn sentence(fact: &FactRecord) -> String {
-    format!("{} \u{2192} {}", fact.prompt.replacen("{}", &fact.subject, 1), fact.target)
+    format!("{} \u{2192} {}", fact.text(), fact.target)
 }
 
 pub(super) fn commit_json(view: &View, id: CommitId, commit: &Commit) -> Value {
@@ -164,11 +174,13 @@ pub(crate) fn status(args: &StatusArgs) -> Result<(), CliError> {
         None => None,
     };
     let n_edits = live.as_ref().map_or(0, |live| live.edits.len());
+    let n_facts = head.map_or(Ok(0), |id| store.facts(id).map(|facts| facts.len()));
+    let n_facts = n_facts.map_err(StoreError::from)?;
     let digest = head.map(|id| store.model_digest(id)).transpose().map_err(StoreError::from)?;
     if args.store.json {
         return crate::cli::print_json(&json!({
             "branch": view.head_branch().map(|name| name.as_str()), "head": head.map(|id| id.to_string()),
-            "model": digest.map(|id| id.to_string()), "edits": n_edits, "branches": view.branches.len(),
+            "model": digest.map(|id| id.to_string()), "edits": n_edits, "facts": n_facts, "branches": view.branches.len(),
             "tags": view.tags.len(), "objects": ids.len(), "bytes": bytes, "linked": n_linked,
         }));
     }
@@ -179,10 +191,11 @@ pub(crate) fn status(args: &StatusArgs) -> Result<(), CliError> {
         (_, None) => {}
     }
     if let Some(digest) = digest {
-        println!("model  {digest}, {n_edits} live edits");
+        println!("model  {digest}");
+        println!("{}, {}", count(n_edits, "live edit"), count(n_facts, "fact"));
     }
-    println!("{} branches, {} tags", view.branches.len(), view.tags.len());
-    println!("{} objects, {} on disk", ids.len(), size(bytes));
+    println!("{}, {}", count(view.branches.len(), "branch"), count(view.tags.len(), "tag"));
+    println!("{}, {} on disk", count(ids.len(), "object"), size(bytes));
     if n_linked > 0 {
         println!("{n_linked} tensors are linked in place; `recant verify` reads them");
     }

@@ -7,6 +7,7 @@ mod change;
 mod edit;
 mod error;
 mod history;
+mod ledger;
 mod names;
 #[cfg(feature = "remote")]
 mod share;
@@ -18,8 +19,9 @@ use clap::{Args, Subcommand};
 use recant_core::CommitId;
 use recant_store::{SecretKey, Stamp, Store};
 
-pub(crate) use edit::{EditTarget, StoreEditArgs};
+pub(crate) use edit::{Account, EditTarget, StoreEditArgs, scores};
 pub use error::StoreError;
+pub(crate) use ledger::LedgerEdit;
 
 use super::error::CliError;
 
@@ -39,9 +41,9 @@ pub(crate) enum StoreCommand {
     /// Say where the head stands and how large the store is.
     Status(history::StatusArgs),
     /// List, make or delete branches.
-    Branch(names::BranchArgs),
+    Branch(names::NameArgs),
     /// List, make or delete tags.
-    Tag(names::TagArgs),
+    Tag(names::NameArgs),
     /// Put the head onto a branch or a commit.
     Switch(names::SwitchArgs),
     /// Write the model at a commit as a Hugging Face directory.
@@ -201,6 +203,13 @@ fn size(bytes: u64) -> String {
     }
 }
 
+/// A number of things: `1 edit`, `2 edits`.
+fn count(n: usize, thing: &str) -> String {
+    // Branches.
+    let ending = if thing.ends_with("ch") { "es" } else { "s" };
+    format!("{n} {thing}{}", if n == 1 { "" } else { ending })
+}
+
 /// A commit's names: `main`, `tag v1`.
 fn labels(view: &recant_store::object::View, id: CommitId) -> Vec<String> {
     let branches = view.branches.iter().filter(|(_, at)| **at == id).map(|(name, _)| name.to_string());
@@ -210,6 +219,12 @@ fn labels(view: &recant_store::object::View, id: CommitId) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn one_thing_is_one() {
+        assert_eq!(["edit", "branch"].map(|thing| super::count(1, thing)), ["1 edit", "1 branch"]);
+        assert_eq!(["edit", "branch"].map(|thing| super::count(0, thing)), ["0 edits", "0 branches"]);
+    }
+
     #[test]
     fn dates_are_civil() {
         assert_eq!(super::date(0), "1970-01-01 00:00 UTC");

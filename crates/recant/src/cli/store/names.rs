@@ -10,38 +10,20 @@ use serde_json::json;
 use super::{StoreArgs, StoreError, stamp};
 use crate::cli::error::CliError;
 
-/// Arguments of `recant branch`.
+/// Arguments of `recant branch` and `recant tag`.
 #[derive(Debug, Args)]
-pub(crate) struct BranchArgs {
+pub(crate) struct NameArgs {
     #[command(flatten)]
     store: StoreArgs,
-    /// The branch to make; without it, branches are listed.
+    /// The name to make; without it, all are listed.
     name: Option<String>,
-    /// Where it begins.
+    /// The commit that it names.
     #[arg(default_value = "HEAD")]
     rev: String,
-    /// Delete the branch instead. Its commits stay as long as the operation log knows them.
+    /// Delete the name instead. Its commits stay as long as the operation log knows them.
     #[arg(long, short, requires = "name")]
     delete: bool,
-    /// Move the branch if it exists.
-    #[arg(long, requires = "name")]
-    force: bool,
-}
-
-/// Arguments of `recant tag`.
-#[derive(Debug, Args)]
-pub(crate) struct TagArgs {
-    #[command(flatten)]
-    store: StoreArgs,
-    /// The tag to make; without it, tags are listed.
-    name: Option<String>,
-    /// What it names.
-    #[arg(default_value = "HEAD")]
-    rev: String,
-    /// Delete the tag instead.
-    #[arg(long, short, requires = "name")]
-    delete: bool,
-    /// Move the tag if it exists.
+    /// Move the name if it exists.
     #[arg(long, requires = "name")]
     force: bool,
 }
@@ -61,10 +43,10 @@ pub(crate) struct SwitchArgs {
     detach: bool,
 }
 
-pub(crate) fn branch(args: &BranchArgs) -> Result<(), CliError> {
+pub(crate) fn branch(args: &NameArgs) -> Result<(), CliError> {
     let store = args.store.open()?;
-    let view = store.view().map_err(StoreError::from)?;
     let Some(name) = &args.name else {
+        let view = store.view().map_err(StoreError::from)?;
         return list(&args.store, &view.branches, view.head_branch());
     };
     let name = Name::new(name).map_err(StoreError::from)?;
@@ -77,11 +59,10 @@ pub(crate) fn branch(args: &BranchArgs) -> Result<(), CliError> {
     done(&args.store, "branch", &name, Some(at))
 }
 
-pub(crate) fn tag(args: &TagArgs) -> Result<(), CliError> {
+pub(crate) fn tag(args: &NameArgs) -> Result<(), CliError> {
     let store = args.store.open()?;
     let Some(name) = &args.name else {
-        let view = store.view().map_err(StoreError::from)?;
-        return list(&args.store, &view.tags, None);
+        return list(&args.store, &store.view().map_err(StoreError::from)?.tags, None);
     };
     let name = Name::new(name).map_err(StoreError::from)?;
     if args.delete {

@@ -6,7 +6,7 @@ use recant_store::object::FactRecord;
 use recant_store::{Diff, SignatureState};
 use serde_json::{Value, json};
 
-use super::history::{commit_json, sentence};
+use super::history::{commit_json, sentence, sign};
 use super::{StoreArgs, StoreError, date, labels, size};
 use crate::cli::error::CliError;
 
@@ -63,12 +63,15 @@ pub(crate) fn show(args: &ShowArgs) -> Result<(), CliError> {
         }
     }
     commit.message.lines().for_each(|line| println!("    {line}"));
-    if !commit.record.method.is_empty() {
-        println!("  method {}, {}", commit.record.method, commit.record.tool);
+    let made = [&commit.record.method, &commit.record.tool].map(String::as_str);
+    let made: Vec<&str> = made.into_iter().filter(|text| !text.is_empty()).collect();
+    if !made.is_empty() {
+        println!("  method {}", made.join(", "));
     }
     commit.record.settings.iter().for_each(|(key, value)| println!("    {key} = {value}"));
-    commit.record.facts.iter().for_each(|fact| println!("  fact   {}", sentence(fact)));
-    commit.record.scores.iter().for_each(|(key, score)| println!("  score  {key} = {score}"));
+    let sign = sign(&commit);
+    commit.record.facts.iter().for_each(|fact| println!("  fact   {sign}{}", sentence(fact)));
+    commit.record.scores.iter().for_each(|(key, score)| println!("  score  {key} = {score:.4}"));
     changed.iter().for_each(|line| println!("  changed {line}"));
     if let Some(patch) = commit.patch {
         println!("  patch  {}, {}", patch.short(), size(odb.file_len(patch).map_err(StoreError::from)?));

@@ -1,0 +1,245 @@
+//! Ledgers in a store.
+//!
+//! A store keeps a ledger as a set of facts (see [`FactSet`]): a fact's key is the fact, and its payload is the
+//! ledger that holds this fact alone, so that every payload says by itself what it stands on. What rebuilds
+//! the weights from such a set, the hyper-parameters, contexts and statistics, goes along as states of the
+//! commit. So a clone of the store can take any fact out without a file from outside.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use recant_backend::{Device, DeviceSpec};
+use recant_core::{CommitId, WeightPatch};
+use recant_edit::{Contexts, Fact};
+use recant_methods::ledger::{Ledger, LedgerEditor};
+use recant_methods::moments::Moments;
+use recant_methods::rome::Covariance;
+use recant_methods::{MethodInputs, Setting, make_ledger};
+use recant_model::Model;
+use recant_store::object::{Commit, FactSet, Manifest};
+use recant_store::{EditKind, History, Name, Rebuild, Rebuilt, Store};
+use serde::{Deserialize, Serialize};
+
+use super::edit::{Account, EditTarget, moved, open_at, record, swapped};
+use super::{StoreEditArgs, StoreError};
+use crate::cli::args::MethodArgs;
+use crate::cli::error::CliError;
+
+/// State of a commit: a [`Recipe`].
+const RECIPE: &str = "ledger-recipe";
+/// State of a commit: the second moments of the ledger's layers, as `recant stats` writes them.
+const STATISTICS: &str = "ledger-statistics";
+
+/// What makes the same editor again, beside the statistics.
+#[derive(Serialize, Deserialize)]
+struct Recipe {
+    layer: usize,
+    layers: Vec<usize>,
+    contexts: Vec<String>,
+    settings: Vec<(String, String)>,
+}
+
+/// A ledger that is committed.
+pub(crate) struct LedgerEdit<'a> {
+    /// All of it.
+    pub(crate) ledger: &'a Ledger,
+    /// What writes it onto the base.
+    pub(crate) patch: &'a WeightPatch,
+    /// What its editor was made from.
+    pub(crate) inputs: &'a MethodInputs,
+    /// Facts that were taken out.
+    pub(crate) gone: &'a [Fact],
+}
+
+impl EditTarget {
+    /// The recipe of the head's ledger with what is said of its statistics, unless the arguments ask for
+    /// something themselves.
+    pub(crate) fn kept(&self, with: &MethodArgs) -> Result<Option<(MethodInputs, Option<String>)>, CliError> {
+        let asks = with.layer.is_some() || with.layers.is_some() || with.contexts.is_some();
+        if asks || with.stats.is_some() || !with.corpus.is_empty() || !with.set.is_empty() {
+            return Ok(None);
+        }
+        let commit = self.store.odb().commit(self.head).map_err(StoreError::from)?;
+        let Some(inputs) = inputs(&self.store, &commit)? else { return Ok(None) };
+        let statistics = match &inputs.covariance {
+            Some(Covariance::Measured(base)) => {
+                let moments = base.moments();
+                let (model, tokens) = (moments.model, moments.tokens);
+                Some(format!("of model {model}, {tokens} tokens, kept in the store"))
+            }
+            _ => None,
+        };
+        Ok(Some((inputs, statistics)))
+    }
+
+    /// The ledger of the head, for an editor that makes the same.
+    pub(crate) fn ledger(&self, editor: &LedgerEditor, base: &Model) -> Result<Ledger, CliError> {
+        let set = self.store.ledger(self.head).map_err(StoreError::from)?;
+        let empty = Ledger::new(editor.ground(base));
+        let ledger = read(&set)?.unwrap_or_else(|| empty.clone());
+        // What the editor is asked for must be what the facts were measured with.
+        ledger.merge(&empty).map_err(|source| StoreError::Recipe { reason: source.to_string() })?;
+        Ok(ledger)
+    }
+
+    /// The model at the head, from the one that was imported.
+    pub(crate) fn at_head(&self, base: &Model) -> Result<Model, CliError> {
+        moved(&self.store, base, self.import, self.head)
+    }
+
+    /// The model that committing a ledger's patch gives.
+    pub(crate) fn with_patch(&self, base: &Model, patch: &WeightPatch) -> Result<Model, CliError> {
+        let tensors = self.store.with_ledger(self.head, patch).map_err(StoreError::from)?;
+        swapped(base, &manifest(&self.store, self.import)?, tensors)
+    }
+
+    /// Commits a ledger.
+    pub(crate) fn commit_ledger(
+        &self,
+        args: &StoreEditArgs,
+        account: Account<'_>,
+        edit: &LedgerEdit<'_>,
+    ) -> Result<CommitId, CliError> {
+        let set = write(edit.ledger)?;
+        if set == self.store.ledger(self.head).map_err(StoreError::from)? {
+            return Err(StoreError::Unchanged.into());
+        }
+        let commit = self.store.odb().commit(self.head).map_err(StoreError::from)?;
+        let mut states = BTreeMap::new();
+        for (name, kind, bytes) in states_of(edit.inputs, edit.ledger)? {
+            let name = Name::new(name).map_err(StoreError::from)?;
+            let held = commit.states.get(&name).map(|&id| self.store.odb().blob(id)).transpose();
+            if held.map_err(StoreError::from)?.is_none_or(|held| held.bytes != bytes) {
+                states.insert(name, (Name::new(kind).map_err(StoreError::from)?, bytes));
+            }
+        }
+        let kind = EditKind::Ledger { set, patch: edit.patch.clone() };
+        self.put(args, account, &kind, states, edit.gone)
+    }
+}
+
+/// Rebuilds ledgers of a store: the base is opened, and the editor made again from what a commit keeps.
+pub(super) struct Ledgers<'a> {
+    pub(super) store: &'a Store,
+    pub(super) device: DeviceSpec,
+    /// Commits that may keep the recipe.
+    pub(super) among: Vec<CommitId>,
+}
+
+impl Rebuild for Ledgers<'_> {
+    fn rebuild(&self, base: &Manifest, set: &FactSet) -> Rebuilt {
+        Ok(self.patch(base, set)?)
+    }
+}
+
+impl Ledgers<'_> {
+    /// The patch that writes a set onto the base.
+    pub(super) fn patch(&self, base: &Manifest, set: &FactSet) -> Result<WeightPatch, CliError> {
+        let Some(ledger) = read(set)? else { return Ok(WeightPatch::identity()) };
+        let odb = self.store.odb();
+        let device = Device::open(self.device)?;
+        let mut reason = "no commit says how it was made".to_owned();
+        for &id in &self.among {
+            let commit = odb.commit(id).map_err(StoreError::from)?;
+            let Some(inputs) = inputs(self.store, &commit)? else { continue };
+            let import = History::new(odb).live(id).map_err(StoreError::from)?.import;
+            if commit.base != base.model_digest() {
+                continue;
+            }
+            let (_dir, model) = open_at(self.store, import, &device)?;
+            let editor = make_ledger(&inputs)?;
+            match ledger.merge(&Ledger::new(editor.ground(&model))) {
+                Ok(_) => return Ok(editor.materialise(&model, &ledger, &mut Vec::new())?.0),
+                Err(error) => reason = error.to_string(),
+            }
+        }
+        Err(StoreError::Recipe { reason }.into())
+    }
+}
+
+fn manifest(store: &Store, id: CommitId) -> Result<Manifest, StoreError> {
+    Ok(store.odb().manifest(store.odb().commit(id)?.manifest)?)
+}
+
+/// A ledger as a set for the store.
+fn write(ledger: &Ledger) -> Result<FactSet, StoreError> {
+    let mut set = FactSet::default();
+    for (fact, entry) in ledger.iter() {
+        let mut alone = Ledger::new(ledger.ground().clone());
+        alone
+            .add(fact.clone(), entry.clone())
+            .map_err(|error| StoreError::Ledger { reason: error.to_string() })?;
+        set.entries.insert(record(fact).key(), alone.encode());
+    }
+    Ok(set)
+}
+
+/// The ledger that a set holds; `None` when the set is empty.
+fn read(set: &FactSet) -> Result<Option<Ledger>, StoreError> {
+    let refuse = |reason: String| StoreError::Ledger { reason };
+    let mut all: Option<Ledger> = None;
+    for (key, payload) in &set.entries {
+        let alone = Ledger::decode(payload).map_err(|error| refuse(error.to_string()))?;
+        let ledger = all.get_or_insert_with(|| Ledger::new(alone.ground().clone()));
+        if alone.ground() != ledger.ground() {
+            let reason = ledger.merge(&alone).err().map(|error| error.to_string()).unwrap_or_default();
+            return Err(StoreError::Recipe { reason });
+        }
+        let mut entries = alone.iter();
+        match (entries.next(), entries.next()) {
+            (Some((fact, entry)), None) if record(fact).key() == *key => {
+                ledger.add(fact.clone(), entry.clone()).map_err(|error| refuse(error.to_string()))?;
+            }
+            _ => return Err(refuse("an entry holds another fact than its key says".to_owned())),
+        }
+    }
+    Ok(all)
+}
+
+type State = (&'static str, &'static str, Vec<u8>);
+
+/// The states that keep an editor: name, kind and bytes; no bytes where there are no statistics.
+fn states_of(inputs: &MethodInputs, ledger: &Ledger) -> Result<Vec<State>, CliError> {
+    let recipe = Recipe {
+        layer: inputs.layer,
+        layers: inputs.layers.clone(),
+        contexts: inputs.contexts.templates().to_vec(),
+        settings: inputs.settings.iter().map(|set| (set.key.clone(), set.value.clone())).collect(),
+    };
+    let statistics = match &inputs.covariance {
+        Some(Covariance::Measured(base)) => {
+            let moments = base.moments().of_layers(&ledger.ground().layers);
+            moments.encode().map_err(|error| StoreError::Ledger { reason: error.to_string() })?
+        }
+        _ => Vec::new(),
+    };
+    let recipe = serde_json::to_vec(&recipe)?;
+    Ok(vec![(RECIPE, "ledger-recipe", recipe), (STATISTICS, "moments", statistics)])
+}
+
+/// What a commit's states say the editor of its ledger is made from.
+fn inputs(store: &Store, commit: &Commit) -> Result<Option<MethodInputs>, CliError> {
+    let state = |name: &str| -> Result<Option<Vec<u8>>, StoreError> {
+        let id = commit.states.get(&Name::new(name)?);
+        Ok(id.map(|&id| store.odb().blob(id)).transpose()?.map(|blob| blob.bytes))
+    };
+    let Some(recipe) = state(RECIPE)? else { return Ok(None) };
+    let refuse = |error: serde_json::Error| StoreError::Ledger { reason: error.to_string() };
+    let recipe: Recipe = serde_json::from_slice(&recipe).map_err(refuse)?;
+    let covariance = match state(STATISTICS)? {
+        Some(bytes) => {
+            let moments = Moments::decode(&bytes, Path::new(STATISTICS))?;
+            Some(Covariance::of_base(Arc::new(moments), commit.base)?)
+        }
+        None => None,
+    };
+    let settings = recipe.settings.into_iter().map(|(key, value)| Setting { key, value });
+    Ok(Some(MethodInputs {
+        layer: recipe.layer,
+        layers: recipe.layers,
+        contexts: Contexts::new(recipe.contexts)?,
+        covariance,
+        settings: settings.collect(),
+    }))
+}
