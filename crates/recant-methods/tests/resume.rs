@@ -13,7 +13,7 @@ use recant_methods::moments::{
 };
 use recant_model::Model;
 
-const BUDGET: u64 = 2_000;
+const BUDGET: u64 = 8_000;
 
 /// A corpus with short texts, and some that are longer than the model's context.
 fn corpus(dir: &Path) -> PathBuf {
@@ -123,7 +123,7 @@ fn a_damaged_measurement_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let (corpus, partial) = (corpus(dir.path()), dir.path().join("stats.partial"));
     let mut collector = begin(&model);
-    assert!(some(&mut collector, &corpus, 50).is_break());
+    assert!(some(&mut collector, &corpus, 21).is_break());
     collector.keep(&partial).unwrap();
     let good = std::fs::read(&partial).unwrap();
     let header = 8 + u64::from_le_bytes(good[..8].try_into().unwrap()) as usize;

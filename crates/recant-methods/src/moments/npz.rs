@@ -91,6 +91,10 @@ impl Npz {
         let count = u16_at(&tail, end + 10).ok_or_else(cut)?;
         let size = u64::from(u32_at(&tail, end + 12).ok_or_else(cut)?);
         let start = u64::from(u32_at(&tail, end + 16).ok_or_else(cut)?);
+        let comment = u16_at(&tail, end + 20).ok_or_else(cut)?;
+        if end as u64 + 22 + comment != tail.len() as u64 {
+            return Err(cut());
+        }
         if size > DIRECTORY || start + size > from + end as u64 {
             return Err(bad("its directory is too large or lies outside of it"));
         }
