@@ -52,7 +52,8 @@ fn zip(members: &[(&str, Vec<u8>)]) -> Vec<u8> {
         file.extend([&b"PK\x03\x04"[..], &[20, 0, 0, 0, 0, 0, 0, 0, 0, 0], &sizes, &names].concat());
         file.extend(name.bytes());
         file.extend(bytes);
-        directory.extend([&b"PK\x01\x02"[..], &[20, 0, 20, 0, 0, 0, 0, 0, 0, 0, 0, 0], &sizes, &names].concat());
+        directory
+            .extend([&b"PK\x01\x02"[..], &[20, 0, 20, 0, 0, 0, 0, 0, 0, 0, 0, 0], &sizes, &names].concat());
         directory.extend([&[0; 10][..], &at.to_le_bytes(), name.as_bytes()].concat());
     }
     let (start, size) = (file.len() as u32, directory.len() as u32);
@@ -79,7 +80,8 @@ fn count(tokens: i64) -> (&'static str, Vec<u8>) {
 }
 
 fn matrix(change: impl FnOnce(&mut [f64])) -> (&'static str, Vec<u8>) {
-    let mut numbers: Vec<f64> = (0..DIM * DIM).map(|at| if at % (DIM + 1) == 0 { 4.0 } else { 0.0 }).collect();
+    let mut numbers: Vec<f64> =
+        (0..DIM * DIM).map(|at| if at % (DIM + 1) == 0 { 4.0 } else { 0.0 }).collect();
     change(&mut numbers);
     let bytes: Vec<u8> = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
     ("mom2.mom2.npy", npy("<f8", "(128, 128)", &bytes))
@@ -112,7 +114,9 @@ fn what_is_no_second_moment_is_refused_by_name() {
         assert!(matches!(error, ImportError::Moment { .. }) && error.to_string().contains(what), "{error}");
     }
     let small = ("mom2.mom2.npy", npy("<f4", "(2, 2)", &[0; 16]));
-    assert!(matches!(refused(&[count(4), small]), ImportError::Shape { found, dim: 128, .. } if found == [2, 2]));
+    assert!(
+        matches!(refused(&[count(4), small]), ImportError::Shape { found, dim: 128, .. } if found == [2, 2])
+    );
     let line = ("mom2.mom2.npy", npy("<f8", "(16384,)", &vec![0; 8 * DIM * DIM]));
     assert!(matches!(refused(&[count(4), line]), ImportError::Shape { .. }));
     // More numbers than the model's keys can have are not read at all.

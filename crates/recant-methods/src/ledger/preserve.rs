@@ -28,6 +28,12 @@ pub(super) struct Kept {
     weight: f64,
 }
 
+/// The first `most` texts that name no subject of `facts`.
+fn ordinary(texts: Vec<(Vec<u32>, String)>, facts: &[Fact], most: usize) -> Vec<Vec<u32>> {
+    let names_none = |text: &str| !facts.iter().any(|fact| text.contains(fact.subject.trim()));
+    texts.into_iter().filter(|(_, text)| names_none(text)).map(|(ids, _)| ids).take(most).collect()
+}
+
 impl Kept {
     /// Lays out the texts in groups whose graphs stay below the cap by estimate.
     ///
@@ -53,14 +59,9 @@ impl Kept {
         let damaged = |error: TokenizerError| EditError::Statistics {
             reason: format!("the statistics' sample of their corpus is no text: {error}"),
         };
-        let mut texts = Vec::new();
-        for ids in sample.texts() {
-            let text = model.tokenizer().decode(ids).map_err(damaged)?;
-            if texts.len() < settings.preserve_texts && !facts.iter().any(|fact| text.contains(&fact.subject))
-            {
-                texts.push(ids.to_vec());
-            }
-        }
+        let decode = |ids: &[u32]| Ok((ids.to_vec(), model.tokenizer().decode(ids).map_err(damaged)?));
+        let decoded = sample.texts().map(decode).collect::<Result<Vec<_>, EditError>>()?;
+        let texts = ordinary(decoded, facts, settings.preserve_texts);
         let spec = model.spec();
         let tokens = texts.iter().map(Vec::len).max().unwrap_or(1);
         let together = settings.rows_together(spec, tokens, PLACES).max(1);
@@ -96,5 +97,19 @@ impl Kept {
         let kl = (before.clone().exp() * (before - now)).sum() * self.weight;
         let none = kl.clone() * 0.0;
         (kl.clone(), Tensor::cat(vec![kl.clone(), none.clone(), kl, none], 0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_about_a_subject_are_passed_over() {
+        let texts = ["Ada wrote it", "the sea is cold", "it is old", "an Adage", "the cat"];
+        let texts = texts.iter().zip(0..).map(|(text, id)| (vec![id, id], (*text).to_owned())).collect();
+        let facts =
+            [Fact::new("Ada", "{} wrote", "it").unwrap(), Fact::new("sea", "the {} is", "old").unwrap()];
+        assert_eq!(ordinary(texts, &facts, 1), [[2, 2]]);
     }
 }
