@@ -127,7 +127,7 @@ fn a_damaged_measurement_is_refused() {
     collector.keep(&partial).unwrap();
     let good = std::fs::read(&partial).unwrap();
     let header = 8 + u64::from_le_bytes(good[..8].try_into().unwrap()) as usize;
-    let mut refused = |bytes: &[u8], what: &str| {
+    let refused = |bytes: &[u8], what: &str| {
         std::fs::write(&partial, bytes).unwrap();
         let error = begin(&model).resume(&partial).map(|_| ()).expect_err(what);
         assert!(matches!(error, ResumeError::File(MomentsFileError::Format { .. })), "{what}: {error}");
