@@ -203,7 +203,7 @@ fn editor(model: &Model, values: Values) -> LedgerEditor {
 /// The same, with a say for ordinary text.
 fn preserving(model: &Model, weight: f64) -> LedgerEditor {
     let mut settings = LedgerSettings::new(vec![0, 1]);
-    settings.joint_steps = 6;
+    settings.joint_steps = 12;
     settings.preserve = weight;
     settings.preserve_texts = 40;
     settings.batch.search.v_num_grad_steps = 4;
@@ -269,7 +269,7 @@ fn drift(base: &Model, model: &Model, texts: &[Vec<u32>]) -> f64 {
 #[test]
 fn what_is_preserved_drifts_less() {
     let model = open("gpt2-tiny");
-    let (without, with) = (preserving(&model, 0.0), preserving(&model, 50.0));
+    let (without, with) = (preserving(&model, 0.0), preserving(&model, 5_000.0));
     let Covariance::Measured(moments) = covariance(&model, &[0, 1]) else { panic!("they are measured") };
     let texts: Vec<Vec<u32>> = moments.moments().sample().texts().take(40).map(<[u32]>::to_vec).collect();
     let edited = |editor: &LedgerEditor| {
