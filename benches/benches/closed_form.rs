@@ -1,5 +1,6 @@
 //! The closed form of a batch beside a dense LU solve, in one process.
-//! `cargo bench -p recant-benches --bench closed_form`; `RAYON_NUM_THREADS=1` measures one thread.
+//! `cargo bench -p recant-benches --no-default-features --bench closed_form` (no model, so Burn is not compiled);
+//! `RAYON_NUM_THREADS=1` measures one thread.
 //!
 //! For d = 3072 and 6400 (the key lengths of GPT-2 small and XL) and batches of 1, 10 and 100: R Kᵀ (λC + KKᵀ)⁻¹
 //! by the push-through identity with the factor of C cached, and by a dense LU solve of the d x d system, as
@@ -13,8 +14,8 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, SamplingMode};
 use faer::Mat;
 use faer::linalg::solvers::Solve;
-use recant::linalg::canonical::{CanonicalFactor, dot};
-use recant::linalg::{Cholesky, Rows, push_through};
+use recant_linalg::canonical::{CanonicalFactor, dot};
+use recant_linalg::{Cholesky, Rows, push_through};
 
 /// Length of a residual: that of a mid-sized model. It is the same for both paths.
 const D_MODEL: usize = 768;

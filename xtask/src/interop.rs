@@ -60,7 +60,8 @@ pub(crate) fn run(python: Option<PathBuf>) -> Result<(), Error> {
 
 fn recant() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.args(["run", "--quiet", "--package", "recant", "--"]).current_dir(demo::root());
+    // By binary, as everywhere: by package the features differ and Burn is compiled again.
+    command.args(["run", "--quiet", "--bin", "recant", "--"]).current_dir(demo::root());
     command
 }
 

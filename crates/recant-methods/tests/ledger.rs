@@ -6,6 +6,7 @@ mod common;
 
 use common::{contexts, covariance, facts, open};
 use proptest::prelude::*;
+use recant_backend::host;
 use recant_core::{Blobs, ModelDigest};
 use recant_edit::{Editor, Fact, Lifelong};
 use recant_linalg::Rows;
@@ -14,7 +15,9 @@ use recant_methods::ledger::{
     Entry, Gram, Ground, Ledger, LedgerEditor, LedgerError, LedgerSequence, LedgerSettings, OnConflict, Part,
     Values, conflict,
 };
+use recant_methods::moments::Moments;
 use recant_methods::rome::Covariance;
+use recant_model::{ForwardInput, Model, Observer, TokenBatch, gather_rows};
 
 const D_MLP: usize = 6;
 const D_MODEL: usize = 3;
@@ -189,7 +192,7 @@ fn what_does_not_go_together_is_refused_and_changes_nothing() {
     assert_eq!(ledger.facts().collect::<Vec<_>>(), [&new]);
 }
 
-fn editor(model: &recant_model::Model, values: Values) -> LedgerEditor {
+fn editor(model: &Model, values: Values) -> LedgerEditor {
     let mut settings = LedgerSettings::new(vec![0, 1]);
     settings.values = values;
     settings.joint_steps = 3;
@@ -197,16 +200,27 @@ fn editor(model: &recant_model::Model, values: Values) -> LedgerEditor {
     LedgerEditor::new(settings, contexts(), covariance(model, &[0, 1]))
 }
 
+/// The same, with a say for ordinary text.
+fn preserving(model: &Model, weight: f64) -> LedgerEditor {
+    let mut settings = LedgerSettings::new(vec![0, 1]);
+    settings.joint_steps = 12;
+    settings.preserve = weight;
+    settings.preserve_texts = 40;
+    settings.batch.search.v_num_grad_steps = 4;
+    LedgerEditor::new(settings, contexts(), covariance(model, &[0, 1]))
+}
+
 /// On a real model, one at a time, with a detour, in another order and in one go: the same bytes.
 #[test]
 fn a_model_is_a_function_of_its_set_of_facts() {
-    for (name, values) in [
-        ("gpt2-tiny", Values::Independent),
-        ("llama-tiny-gqa", Values::Independent),
-        ("gpt2-tiny", Values::Joint),
+    for (name, values, keep) in [
+        ("gpt2-tiny", Values::Independent, 0.0),
+        ("llama-tiny-gqa", Values::Independent, 0.0),
+        ("gpt2-tiny", Values::Joint, 0.0),
+        ("gpt2-tiny", Values::Joint, 4.0),
     ] {
         let model = open(name);
-        let editor = editor(&model, values);
+        let editor = if keep > 0.0 { preserving(&model, keep) } else { editor(&model, values) };
         let facts = facts();
         let plan = editor.plan(&model, &facts).unwrap();
         let at_once = model.apply(&plan.patch, &Blobs::new()).unwrap().0;
@@ -229,6 +243,61 @@ fn a_model_is_a_function_of_its_set_of_facts() {
         assert_eq!(sequence.model().device_digest(), model.device_digest());
         assert_eq!((sequence.steps(), sequence.ledger().len()), (0, 0));
     }
+}
+
+/// Mean KL divergence of what `model` expects in the texts from what `base` does, over every place, in f64.
+fn drift(base: &Model, model: &Model, texts: &[Vec<u32>]) -> f64 {
+    let expected = |model: &Model, ids: &[u32]| -> Vec<Vec<f64>> {
+        let batch = TokenBatch::new(&[ids.to_vec()], model.spec()).unwrap();
+        let input = ForwardInput::tokens(&batch, model.device());
+        let hidden = model.net().forward(input, &mut Observer::of([])).unwrap();
+        let places: Vec<(usize, usize)> = (0..ids.len()).map(|at| (0, at)).collect();
+        let logits = host(&model.net().unembed(gather_rows(hidden, &places, model.device())));
+        let log_softmax = |row: &[f32]| {
+            let sum = row.iter().map(|&x| f64::from(x).exp()).sum::<f64>().ln();
+            row.iter().map(|&x| f64::from(x) - sum).collect()
+        };
+        logits.chunks_exact(logits.len() / ids.len()).map(log_softmax).collect()
+    };
+    let kl = |(p, q): (Vec<f64>, Vec<f64>)| p.iter().zip(&q).map(|(p, q)| p.exp() * (p - q)).sum::<f64>();
+    let each =
+        |ids: &Vec<u32>| expected(base, ids).into_iter().zip(expected(model, ids)).map(kl).sum::<f64>();
+    texts.iter().map(each).sum::<f64>() / texts.iter().map(Vec::len).sum::<usize>() as f64
+}
+
+/// Ordinary text that has a say moves less than text that has none, and its weight is part of the recipe.
+#[test]
+fn what_is_preserved_drifts_less() {
+    let model = open("gpt2-tiny");
+    let (without, with) = (preserving(&model, 0.0), preserving(&model, 5_000.0));
+    let Covariance::Measured(moments) = covariance(&model, &[0, 1]) else { panic!("they are measured") };
+    let texts: Vec<Vec<u32>> = moments.moments().sample().texts().take(40).map(<[u32]>::to_vec).collect();
+    let edited = |editor: &LedgerEditor| {
+        let plan = editor.plan(&model, &facts()).unwrap();
+        assert!(plan.traces[0].losses.iter().all(|loss| loss[0].is_finite()));
+        model.apply(&plan.patch, &Blobs::new()).unwrap().0
+    };
+    let [free, kept] = [&without, &with].map(|editor| drift(&model, &edited(editor), &texts));
+    assert!(drift(&model, &model, &texts).abs() < 1e-12);
+    assert!(kept < 0.7 * free, "{kept} with the term, {free} without");
+    assert_ne!(without.ground(&model).recipe, with.ground(&model).recipe);
+}
+
+#[test]
+fn nothing_can_be_preserved_without_a_sample() {
+    let model = open("gpt2-tiny");
+    let Covariance::Measured(moments) = covariance(&model, &[0, 1]) else { panic!("they are measured") };
+    let bare = [0, 1].map(|layer| (layer, (128, moments.moments().mean(layer).unwrap().to_vec())));
+    let bare = Moments::new(model.digest(), [0; 32], 4_000, bare.into_iter().collect());
+    let mut settings = LedgerSettings::new(vec![0, 1]);
+    settings.preserve = 1.0;
+    settings.batch.search.v_num_grad_steps = 2;
+    let covariance = Covariance::measured(std::sync::Arc::new(bare), &model).unwrap();
+    let refused = LedgerEditor::new(settings, contexts(), covariance).plan(&model, &facts()).unwrap_err();
+    assert!(
+        refused.to_string().contains("preserve") && refused.to_string().contains("no sample"),
+        "{refused}"
+    );
 }
 
 #[test]

@@ -8,7 +8,7 @@
 //!    \frac{\mathrm{tr}(\Delta W_l C_l \Delta W_l^\top)}{\mathrm{tr}(W_l C_l W_l^\top)} $$
 //!
 //! where ΔW acts on every token of every row, as it will, and the last term is how much ordinary answers of
-//! the layer move. It starts at the values that the facts have alone, shared out over the layers, and takes facts
+//! the layer move; with `preserve`, [`super::preserve`] adds a term on ordinary text. It starts at the values that the facts have alone, shared out over the layers, and takes facts
 //! in canonical order on the base model, so the result is a function of the set.
 
 use burn::optim::{AdamConfig, Optimizer};
@@ -20,13 +20,14 @@ use recant_linalg::Rows;
 use recant_model::{Flow, ForwardInput, Hook, Model, Slot, TokenBatch, gather_rows};
 
 use super::gram::Gram;
+use super::preserve::Kept;
 use super::settings::LedgerSettings;
 use crate::lookup::{FactRows, Row};
 use crate::rome::Covariance;
 use crate::search::places;
 
 /// What stays constant at one layer while R moves.
-struct LayerForm {
+pub(super) struct LayerForm {
     layer: usize,
     /// Kᵀ B⁻¹ turned: `[d_mlp, n]`.
     images: Tensor<2>,
@@ -95,6 +96,7 @@ pub(super) fn search(
     facts: &[FactRows],
     grams: &[(usize, Gram)],
     start: &[Rows],
+    mut kept: Vec<Kept>,
     covariance: &Covariance,
     settings: &LedgerSettings,
 ) -> Result<(Vec<Rows>, Vec<LossStep>), EditError> {
@@ -104,8 +106,10 @@ pub(super) fn search(
         .map(|(layer, gram)| form(model, *layer, gram, covariance, settings))
         .collect::<Result<Vec<_>, _>>()?;
     let mut chunks = chunks(model, facts, settings)?;
+    let nothing = zero_left(&forms, facts.len(), width, device);
+    kept.iter_mut().for_each(|kept| kept.look(model, &forms, &nothing));
     for chunk in &mut chunks {
-        let before = log_probs(model, chunk, &forms, &zero_left(&forms, facts.len(), width, device));
+        let before = read_at(model, &chunk.batch, &chunk.places, &forms, &nothing);
         let essences = chunk.places.len() - chunk.targets.len();
         chunk.essence_before = (essences > 0).then(|| before.narrow(0, chunk.targets.len(), essences));
     }
@@ -121,7 +125,7 @@ pub(super) fn search(
     for step in 0..settings.joint_steps {
         let mut sums = vec![vec![0.0f32; count * width]; forms.len()];
         let mut told = [0.0f32; 4];
-        for at in 0..=chunks.len() {
+        for at in 0..=chunks.len() + kept.len() {
             let leaves: Vec<Tensor<2>> =
                 values.iter().map(|value| value.clone().autodiff().require_grad()).collect();
             let left: Vec<Tensor<2>> = forms
@@ -129,10 +133,11 @@ pub(super) fn search(
                 .zip(&leaves)
                 .map(|(form, leaf)| form.inverse.clone().matmul(leaf.clone()))
                 .collect();
-            // The penalty is one more part of the sum, behind those of the rows.
-            let (loss, parts) = match chunks.get(at) {
-                Some(chunk) => rows_loss(model, chunk, &forms, &left, settings, count),
-                None => penalty(&forms, &left, settings),
+            // What is to be kept and the penalty are more parts of the sum, behind those of the rows.
+            let (loss, parts) = match (chunks.get(at), at.checked_sub(chunks.len())) {
+                (Some(chunk), _) => rows_loss(model, chunk, &forms, &left, settings, count),
+                (None, Some(at)) if at < kept.len() => kept[at].loss(model, &forms, &left),
+                _ => penalty(&forms, &left, settings),
             };
             let now = host(&parts);
             told.iter_mut().zip(&now).for_each(|(total, part)| *total += part);
@@ -222,11 +227,8 @@ fn chunks(model: &Model, facts: &[FactRows], settings: &LedgerSettings) -> Resul
     let spec = model.spec();
     let all = |fact: &FactRows| fact.rewriting.iter().chain([&fact.essence]).cloned().collect::<Vec<Row>>();
     let tokens = facts.iter().flat_map(&all).map(|row| row.ids.len()).max().unwrap_or(1);
-    // What autodiff keeps of a row, as in the search for one fact's value, over whole rows.
-    let a_layer = tokens * (16 * spec.d_model + 6 * spec.d_mlp) + 3 * spec.heads * tokens * tokens;
-    let a_row = 4 * (spec.layers * a_layer + 4 * spec.vocab);
     let rows_a_fact = facts.iter().map(|fact| fact.rewriting.len() + 1).max().unwrap_or(1);
-    let together = (settings.batch.max_mb.saturating_mul(1 << 20) / (a_row * rows_a_fact)).max(1);
+    let together = (settings.rows_together(spec, tokens, 1) / rows_a_fact).max(1);
     let chunk = |facts: &[FactRows]| {
         let (mut rows, mut predicting, mut essences) = (Vec::new(), Vec::new(), Vec::new());
         let mut targets = Vec::new();
@@ -246,15 +248,20 @@ fn chunks(model: &Model, facts: &[FactRows], settings: &LedgerSettings) -> Resul
     facts.chunks(together).map(chunk).collect()
 }
 
-fn log_probs(model: &Model, chunk: &Chunk, forms: &[LayerForm], left: &[Tensor<2>]) -> Tensor<2> {
+/// Log-probabilities at places of a batch with the forms added, `[places, vocab]`.
+pub(super) fn read_at(
+    model: &Model,
+    batch: &TokenBatch,
+    places: &[(usize, usize)],
+    forms: &[LayerForm],
+    left: &[Tensor<2>],
+) -> Tensor<2> {
     let device = model.device();
     let mut hook = AddForms { forms, left, key: None };
-    match model.net().forward(ForwardInput::tokens(&chunk.batch, device), &mut hook) {
-        Some(hidden) => {
-            activation::log_softmax(model.net().unembed(gather_rows(hidden, &chunk.places, device)), 1)
-        }
+    match model.net().forward(ForwardInput::tokens(batch, device), &mut hook) {
+        Some(hidden) => activation::log_softmax(model.net().unembed(gather_rows(hidden, places, device)), 1),
         // `AddForms` never stops a pass.
-        None => Tensor::zeros([chunk.places.len(), model.spec().vocab], device.tensors()),
+        None => Tensor::zeros([places.len(), model.spec().vocab], device.tensors()),
     }
 }
 
@@ -268,7 +275,7 @@ fn rows_loss(
     facts: usize,
 ) -> (Tensor<1>, Tensor<1>) {
     let device = model.device();
-    let read = log_probs(model, chunk, forms, left);
+    let read = read_at(model, &chunk.batch, &chunk.places, forms, left);
     let count = chunk.targets.len();
     let ids = upload_ints(chunk.targets.iter().map(|(id, _)| id.cast_signed()).collect(), [count, 1], device);
     let shares = chunk.targets.iter().map(|(_, share)| share / facts as f32).collect();

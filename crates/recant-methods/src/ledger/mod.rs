@@ -15,6 +15,7 @@ mod codec;
 pub mod conflict;
 mod gram;
 mod joint;
+mod preserve;
 mod sequence;
 mod settings;
 mod value;
@@ -32,7 +33,9 @@ pub use sequence::LedgerSequence;
 pub use settings::{KNOWN, LedgerSettings, OnConflict, Values};
 pub use value::{Entry, Ground, Ledger, LedgerError, Part};
 
+use self::preserve::Kept;
 use crate::batch::{self, Metric, Prepared};
+use crate::moments::Sample;
 use crate::rome::Covariance;
 use crate::settings::Setting;
 
@@ -77,6 +80,11 @@ impl LedgerEditor {
         }
     }
 
+    /// Whether ordinary text has a say in the values.
+    fn preserves(&self) -> bool {
+        self.settings.values == Values::Joint && self.settings.preserve > 0.0
+    }
+
     fn notes(&self) -> Vec<String> {
         self.metric().notes().into_iter().collect()
     }
@@ -91,6 +99,9 @@ impl LedgerEditor {
         if let Covariance::Measured(moments) = &self.covariance {
             recipe.extend(moments.moments().corpus);
             recipe.extend(moments.moments().tokens.to_le_bytes());
+            if self.preserves() {
+                recipe.extend(moments.moments().sample().digest());
+            }
         }
         Ground {
             base: base.digest(),
@@ -178,8 +189,13 @@ impl LedgerEditor {
                 let facts: Vec<Fact> = ledger.facts().cloned().collect();
                 let rows = Prepared::laid_out(base, &facts, &self.contexts)?.rows;
                 let layers = ground.layers.iter().copied().zip(grams.iter().cloned()).collect::<Vec<_>>();
+                let sample = match &self.covariance {
+                    Covariance::Measured(moments) => moments.moments().sample(),
+                    Covariance::Identity => &Sample::default(),
+                };
+                let texts = Kept::of(base, sample, &facts, &self.settings)?;
                 let (values, losses) =
-                    joint::search(base, &rows, &layers, &kept, &self.covariance, &self.settings)?;
+                    joint::search(base, &rows, &layers, &kept, texts, &self.covariance, &self.settings)?;
                 trace.losses = losses;
                 values
             }
@@ -235,6 +251,8 @@ impl Editor for LedgerEditor {
             put("joint_lr", settings.joint_lr.to_string());
             put("penalty", settings.penalty.to_string());
             put("essence", settings.essence.to_string());
+            put("preserve", settings.preserve.to_string());
+            put("preserve_texts", settings.preserve_texts.to_string());
         }
         named
     }

@@ -1,6 +1,7 @@
 //! Hyper-parameters of the ledger.
 
 use recant_edit::EditError;
+use recant_model::ModelSpec;
 
 use crate::batch::{self, BatchSettings};
 use crate::settings::Setting;
@@ -55,16 +56,29 @@ pub struct LedgerSettings {
     pub penalty: f64,
     /// Joint values: weight of the KL divergence at "{subject} is a".
     pub essence: f64,
+    /// Joint values: weight of the KL divergence at places in ordinary text, of which the statistics hold a sample.
+    pub preserve: f64,
+    /// Joint values: texts of that sample that are read.
+    pub preserve_texts: usize,
     /// Contradictions.
     pub on_conflict: OnConflict,
 }
 
 /// Names of the hyper-parameters.
-pub const KNOWN: [&str; 20] = {
-    let own = ["values", "joint_steps", "joint_lr", "penalty", "essence", "on_conflict"];
-    let mut known = [""; 20];
+pub const KNOWN: [&str; 22] = {
+    let own = [
+        "values",
+        "joint_steps",
+        "joint_lr",
+        "penalty",
+        "essence",
+        "preserve",
+        "preserve_texts",
+        "on_conflict",
+    ];
+    let mut known = [""; 22];
     let mut at = 0;
-    while at < 20 {
+    while at < 22 {
         known[at] = if at < batch::KNOWN.len() { batch::KNOWN[at] } else { own[at - batch::KNOWN.len()] };
         at += 1;
     }
@@ -84,6 +98,8 @@ impl LedgerSettings {
             joint_lr: 0.2,
             penalty: 1.0,
             essence: 0.0625,
+            preserve: 0.0,
+            preserve_texts: 128,
             on_conflict: OnConflict::Refuse,
         }
     }
@@ -105,6 +121,8 @@ impl LedgerSettings {
             "joint_lr" => self.joint_lr = setting.float(f64::MIN_POSITIVE)?,
             "penalty" => self.penalty = setting.float(0.0)?,
             "essence" => self.essence = setting.float(0.0)?,
+            "preserve" => self.preserve = setting.float(0.0)?,
+            "preserve_texts" => self.preserve_texts = setting.count()?,
             "on_conflict" => {
                 let refused = || setting.refuse("refuse, replace or keep-both is expected");
                 self.on_conflict = OnConflict::parse(&setting.value).ok_or_else(refused)?;
@@ -113,6 +131,14 @@ impl LedgerSettings {
             _ => return Err(setting.unknown("ledger", &KNOWN)),
         }
         Ok(())
+    }
+
+    /// Rows of `tokens` tokens, of which `read` are read, that may share a graph of a joint search, by counting what
+    /// autodiff keeps of a row, as in the search for one fact's value, over whole rows.
+    pub(super) fn rows_together(&self, spec: &ModelSpec, tokens: usize, read: usize) -> usize {
+        let a_layer = tokens * (16 * spec.d_model + 6 * spec.d_mlp) + 3 * spec.heads * tokens * tokens;
+        let a_row = 4 * (spec.layers * a_layer + 4 * read * spec.vocab);
+        self.batch.max_mb.saturating_mul(1 << 20) / a_row.max(1)
     }
 
     /// The layers that hold the ledger's values, or with BLUE the first and the last of them.

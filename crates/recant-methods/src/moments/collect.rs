@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use recant_backend::host;
 use recant_core::{Point, Site};
 use recant_model::{ForwardInput, InputError, Model, Observer, TokenBatch, TokenizerError, gather_rows};
 
-use super::Moments;
+use super::{Moments, Sample};
 
 /// Moments cannot be measured.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +44,14 @@ pub enum CollectError {
     /// The corpus has no tokens.
     #[error("the corpus has no tokens")]
     Empty,
+    /// The corpus is not the one that an interrupted measurement had read.
+    #[error(
+        "the interrupted measurement had read {texts} texts, and this corpus does not begin with the same ones"
+    )]
+    OtherCorpus {
+        /// Texts it had read.
+        texts: u64,
+    },
     /// A key is NaN or infinite.
     #[error("layer {layer} has a key that is not finite; the model is damaged")]
     NonFinite {
@@ -68,15 +77,25 @@ pub struct Progress {
 
 /// Sums outer products of keys, text by text.
 pub struct Collector<'m> {
-    model: &'m Model,
+    pub(super) model: &'m Model,
     layers: Vec<usize>,
-    budget: u64,
+    pub(super) budget: u64,
     /// Longest text in tokens; longer ones are cut into pieces of this length.
-    max_tokens: usize,
-    pending: Vec<Vec<u32>>,
-    sums: BTreeMap<usize, Vec<f64>>,
-    tokens: u64,
-    corpus: Vec<u8>,
+    pub(super) max_tokens: usize,
+    pub(super) pending: Vec<Vec<u32>>,
+    pub(super) sums: BTreeMap<usize, Vec<f64>>,
+    pub(super) tokens: u64,
+    pub(super) texts: u64,
+    pub(super) corpus: Vec<u8>,
+    pub(super) sample: Sample,
+    /// How far the kept measurement came that this one goes on with, until it is there.
+    pub(super) catching_up: Option<Reached>,
+}
+
+/// A place in a corpus.
+pub(super) struct Reached {
+    pub(super) texts: u64,
+    pub(super) corpus: Vec<u8>,
 }
 
 /// Texts a forward pass reads together.
@@ -102,7 +121,10 @@ impl<'m> Collector<'m> {
             pending: Vec::new(),
             sums: layers.iter().map(|&layer| (layer, zeros())).collect(),
             tokens: 0,
+            texts: 0,
             corpus: bytes_so_far(),
+            sample: Sample::default(),
+            catching_up: None,
         })
     }
 
@@ -119,8 +141,19 @@ impl<'m> Collector<'m> {
     /// [`CollectError`].
     pub fn text(&mut self, text: &str) -> Result<Progress, CollectError> {
         self.corpus = chain(&self.corpus, text.as_bytes());
+        self.texts += 1;
+        if let Some(reached) = &self.catching_up {
+            if self.texts == reached.texts {
+                if self.corpus != reached.corpus {
+                    return Err(CollectError::OtherCorpus { texts: self.texts });
+                }
+                self.catching_up = None;
+            }
+            return Ok(self.progress());
+        }
         let ids = self.model.tokenizer().encode(text)?;
         for piece in ids.chunks(self.max_tokens) {
+            self.sample.offer(piece);
             self.pending.push(piece.to_vec());
             if self.pending.len() == ROWS {
                 self.flush()?;
@@ -170,29 +203,60 @@ impl<'m> Collector<'m> {
     /// The means. A pass that ended before its budget is a whole pass over a short corpus.
     ///
     /// # Errors
-    /// [`CollectError::Empty`] when nothing was read.
+    /// [`CollectError::Empty`] when nothing was read; [`CollectError::OtherCorpus`] when the corpus ended before
+    /// the place where the measurement was to go on.
     pub fn finish(mut self) -> Result<Moments, CollectError> {
+        if let Some(Reached { texts, .. }) = self.catching_up {
+            return Err(CollectError::OtherCorpus { texts });
+        }
         self.flush()?;
         if self.tokens == 0 {
             return Err(CollectError::Empty);
         }
         let (dim, tokens) = (self.model.spec().d_mlp, self.tokens as f64);
-        let mean = |sum: Vec<f64>| {
-            let mut mean: Vec<f64> = sum.into_iter().map(|x| x / tokens).collect();
-            // The product is symmetric up to the order of f32 sums; make it exactly so.
-            for i in 0..dim {
-                for j in 0..i {
-                    let both = (mean[i * dim + j] + mean[j * dim + i]) / 2.0;
-                    (mean[i * dim + j], mean[j * dim + i]) = (both, both);
-                }
-            }
-            (dim, mean)
-        };
+        let mean = |sum| (dim, mean_of(dim, sum, tokens));
         let layers = self.sums.into_iter().map(|(layer, sum)| (layer, mean(sum))).collect();
         let mut corpus = [0; 32];
         corpus.copy_from_slice(&self.corpus);
-        Ok(Moments::new(self.model.digest(), corpus, self.tokens, layers))
+        Ok(Moments::new(self.model.digest(), corpus, self.tokens, layers).with_sample(self.sample))
     }
+
+    /// Reads corpus files, one after the other, until the budget is met, the files end, or `on_text`, which hears of
+    /// every text, breaks off.
+    ///
+    /// # Errors
+    /// [`CollectError`] names the file and line.
+    pub fn read(
+        &mut self,
+        corpus: &[impl AsRef<Path>],
+        mut on_text: impl FnMut(&Self) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, CollectError> {
+        for path in corpus {
+            for line in corpus_lines(path.as_ref())? {
+                let progress = self.text(&line?)?;
+                let broken_off = on_text(self).is_break();
+                if progress.tokens >= progress.budget && self.catching_up.is_none() {
+                    return Ok(ControlFlow::Continue(()));
+                }
+                if broken_off {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+}
+
+/// Σ k kᵀ / tokens. The sum is symmetric up to the order of f32 sums; this makes it exactly so.
+pub(super) fn mean_of(dim: usize, sum: Vec<f64>, tokens: f64) -> Vec<f64> {
+    let mut mean: Vec<f64> = sum.into_iter().map(|x| x / tokens).collect();
+    for i in 0..dim {
+        for j in 0..i {
+            let both = (mean[i * dim + j] + mean[j * dim + i]) / 2.0;
+            (mean[i * dim + j], mean[j * dim + i]) = (both, both);
+        }
+    }
+    mean
 }
 
 impl Moments {
@@ -209,15 +273,10 @@ impl Moments {
         mut on_progress: impl FnMut(Progress),
     ) -> Result<Self, CollectError> {
         let mut collector = Collector::new(model, layers, budget)?;
-        for path in corpus {
-            for line in corpus_lines(path.as_ref())? {
-                let progress = collector.text(&line?)?;
-                on_progress(progress);
-                if progress.tokens >= progress.budget {
-                    return collector.finish();
-                }
-            }
-        }
+        let _to_the_end = collector.read(corpus, |collector| {
+            on_progress(collector.progress());
+            ControlFlow::Continue(())
+        })?;
         collector.finish()
     }
 }

@@ -4,13 +4,12 @@
 //! C alone, because (λC)⁻¹ = C⁻¹/λ, so one factor serves every λ, method and call. Safetensors with one f64
 //! matrix `layers.N.lower` a layer; metadata: `format`, and for each layer the digest of the C it belongs to.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use recant_linalg::Cholesky;
-use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
+use safetensors::Dtype;
 
+use super::sheet::{self, Sheet};
 use super::{Moments, MomentsError};
 
 const FORMAT: &str = "recant-factors-1";
@@ -46,19 +45,14 @@ impl Moments {
 
     /// Fills in the factors that a file holds for these very moments; `None` when it is no factor file.
     fn take_factors(&self, bytes: &[u8], layers: &[usize]) -> Option<usize> {
-        let (_, header) = SafeTensors::read_metadata(bytes).ok()?;
-        let metadata = header.metadata().clone()?;
-        if metadata.get("format").map(String::as_str) != Some(FORMAT) {
-            return None;
-        }
-        let file = SafeTensors::deserialize(bytes).ok()?;
+        let sheet = Sheet::read(bytes, FORMAT).ok()?;
         let mut kept = 0;
         for layer in layers {
             let Some(entry) = self.layers.get(layer) else { continue };
-            if metadata.get(&digest_name(*layer)) != Some(&digest(&entry.mean)) {
+            if sheet.field(&digest_name(*layer)).ok() != Some(&digest(&entry.mean)) {
                 continue;
             }
-            let Ok(view) = file.tensor(&format!("layers.{layer}.lower")) else { continue };
+            let Ok(view) = sheet.tensors.tensor(&format!("layers.{layer}.lower")) else { continue };
             if view.dtype() != Dtype::F64 || view.shape() != [entry.dim, entry.dim] {
                 continue;
             }
@@ -72,25 +66,15 @@ impl Moments {
     }
 
     fn write_factors(&self, path: &Path, layers: &[usize]) -> std::io::Result<()> {
-        let mut metadata = HashMap::from([("format".to_owned(), FORMAT.to_owned())]);
-        let mut matrices = Vec::new();
+        let (mut digests, mut matrices) = (Vec::new(), Vec::new());
         for layer in layers {
             let (Some(entry), Ok(factor)) = (self.layers.get(layer), self.factor(*layer)) else { continue };
-            metadata.insert(digest_name(*layer), digest(&entry.mean));
-            let bytes: Vec<u8> = factor.lower().iter().flat_map(|x| x.to_le_bytes()).collect();
-            matrices.push((format!("layers.{layer}.lower"), entry.dim, bytes));
+            digests.push((digest_name(*layer), digest(&entry.mean)));
+            matrices.push(sheet::square(format!("layers.{layer}.lower"), entry.dim, &factor.lower()));
         }
-        let other = |error: safetensors::SafeTensorError| std::io::Error::other(error.to_string());
-        let views = matrices
-            .iter()
-            .map(|(name, dim, bytes)| {
-                Ok((name.as_str(), TensorView::new(Dtype::F64, vec![*dim, *dim], bytes)?))
-            })
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(other)?;
-        let mut bytes = safetensors::serialize(views, Some(metadata)).map_err(other)?;
-        recant_model::order_metadata_of(&mut bytes);
-        crate::write_whole(path, &bytes)
+        let mut metadata = vec![("format", FORMAT.to_owned())];
+        metadata.extend(digests.iter().map(|(name, digest)| (name.as_str(), digest.clone())));
+        sheet::write(path, &metadata, &matrices)
     }
 }
 
@@ -101,7 +85,7 @@ fn digest_name(layer: usize) -> String {
 /// BLAKE3 of C's bytes, hexadecimal.
 fn digest(mean: &[f64]) -> String {
     let bytes: Vec<u8> = mean.iter().flat_map(|x| x.to_le_bytes()).collect();
-    recant_core::bytes_digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    sheet::hex(&recant_core::bytes_digest(&bytes))
 }
 
 #[cfg(test)]

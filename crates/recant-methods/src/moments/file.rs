@@ -1,16 +1,14 @@
-//! The statistics file: safetensors with one f64 matrix `layers.N.mom2` a layer.
+//! The statistics file: safetensors with one f64 matrix `layers.N.mom2` a layer, and token ids of a sample of the
+//! corpus (`sample.ids`, `sample.lengths`), which files of before lack.
 //!
 //! Metadata: `format` = `recant-moments-1`, `model` and `corpus` (hexadecimal digests), `tokens`.
 
-use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use recant_core::ModelDigest;
-use recant_model::order_metadata_of;
-use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensors};
 
-use super::Moments;
+use super::sheet::{self, Sheet};
+use super::{Layer, Moments, Sample};
 
 const FORMAT: &str = "recant-moments-1";
 
@@ -44,10 +42,6 @@ pub enum MomentsFileError {
     },
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 impl Moments {
     /// Writes the file whole or not at all.
     ///
@@ -55,38 +49,29 @@ impl Moments {
     /// [`MomentsFileError::Write`].
     pub fn save(&self, path: &Path) -> Result<(), MomentsFileError> {
         let failed = |source| MomentsFileError::Write { path: path.to_owned(), source };
-        let bytes = self.encode().map_err(|error| failed(std::io::Error::other(error.to_string())))?;
-        crate::write_whole(path, &bytes).map_err(failed)
+        crate::write_whole(path, &self.encode().map_err(failed)?).map_err(failed)
     }
 
     /// The file's bytes.
     ///
     /// # Errors
     /// What safetensors says.
-    pub fn encode(&self) -> Result<Vec<u8>, safetensors::SafeTensorError> {
-        let matrices: Vec<(String, usize, Vec<u8>)> = self
-            .layers
-            .iter()
-            .map(|(number, layer)| {
-                let bytes = layer.mean.iter().flat_map(|x| x.to_le_bytes()).collect();
-                (format!("layers.{number}.mom2"), layer.dim, bytes)
-            })
-            .collect();
-        let views: Vec<(&str, TensorView<'_>)> = matrices
-            .iter()
-            .map(|(name, dim, bytes)| {
-                Ok((name.as_str(), TensorView::new(Dtype::F64, vec![*dim, *dim], bytes)?))
-            })
-            .collect::<Result<_, safetensors::SafeTensorError>>()?;
-        let metadata = HashMap::from([
-            ("format".to_owned(), FORMAT.to_owned()),
-            ("model".to_owned(), self.model.to_string()),
-            ("corpus".to_owned(), hex(&self.corpus)),
-            ("tokens".to_owned(), self.tokens.to_string()),
-        ]);
-        let mut bytes = safetensors::serialize(views, Some(metadata))?;
-        order_metadata_of(&mut bytes);
-        Ok(bytes)
+    pub fn encode(&self) -> std::io::Result<Vec<u8>> {
+        let moment = |(number, layer): (&usize, &Layer)| {
+            sheet::square(format!("layers.{number}.mom2"), layer.dim, &layer.mean)
+        };
+        let mut entries: Vec<sheet::Entry> = self.layers.iter().map(moment).collect();
+        if !self.sample.is_empty() {
+            let texts: Vec<Vec<u32>> = self.sample.texts().map(<[u32]>::to_vec).collect();
+            entries.extend(sheet::rows("sample", &texts));
+        }
+        let metadata = [
+            ("format", FORMAT.to_owned()),
+            ("model", self.model.to_string()),
+            ("corpus", sheet::hex(&self.corpus)),
+            ("tokens", self.tokens.to_string()),
+        ];
+        sheet::encode(&metadata, &entries)
     }
 
     /// Reads a statistics file and checks everything it claims.
@@ -105,55 +90,34 @@ impl Moments {
     /// [`MomentsFileError::Format`].
     pub fn decode(bytes: &[u8], path: &Path) -> Result<Self, MomentsFileError> {
         let refuse = |reason: String| MomentsFileError::Format { path: path.to_owned(), reason };
-        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| refuse(error.to_string()))?;
-        let metadata = header.metadata().clone().unwrap_or_default();
-        let field = |name: &str| {
-            metadata
-                .get(name)
-                .map(String::as_str)
-                .ok_or_else(|| refuse(format!("it does not say its `{name}`")))
-        };
-        if field("format")? != FORMAT {
-            return Err(refuse(format!("its format is {:?}, not {FORMAT:?}", field("format")?)));
+        let sheet = Sheet::read(bytes, FORMAT).map_err(refuse)?;
+        let layers = sheet.layers("mom2").map_err(refuse)?;
+        let layers = layers.into_iter().map(|(number, dim, mean)| (number, (dim, mean))).collect();
+        let model = ModelDigest::from_bytes(sheet.digest("model").map_err(refuse)?);
+        let corpus = sheet.digest("corpus").map_err(refuse)?;
+        let mut moments = Self::new(model, corpus, sheet.number("tokens").map_err(refuse)?, layers);
+        let unknown = |name: &&String| !name.starts_with("layers.") && !name.starts_with("sample.");
+        let names = sheet.tensors.names();
+        if let Some(name) = names.iter().map(|name| (*name).to_owned()).find(|name| unknown(&name)) {
+            return Err(refuse(format!("it holds `{name}`, which is no layer's moment")));
         }
-        let digest = |name: &str| -> Result<ModelDigest, MomentsFileError> {
-            field(name)?.parse().map_err(|error| refuse(format!("`{name}`: {error}")))
-        };
-        let tokens = field("tokens")?.parse().map_err(|_| refuse("`tokens` is not a number".to_owned()))?;
-        let file = SafeTensors::deserialize(bytes).map_err(|error| refuse(error.to_string()))?;
-        let mut layers = BTreeMap::new();
-        for (name, view) in file.tensors() {
-            let number = name.strip_prefix("layers.").and_then(|rest| rest.strip_suffix(".mom2"));
-            let number: usize = number
-                .and_then(|number| number.parse().ok())
-                .ok_or_else(|| refuse(format!("it holds `{name}`, which is no layer's moment")))?;
-            let &[rows, cols] = view.shape() else {
-                return Err(refuse(format!("`{name}` is not a matrix")));
-            };
-            if view.dtype() != Dtype::F64 || rows != cols || rows == 0 {
-                return Err(refuse(format!("`{name}` is not a square matrix of F64")));
-            }
-            let numbers: Vec<f64> =
-                view.data().as_chunks().0.iter().map(|&b| f64::from_le_bytes(b)).collect();
-            if numbers.iter().any(|x| !x.is_finite()) {
-                return Err(refuse(format!("`{name}` holds NaN or infinity")));
-            }
-            layers.insert(number, (rows, numbers));
+        if names.iter().any(|name| name.starts_with("sample.")) {
+            moments.sample = Sample::of(sheet.rows("sample").map_err(refuse)?);
         }
-        if layers.is_empty() {
-            return Err(refuse("it holds no layer".to_owned()));
-        }
-        Ok(Self::new(digest("model")?, *digest("corpus")?.as_bytes(), tokens, layers))
+        Ok(moments)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn moments() -> Moments {
         let layers = BTreeMap::from([(3, (2, vec![2.0, 0.5, 0.5, 1.0]))]);
-        Moments::new(ModelDigest::from_bytes([7; 32]), [9; 32], 41, layers)
+        let sample = Sample::of([vec![4, 5, 6], vec![7, 8]]);
+        Moments::new(ModelDigest::from_bytes([7; 32]), [9; 32], 41, layers).with_sample(sample)
     }
 
     #[test]
@@ -164,6 +128,7 @@ mod tests {
         let read = Moments::load(&path).unwrap();
         assert_eq!((read.model, read.corpus, read.tokens), (moments().model, [9; 32], 41));
         assert_eq!(read.mean(3), moments().mean(3));
+        assert_eq!(read.sample(), moments().sample());
         let x = read.solve(3, &[1.0, 0.0]).unwrap();
         assert!((x[0] - 1.0 / 1.75).abs() < 1e-15 && (x[1] + 0.5 / 1.75).abs() < 1e-15);
         assert!(matches!(read.solve(4, &[1.0, 0.0]), Err(super::super::MomentsError::Layer { .. })));

@@ -7,6 +7,11 @@
 mod collect;
 mod factors;
 mod file;
+mod import;
+mod npz;
+mod partial;
+mod sample;
+mod sheet;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -17,6 +22,10 @@ use recant_linalg::{Cholesky, FactorError, NullSpace, NullSpaceError};
 pub use collect::{CollectError, Collector, Progress, corpus_lines};
 pub use factors::factor_path;
 pub use file::MomentsFileError;
+pub use import::ImportError;
+pub use npz::NpzError;
+pub use partial::{ResumeError, partial_path};
+pub use sample::Sample;
 
 /// Second moments of some layers of one model.
 #[derive(Debug)]
@@ -28,6 +37,7 @@ pub struct Moments {
     /// Tokens that were averaged over.
     pub tokens: u64,
     layers: BTreeMap<usize, Layer>,
+    sample: Sample,
 }
 
 #[derive(Debug)]
@@ -110,7 +120,20 @@ impl Moments {
             null_spaces: Mutex::default(),
         };
         let layers = layers.into_iter().map(|(number, entry)| (number, layer(entry))).collect();
-        Self { model, corpus, tokens, layers }
+        Self { model, corpus, tokens, layers, sample: Sample::default() }
+    }
+
+    /// The same with a sample of the corpus.
+    #[must_use]
+    pub fn with_sample(mut self, sample: Sample) -> Self {
+        self.sample = sample;
+        self
+    }
+
+    /// A sample of the corpus; empty for moments that were imported or made before samples were kept.
+    #[must_use]
+    pub fn sample(&self) -> &Sample {
+        &self.sample
     }
 
     /// The measured layers.

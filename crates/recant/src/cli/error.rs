@@ -47,6 +47,20 @@ pub enum CliError {
     /// Second moments cannot be measured.
     #[error(transparent)]
     Collect(#[from] moments::CollectError),
+    /// A measurement that was broken off cannot be gone on with.
+    #[error(transparent)]
+    Resume(#[from] moments::ResumeError),
+    /// Statistics of the reference code cannot be imported.
+    #[error(transparent)]
+    Import(#[from] moments::ImportError),
+    /// A measurement was broken off and kept.
+    #[error("broken off after {tokens} tokens, which {path} keeps")]
+    BrokenOff {
+        /// The file.
+        path: PathBuf,
+        /// Tokens read.
+        tokens: u64,
+    },
     /// Second moments cannot be used.
     #[error(transparent)]
     Moments(#[from] moments::MomentsError),
@@ -133,7 +147,17 @@ impl CliError {
             Self::Moments(moments::MomentsError::Factor { .. }) => {
                 Some("raise --tokens in `recant stats`, or give it a longer corpus".to_owned())
             }
+            Self::BrokenOff { .. } => Some("the same command goes on from there".to_owned()),
+            Self::Resume(_) | Self::Collect(moments::CollectError::OtherCorpus { .. }) => Some(
+                "remove the .partial file beside --out to begin anew, or choose another --out".to_owned(),
+            ),
             _ => None,
         }
+    }
+
+    /// The exit code: 130, as shells say it, for what was broken off, 1 for everything else.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        if matches!(self, Self::BrokenOff { .. }) { 130 } else { 1 }
     }
 }

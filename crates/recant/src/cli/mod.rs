@@ -91,7 +91,7 @@ pub fn complain(error: &CliError) -> ExitCode {
     if let Some(hint) = error.hint() {
         eprintln!("hint: {hint}");
     }
-    ExitCode::FAILURE
+    ExitCode::from(error.exit_code())
 }
 
 fn run(command: Command) -> Result<(), CliError> {

@@ -64,7 +64,7 @@ impl Resources {
                 if named(false) && !measured.contains(&layer) {
                     measured.push(layer);
                 }
-                let moments = measure(model, &measured, &args.corpus, None)?;
+                let moments = measure(model, &measured, &args.corpus)?;
                 (Some(moments), format!("measured over {}", names.join(", ")))
             }
             _ => (None, String::new()),
@@ -224,15 +224,10 @@ fn read_contexts(path: &Path) -> Result<Contexts, CliError> {
     Ok(Contexts::new(templates)?)
 }
 
-/// Measures second moments over corpus files, with a progress bar, until the budget is met.
-pub(crate) fn measure(
-    model: &Model,
-    layers: &[usize],
-    corpus: &[PathBuf],
-    budget: Option<u64>,
-) -> Result<Moments, CliError> {
-    let bar = progress::bar(budget.unwrap_or(0), "second moments", "tokens");
-    let moments = Moments::measure(model, layers, corpus, budget, |progress| {
+/// Measures second moments over corpus files, with a progress bar, until the default budget is met.
+fn measure(model: &Model, layers: &[usize], corpus: &[PathBuf]) -> Result<Moments, CliError> {
+    let bar = progress::bar(0, "second moments", "tokens");
+    let moments = Moments::measure(model, layers, corpus, None, |progress| {
         bar.set_length(progress.budget);
         bar.set_position(progress.tokens.min(progress.budget));
     });

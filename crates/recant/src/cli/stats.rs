@@ -1,15 +1,22 @@
 //! `recant stats`.
 
-use std::path::PathBuf;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use recant_backend::Device;
+use recant_methods::moments::{Collector, Moments, MomentsFileError, partial_path};
 use recant_model::Model;
 use serde_json::json;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 
 use super::args::ModelArgs;
 use super::error::CliError;
-use super::resources::measure;
+use super::progress;
 
 /// Arguments of `recant stats`.
 #[derive(Debug, Args)]
@@ -17,15 +24,20 @@ pub(crate) struct StatsArgs {
     #[command(flatten)]
     model: ModelArgs,
     /// Text file, one text a line, or JSONL with a `text` field (repeatable).
-    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    #[arg(long, value_name = "FILE", required_unless_present = "import", num_args = 1..)]
     corpus: Vec<PathBuf>,
+    /// Take the moments from statistics of the reference code: a .npz with `mom2.mom2` and `mom2.count` for each
+    /// of --layers, in their order. Such a file does not say its model; it is taken to be --model.
+    #[arg(long, value_name = "FILE.npz", conflicts_with_all = ["corpus", "tokens"], num_args = 1..)]
+    import: Vec<PathBuf>,
     /// Layers to measure, all in one pass.
-    #[arg(long, value_name = "L1,L2", value_delimiter = ',', required = true)]
+    #[arg(long, alias = "layer", value_name = "L1,L2", value_delimiter = ',', required = true)]
     layers: Vec<usize>,
     /// Stop after this many tokens [default: ten times the length of a key].
     #[arg(long, value_name = "N")]
     tokens: Option<u64>,
-    /// Where to write the statistics.
+    /// Where to write the statistics. A measurement that is broken off (Ctrl-C) is kept beside it, in
+    /// FILE.partial, and the same command goes on with it.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// Print JSON: `tokens`, `layers`, `model`, `out`.
@@ -34,9 +46,20 @@ pub(crate) struct StatsArgs {
 }
 
 pub(crate) fn run(args: &StatsArgs) -> Result<(), CliError> {
+    let stopped = stop_on_interrupt();
     let model = Model::open(&args.model.model, &Device::open(args.model.device)?)?;
-    let moments = measure(&model, &args.layers, &args.corpus, args.tokens)?;
+    let partial = partial_path(&args.out);
+    let moments = if args.import.is_empty() {
+        measure(args, &model, &partial, &stopped)?
+    } else {
+        Moments::import(&model, &imports(args)?)?
+    };
     moments.save(&args.out)?;
+    if args.import.is_empty() && partial.exists() {
+        let failed =
+            |error: std::io::Error| CliError::Write { path: partial.clone(), reason: error.to_string() };
+        std::fs::remove_file(&partial).map_err(failed)?;
+    }
     let layers: Vec<usize> = moments.layers().collect();
     if args.json {
         return super::print_json(&json!({
@@ -51,4 +74,81 @@ pub(crate) fn run(args: &StatsArgs) -> Result<(), CliError> {
         args.out.display()
     );
     Ok(())
+}
+
+/// A layer for each file.
+fn imports(args: &StatsArgs) -> Result<Vec<(usize, PathBuf)>, CliError> {
+    let (files, layers) = (args.import.len(), args.layers.len());
+    if files != layers {
+        let reason = format!("{files} files for {layers} layers; each layer needs a file of its own");
+        return Err(CliError::Option { option: "--import", reason });
+    }
+    Ok(args.layers.iter().copied().zip(args.import.iter().cloned()).collect())
+}
+
+/// Set by the first Ctrl-C or request to terminate; the second ends the process at once.
+fn stop_on_interrupt() -> Arc<AtomicBool> {
+    let stopped = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // Where no handler can be had, what was kept last is still there. The order matters: the process ends at a
+        // signal that finds the flag set.
+        let _without = flag::register_conditional_shutdown(signal, 130, Arc::clone(&stopped));
+        let _without = flag::register(signal, Arc::clone(&stopped));
+    }
+    stopped
+}
+
+/// Measures, keeping what there is at intervals and when it is told to stop.
+fn measure(
+    args: &StatsArgs,
+    model: &Model,
+    partial: &Path,
+    stopped: &AtomicBool,
+) -> Result<Moments, CliError> {
+    let mut collector = Collector::new(model, &args.layers, args.tokens)?;
+    if partial.exists() {
+        collector = collector.resume(partial)?;
+        let tokens = collector.progress().tokens;
+        eprintln!("going on behind the {tokens} tokens that {} keeps", partial.display());
+    }
+    let bar = progress::bar(collector.progress().budget, "second moments", "tokens");
+    let mut keeper = Keeper { last: Instant::now(), took: Duration::ZERO };
+    let mut kept = Ok(());
+    let ended = collector.read(&args.corpus, |collector| {
+        let progress = collector.progress();
+        bar.set_position(progress.tokens.min(progress.budget));
+        let stopped = stopped.load(Ordering::Relaxed);
+        if stopped || keeper.due() {
+            kept = keeper.keep(collector, partial);
+        }
+        if stopped || kept.is_err() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    bar.finish_and_clear();
+    let ended = ended?;
+    kept?;
+    if ended.is_break() {
+        let tokens = collector.progress().tokens;
+        return Err(CliError::BrokenOff { path: partial.to_owned(), tokens });
+    }
+    Ok(collector.finish()?)
+}
+
+/// Keeps a measurement every half minute, or as seldom as makes keeping a twentieth of the work.
+struct Keeper {
+    last: Instant,
+    took: Duration,
+}
+
+impl Keeper {
+    fn due(&self) -> bool {
+        self.last.elapsed() >= Duration::from_secs(30).max(20 * self.took)
+    }
+
+    fn keep(&mut self, collector: &Collector<'_>, path: &Path) -> Result<(), MomentsFileError> {
+        let started = Instant::now();
+        collector.keep(path)?;
+        self.last = Instant::now();
+        self.took = self.last - started;
+        Ok(())
+    }
 }
