@@ -120,16 +120,6 @@ fn blame_and_bisect_find_the_commit() {
     assert_eq!(found["first_bad"], cold["commit"]);
 }
 
-#[cfg(not(feature = "remote"))]
-#[test]
-fn a_build_without_remotes_says_so() {
-    let dir = workshop("gpt2-tiny");
-    for line in ["push shared", "pull shared --store x", "clone shared other --json"] {
-        assert!(refused(dir.path(), line).contains("--features remote"), "{line}");
-    }
-}
-
-#[cfg(feature = "remote")]
 #[test]
 fn two_stores_meet_through_a_folder() {
     let dir = workshop("gpt2-tiny");

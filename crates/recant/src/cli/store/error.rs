@@ -65,14 +65,12 @@ pub enum StoreError {
     #[error("the ledger of the store holds exactly these facts already; there is nothing to commit")]
     Unchanged,
     /// A remote cannot be used.
-    #[cfg(feature = "remote")]
     #[error("{source}")]
     Remote {
         /// What is wrong.
         source: Box<recant_remote::RemoteError>,
     },
     /// A clone did not come to its end.
-    #[cfg(feature = "remote")]
     #[error("{source}")]
     Cut {
         /// The new store, with what came.
@@ -82,12 +80,6 @@ pub enum StoreError {
         /// What is wrong.
         source: Box<recant_remote::RemoteError>,
     },
-    /// This build has no remotes.
-    #[cfg(not(feature = "remote"))]
-    #[error(
-        "this build has no remotes; build it with --features remote (a folder) or --features s3, gcs, azure"
-    )]
-    NoRemotes,
     /// A configuration says nothing of tied matrices.
     #[error("{path}: {source}")]
     Config {
@@ -171,13 +163,11 @@ impl StoreError {
                 "leave out --layer, --layers, --set, --contexts, --stats and --corpus: the ledger then goes on \
                  as it was begun"
             }
-            #[cfg(feature = "remote")]
             Self::Remote { source } if matches!(**source, recant_remote::RemoteError::Place { .. }) => {
                 "credentials, region and endpoint come from the environment, for s3:// from AWS_ACCESS_KEY_ID, \
                  AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT and, for an endpoint without TLS, \
                  AWS_ALLOW_HTTP=true"
             }
-            #[cfg(feature = "remote")]
             Self::Cut { dir, remote, .. } => {
                 let dir = dir.display();
                 return Some(format!(

@@ -9,7 +9,6 @@ mod error;
 mod history;
 mod ledger;
 mod names;
-#[cfg(feature = "remote")]
 mod share;
 mod show;
 
@@ -71,26 +70,11 @@ pub(crate) enum StoreCommand {
     /// Make a key that signs commits.
     Keygen(care::KeygenArgs),
     /// Send branches to a shared place; only what it lacks travels.
-    #[cfg(feature = "remote")]
     Push(share::PushArgs),
     /// Fetch branches from a shared place, verify them, and move the local ones forward.
-    #[cfg(feature = "remote")]
     Pull(share::PullArgs),
     /// Make a new store from a shared place.
-    #[cfg(feature = "remote")]
     Clone(share::CloneArgs),
-    /// push, pull and clone, of which this build has none.
-    #[cfg(not(feature = "remote"))]
-    #[command(name = "push", visible_aliases = ["pull", "clone"], disable_help_flag = true)]
-    NoRemote(NoRemoteArgs),
-}
-
-/// What a build without remotes takes for its words.
-#[cfg(not(feature = "remote"))]
-#[derive(Debug, Args)]
-pub(crate) struct NoRemoteArgs {
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
-    words: Vec<String>,
 }
 
 pub(crate) fn run(command: &StoreCommand) -> Result<(), CliError> {
@@ -116,14 +100,9 @@ pub(crate) fn run(command: &StoreCommand) -> Result<(), CliError> {
         StoreCommand::Fsck(args) => care::fsck(args),
         StoreCommand::Verify(args) => care::verify(args),
         StoreCommand::Keygen(args) => care::keygen(args),
-        #[cfg(feature = "remote")]
         StoreCommand::Push(args) => share::push(args),
-        #[cfg(feature = "remote")]
         StoreCommand::Pull(args) => share::pull(args),
-        #[cfg(feature = "remote")]
         StoreCommand::Clone(args) => share::clone(args),
-        #[cfg(not(feature = "remote"))]
-        StoreCommand::NoRemote(NoRemoteArgs { words: _ }) => Err(StoreError::NoRemotes.into()),
     }
 }
 
