@@ -189,7 +189,7 @@ fn an_edit_moves_to_a_ledger_and_back_and_becomes_weights() {
     let weights = format!(
         "edit --model model --contexts contexts.txt --layers 0 {ledger} --method ledger --ledger my.ledger"
     );
-    assert!(out(dir, &weights).contains("holds 1 facts"));
+    assert!(out(dir, &weights).contains("my.ledger: 1"));
     assert!(complaint(dir, &format!("{there} --as ledger")).contains("stands nowhere in it"));
     out(dir, &format!("{go} --from my.ledger --to notes.mem --all"));
     assert_eq!(std::fs::read(dir.join("notes.mem")).unwrap(), both, "there and back");
