@@ -42,14 +42,14 @@ impl Desk<'_> {
     }
 }
 
-fn model(dir: &Path) -> Vec<u8> {
-    let header = r#"{"w":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]}}"#;
-    let numbers = [1.0f32, -2.0, 0.5, 8.0].map(f32::to_le_bytes).concat();
-    let file = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &numbers].concat();
+/// A model's directory, copied to `dir`.
+fn model(fixture: &str, dir: &Path) {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crates/recant-model/tests/fixtures");
     std::fs::create_dir(dir).unwrap();
-    std::fs::write(dir.join("model.safetensors"), &file).unwrap();
-    std::fs::write(dir.join("config.json"), r#"{"model_type":"none"}"#).unwrap();
-    file
+    for entry in std::fs::read_dir(fixtures.join(fixture)).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), dir.join(entry.file_name())).unwrap();
+    }
 }
 
 #[test]
@@ -61,7 +61,8 @@ fn the_binary_shares_a_store_through_the_server() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::start(0).unwrap();
     let desk = Desk { binary, server: &server, dir: dir.path() };
-    let file = model(&dir.path().join("model"));
+    model("gpt2-tiny", &dir.path().join("model"));
+    model("llama-tiny-tied", &dir.path().join("other"));
     let home = format!("s3://{BUCKET}/home");
 
     assert!(desk.refused(&format!("clone {home} b"), &[]).contains("`recant push` makes one"));
@@ -73,15 +74,16 @@ fn the_binary_shares_a_store_through_the_server() {
     assert!(desk.good(&format!("push {home}")).contains("has it all already"));
 
     desk.good(&format!("clone {home} b"));
-    desk.good("checkout --store b --out out");
-    assert!(std::fs::read(dir.path().join("out/model.safetensors")).unwrap() == file);
+    desk.good("checkout --store b --out there");
+    desk.good("checkout --out here");
+    let weights = |out: &str| std::fs::read(dir.path().join(out).join("model.safetensors")).unwrap();
+    assert!(weights("there") == weights("here"));
     assert!(desk.good(&format!("pull {home} --store b")).contains("nothing new"));
     desk.good("fsck --store b");
 
     // Another history under the same name.
-    std::fs::write(dir.path().join("model/config.json"), r#"{"model_type":"other"}"#).unwrap();
     desk.good("init --store c");
-    desk.good("import --store c --model model");
+    desk.good("import --store c --model other");
     assert!(desk.refused(&format!("push {home} --store c"), &[]).contains("pull and merge first"));
 
     let key = ("AWS_SECRET_ACCESS_KEY", "a guess");
