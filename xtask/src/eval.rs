@@ -21,6 +21,8 @@ const DEMO_SETTINGS: [(&str, &str); 4] = [
 ];
 /// The methods that the settings were found for, and those that have none of them.
 const TUNED: [&str; 4] = ["r-rome", "rome", "ft-l", "ft-m"];
+/// Those that write many facts; with all of the above, the methods whose keys are means over the demo's contexts.
+const MANY: [&str; 4] = ["memit", "emmet", "alphaedit", "ledger"];
 /// Layers of the methods that edit several.
 const DEMO_LAYERS: &str = "0,1";
 /// Cases of a quick run: a few seconds' worth.
@@ -83,7 +85,11 @@ pub(crate) fn run(args: DemoEvalArgs) -> Result<(), Error> {
         }
     }
     let single = args.scenario == ScenarioArg::Single;
-    if demo_model && single && method.iter().all(|name| TUNED.contains(&name.as_str())) {
+    let among = |name: &String, known: &[&str]| known.contains(&name.as_str());
+    if demo_model && method.iter().all(|name| among(name, &TUNED) || among(name, &MANY)) {
+        with.contexts.get_or_insert_with(|| demo::near(demo::root().join("demo/contexts.txt")));
+    }
+    if demo_model && single && method.iter().all(|name| among(name, &TUNED)) {
         tune(&method, &mut with);
     }
     let demo_probe = || demo::data_dir().join("retained.json");
@@ -109,12 +115,16 @@ pub(crate) fn run(args: DemoEvalArgs) -> Result<(), Error> {
     Ok(())
 }
 
-/// Adds [`DEMO_SETTINGS`] and the demo's contexts where the user said nothing else.
+/// Adds [`DEMO_SETTINGS`] where the user said nothing else.
 fn tune(methods: &[String], with: &mut MethodArgs) {
+    if !methods.iter().any(|name| name.ends_with("rome")) {
+        return;
+    }
     let set = |key: &str| with.set.iter().any(|given| given.split('=').next() == Some(key));
-    let rome = methods.iter().any(|name| name.ends_with("rome"));
-    let own = DEMO_SETTINGS.iter().filter(|(key, _)| rome && !set(key));
-    let own: Vec<String> = own.map(|(key, value)| format!("{key}={value}")).collect();
+    let own: Vec<String> = DEMO_SETTINGS
+        .iter()
+        .filter(|(key, _)| !set(key))
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
     with.set.extend(own);
-    with.contexts.get_or_insert_with(|| demo::near(demo::root().join("demo/contexts.txt")));
 }
