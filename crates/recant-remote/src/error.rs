@@ -21,6 +21,14 @@ pub enum RemoteError {
         /// What it said.
         source: object_store::Error,
     },
+    /// This build does not reach such places.
+    #[error("{url} needs a build with the feature {feature}")]
+    Feature {
+        /// The address.
+        url: String,
+        /// The feature of this crate, and of the binary.
+        feature: &'static str,
+    },
     /// There is nothing at the address.
     #[error("there is no recant remote at {url}; `recant push` makes one")]
     Nothing {

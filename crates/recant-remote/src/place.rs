@@ -34,7 +34,7 @@ impl Remote {
     /// from `options`, named as in the environment (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT`, …).
     ///
     /// # Errors
-    /// [`RemoteError::Url`], [`RemoteError::Runtime`].
+    /// [`RemoteError::Url`], [`RemoteError::Feature`], [`RemoteError::Runtime`].
     pub fn open(
         address: &str,
         options: impl IntoIterator<Item = (String, String)>,
@@ -51,6 +51,9 @@ impl Remote {
         if url.scheme() == "file" {
             let path = url.to_file_path().map_err(|()| wrong("it is no path".to_owned()))?;
             std::fs::create_dir_all(&path).map_err(|error| wrong(error.to_string()))?;
+        }
+        if let Some(feature) = missing_feature(url.scheme()) {
+            return Err(RemoteError::Feature { url: address.to_owned(), feature });
         }
         let options = options.into_iter().map(|(key, value)| (key.to_ascii_lowercase(), value));
         let (place, prefix) =
@@ -168,6 +171,16 @@ impl Remote {
     pub(crate) fn stream(&self, key: &Path) -> Result<Arriving<'_>, RemoteError> {
         let got = self.wait(self.place.get(key))?;
         Ok(Arriving { remote: self, stream: got.into_stream(), rest: Bytes::new(), total: 0 })
+    }
+}
+
+/// The feature without which a scheme is not reached.
+fn missing_feature(scheme: &str) -> Option<&'static str> {
+    match scheme {
+        "s3" | "s3a" if !cfg!(feature = "s3") => Some("s3"),
+        "gs" if !cfg!(feature = "gcs") => Some("gcs"),
+        "az" | "adl" | "azure" | "abfs" | "abfss" if !cfg!(feature = "azure") => Some("azure"),
+        _ => None,
     }
 }
 

@@ -100,6 +100,8 @@ fn bad_places_are_named() {
     let error = remote(dir.path()).push(&store, &[name("nowhere")], false, |_| ()).unwrap_err();
     assert!(error.to_string().contains("no branch nowhere"), "{error}");
     assert!(matches!(Remote::open("nonsense://x/y", []), Err(RemoteError::Url { .. })));
+    let wants = Remote::open("gs://bucket/x", []).err();
+    assert!(matches!(wants, Some(RemoteError::Feature { feature: "gcs", .. })) || cfg!(feature = "gcs"));
     std::fs::write(dir.path().join("remote/FORMAT"), "recant remote 7\n").unwrap();
     let error = remote(dir.path()).pull(&store, &[], &stamp(2), |_| ()).unwrap_err();
     assert!(error.to_string().contains("recant remote 7"), "{error}");

@@ -168,6 +168,10 @@ impl StoreError {
                  AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT and, for an endpoint without TLS, \
                  AWS_ALLOW_HTTP=true"
             }
+            Self::Remote { source } if matches!(**source, recant_remote::RemoteError::Feature { .. }) => {
+                "a plain build reaches folders only: `cargo install --path crates/recant --features s3`, \
+                 gcs or azure brings the rest"
+            }
             Self::Cut { dir, remote, .. } => {
                 let dir = dir.display();
                 return Some(format!(
