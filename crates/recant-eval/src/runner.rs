@@ -164,27 +164,44 @@ pub fn evaluate(
         results.push(result(case, before, &after, Some(seconds), Some(exact), options));
         on_event(Event::Case { method: editor.name(), done: done + 1, of: cases.len() });
     }
-    let seconds: f64 = results.iter().filter_map(|result: &CaseResult| result.seconds).sum();
-    Ok(Run {
-        method: editor.name().to_owned(),
-        scenario: "single".to_owned(),
-        device: model.device().spec().to_string(),
-        cases: cases.len(),
-        settings: editor.settings(),
-        notes,
-        metrics: metrics(&results),
-        seconds_per_edit: Some(seconds / results.len().max(1) as f64),
-        peak_rss_bytes: memory::peak_rss_bytes(),
-        rollback_exact: Some(results.iter().all(|result| result.rollback_exact == Some(true))),
-        free: None,
-        failures,
-        step: None,
-        retained: None,
-        immediate: None,
-        curve: Vec::new(),
-        state_bytes: None,
-        results,
-    })
+    let singles = Singles { notes, failures, state_bytes: None, results };
+    Ok(singles.run(editor.name().to_owned(), model, editor.settings()))
+}
+
+/// What came of cases that were each put in alone, scored and taken back.
+pub(crate) struct Singles {
+    pub(crate) notes: Vec<String>,
+    pub(crate) failures: Vec<Failure>,
+    /// The largest state, where edits are kept beside the weights.
+    pub(crate) state_bytes: Option<u64>,
+    pub(crate) results: Vec<CaseResult>,
+}
+
+impl Singles {
+    pub(crate) fn run(self, method: String, model: &Model, settings: BTreeMap<String, String>) -> Run {
+        let Self { notes, failures, state_bytes, results } = self;
+        let seconds: f64 = results.iter().filter_map(|result| result.seconds).sum();
+        Run {
+            method,
+            scenario: "single".to_owned(),
+            device: model.device().spec().to_string(),
+            cases: results.len(),
+            settings,
+            notes,
+            metrics: metrics(&results),
+            seconds_per_edit: Some(seconds / results.len().max(1) as f64),
+            peak_rss_bytes: memory::peak_rss_bytes(),
+            rollback_exact: Some(results.iter().all(|result| result.rollback_exact == Some(true))),
+            free: None,
+            failures,
+            step: None,
+            retained: None,
+            immediate: None,
+            curve: Vec::new(),
+            state_bytes,
+            results,
+        }
+    }
 }
 
 pub(crate) fn metrics(results: &[CaseResult]) -> Metrics {

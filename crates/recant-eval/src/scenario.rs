@@ -10,7 +10,7 @@ use crate::dataset::{Case, Retained};
 use crate::free::free_scores;
 use crate::memory;
 use crate::report::{CaseResult, CurvePoint, Failure, Metrics, Run};
-use crate::runner::{Event, RunOptions, Unedited, metrics, result};
+use crate::runner::{Event, RunOptions, Singles, Unedited, metrics, result};
 use crate::score::{CaseScores, ScoreError, answered, probes, score_probes};
 
 /// How facts are put into a model.
@@ -204,27 +204,8 @@ fn alone(
         results.push(result(case, base.scores(at), &after, Some(seconds), Some(exact), options));
         on_event(Event::Case { method: &method, done: at + 1, of: cases.len() });
     }
-    let seconds: f64 = results.iter().filter_map(|result| result.seconds).sum();
-    Ok(Run {
-        method,
-        scenario: "single".to_owned(),
-        device: learner.model().device().spec().to_string(),
-        cases: cases.len(),
-        settings: learner.settings(),
-        notes,
-        metrics: metrics(&results),
-        seconds_per_edit: Some(seconds / results.len().max(1) as f64),
-        peak_rss_bytes: memory::peak_rss_bytes(),
-        rollback_exact: Some(results.iter().all(|result| result.rollback_exact == Some(true))),
-        free: None,
-        failures,
-        step: None,
-        retained: None,
-        immediate: None,
-        curve: Vec::new(),
-        state_bytes: Some(state_bytes),
-        results,
-    })
+    let singles = Singles { notes, failures, state_bytes: Some(state_bytes), results };
+    Ok(singles.run(method, learner.model(), learner.settings()))
 }
 
 /// Scores of some cases on a model; `first` is the place of the first among all.

@@ -3,8 +3,6 @@
 //! Every text of the report reaches the page through askama's escaping. Scripts get no data at all, they
 //! only hide and show what stands in the page, so that no prompt can become code.
 
-use std::path::Path;
-
 use askama::Template;
 
 use super::table::{self, CURVE_HEADS, FREE_HEADS, NONE, NOT_EXACT, share};
@@ -18,7 +16,6 @@ impl Report {
     pub fn html(&self) -> Result<String, ReportError> {
         let page = Page {
             report: self,
-            name: model_name(&self.model.path),
             facts: facts(self),
             heads: table::heads(self),
             chart: chart::score_bars(&self.runs)?,
@@ -34,18 +31,12 @@ impl Report {
 #[template(path = "report.html", whitespace = "minimize")]
 struct Page<'a> {
     report: &'a Report,
-    name: String,
     facts: Vec<(&'static str, String)>,
     heads: Vec<&'static str>,
     chart: String,
     /// Rows of the table of free generation: the runs that were asked to write.
     free: Vec<Vec<String>>,
     runs: Vec<RunView<'a>>,
-}
-
-/// The last part of a path: what people call a model.
-fn model_name(path: &str) -> String {
-    Path::new(path).file_name().map_or_else(|| path.to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
 /// What was measured, by name.
