@@ -306,8 +306,6 @@ mod tests {
         assert_eq!([0, 999, 1_000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!(short("blake3:0123456789abcdef0"), "blake3:0123456789abcdef…");
         assert_eq!(short("0123"), "0123");
-        assert_eq!(model_name("models/gpt2/"), "gpt2");
-        assert_eq!(model_name(".."), "..");
     }
 
     #[test]

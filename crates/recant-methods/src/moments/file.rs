@@ -148,4 +148,25 @@ mod tests {
         std::fs::write(&path, text.as_bytes()).unwrap();
         assert!(Moments::load(&path).is_err());
     }
+
+    #[test]
+    fn a_layer_has_one_spelling() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("stats.safetensors");
+        let metadata = [
+            ("format", FORMAT.to_owned()),
+            ("model", moments().model.to_string()),
+            ("corpus", sheet::hex(&[9; 32])),
+            ("tokens", "41".to_owned()),
+        ];
+        let load = |names: &[&str]| {
+            let entry = |name: &&str| sheet::square(format!("layers.{name}.mom2"), 1, &[1.0]);
+            sheet::write(&path, &metadata, &names.iter().map(entry).collect::<Vec<_>>()).unwrap();
+            Moments::load(&path).map_err(|error| error.to_string())
+        };
+        assert!(load(&["3", "4"]).is_ok());
+        for twin in ["03", "+3"] {
+            assert!(load(&["3", twin]).unwrap_err().contains(&format!("layers.{twin}.mom2")));
+        }
+    }
 }

@@ -48,7 +48,8 @@ impl<'a> Sheet<'a> {
         for (name, view) in self.tensors.tensors() {
             let Some(rest) = name.strip_prefix("layers.") else { continue };
             let number = rest.strip_suffix(what).and_then(|rest| rest.strip_suffix('.'));
-            let number = number.and_then(|number| number.parse().ok());
+            // One spelling a layer, or two tensors would be the same layer's.
+            let number = number.and_then(|text| text.parse().ok().filter(|n: &usize| n.to_string() == text));
             let number: usize =
                 number.ok_or_else(|| format!("it holds `{name}`, which is no layer's {what}"))?;
             let &[rows, cols] = view.shape() else {
