@@ -141,11 +141,7 @@ pub fn evaluate(
         let seconds = started.elapsed().as_secs_f64();
         let after = match planned {
             Ok(plan) => {
-                for note in
-                    plan.notes.iter().filter(|note| !notes.contains(note)).cloned().collect::<Vec<_>>()
-                {
-                    notes.push(note);
-                }
+                note_once(&mut notes, plan.notes.iter().cloned());
                 let scored = scoped(model, &plan.patch, |edited| score_probes(edited, &probes(case)));
                 match scored {
                     Ok(scores) => scores?,
@@ -166,6 +162,15 @@ pub fn evaluate(
     }
     let singles = Singles { notes, failures, state_bytes: None, results };
     Ok(singles.run(editor.name().to_owned(), model, editor.settings()))
+}
+
+/// Adds what was not noted before: a hundred edits tell the same thing once.
+pub(crate) fn note_once(notes: &mut Vec<String>, told: impl IntoIterator<Item = String>) {
+    for note in told {
+        if !notes.contains(&note) {
+            notes.push(note);
+        }
+    }
 }
 
 /// What came of cases that were each put in alone, scored and taken back.

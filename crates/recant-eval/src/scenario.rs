@@ -10,7 +10,7 @@ use crate::dataset::{Case, Retained};
 use crate::free::free_scores;
 use crate::memory;
 use crate::report::{CaseResult, CurvePoint, Failure, Metrics, Run};
-use crate::runner::{Event, RunOptions, Singles, Unedited, metrics, result};
+use crate::runner::{Event, RunOptions, Singles, Unedited, metrics, note_once, result};
 use crate::score::{CaseScores, ScoreError, answered, probes, score_probes};
 
 /// How facts are put into a model.
@@ -110,11 +110,7 @@ pub fn go_on(
         let took = started.elapsed().as_secs_f64();
         so_far.seconds += took;
         match learned {
-            Ok(told) => told.into_iter().for_each(|note| {
-                if !so_far.notes.contains(&note) {
-                    so_far.notes.push(note);
-                }
-            }),
+            Ok(told) => note_once(&mut so_far.notes, told),
             Err(error) => {
                 let failed = chunk.iter().map(|case| Failure { case_id: case.id, error: error.to_string() });
                 so_far.failures.extend(failed);
@@ -191,10 +187,7 @@ fn alone(
         let learned = learner.learn(std::slice::from_ref(&case.fact));
         let seconds = started.elapsed().as_secs_f64();
         match learned {
-            Ok(told) => {
-                let fresh: Vec<String> = told.into_iter().filter(|note| !notes.contains(note)).collect();
-                notes.extend(fresh);
-            }
+            Ok(told) => note_once(&mut notes, told),
             Err(error) => failures.push(Failure { case_id: case.id, error: error.to_string() }),
         }
         let after = score_probes(learner.model(), &probes(case))?;

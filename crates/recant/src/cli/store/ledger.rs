@@ -142,11 +142,11 @@ impl Ledgers<'_> {
         let mut reason = "no commit says how it was made".to_owned();
         for &id in &self.among {
             let commit = odb.commit(id).map_err(StoreError::from)?;
-            let Some(inputs) = inputs(self.store, &commit)? else { continue };
-            let import = History::new(odb).live(id).map_err(StoreError::from)?.import;
             if commit.base != base.model_digest() {
                 continue;
             }
+            let Some(inputs) = inputs(self.store, &commit)? else { continue };
+            let import = History::new(odb).live(id).map_err(StoreError::from)?.import;
             let (_dir, model) = open_at(self.store, import, &device)?;
             let editor = make_ledger(&inputs)?;
             match ledger.merge(&Ledger::new(editor.ground(&model))) {
