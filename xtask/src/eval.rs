@@ -1,6 +1,6 @@
 //! `cargo xtask eval`: `recant eval` with the demo model, the demo world and all methods as defaults.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use recant::backend::DeviceSpec;
 use recant::cli::{EvalArgs, MethodArgs, ModelArgs, ScenarioArg};
@@ -99,11 +99,15 @@ pub(crate) fn run(args: DemoEvalArgs) -> Result<(), Error> {
     } else {
         demo_data.then(|| args.batch_size.iter().copied().fold(FULL_CASES, usize::max))
     };
+    let model = model.unwrap_or_else(demo::model_dir);
+    let data = data.unwrap_or_else(|| demo::data_dir().join("cases.json"));
+    let limit = limit.or(default_limit);
+    announce(&model, &data, limit, &method);
     recant::cli::evaluate(&EvalArgs {
-        model: ModelArgs { model: model.unwrap_or_else(demo::model_dir), device },
-        data: data.unwrap_or_else(|| demo::data_dir().join("cases.json")),
+        model: ModelArgs { model, device },
+        data,
         method,
-        limit: limit.or(default_limit),
+        limit,
         scenario: args.scenario,
         batch_size: args.batch_size,
         probe,
@@ -113,6 +117,15 @@ pub(crate) fn run(args: DemoEvalArgs) -> Result<(), Error> {
         json,
     })?;
     Ok(())
+}
+
+/// Says what is about to be done, before the first of it is.
+fn announce(model: &Path, data: &Path, limit: Option<usize>, methods: &[String]) {
+    let first = limit.map_or("every case".to_owned(), |count| format!("the first {count} cases"));
+    let (model, data, methods) = (model.display(), data.display(), methods.join(", "));
+    crate::note(&format!(
+        "editing {first} of {data} into {model} with {methods}, each taken back after its scores"
+    ));
 }
 
 /// Adds [`DEMO_SETTINGS`] where the user said nothing else.

@@ -104,7 +104,12 @@ pub(crate) fn say(line: &str) {
     println!("{line}");
 }
 
+/// What is being done, which is no result.
 #[expect(clippy::print_stderr, reason = "xtask is a program")]
+pub(crate) fn note(line: &str) {
+    eprintln!("{line}");
+}
+
 pub(crate) fn complain(line: &str) {
-    eprintln!("error: {line}");
+    note(&format!("error: {line}"));
 }

@@ -1,10 +1,85 @@
-//! Progress bars: on standard error, and only when it is a terminal.
+//! Progress on standard error: a bar on a terminal, a plain line every ten seconds elsewhere.
+
+use std::io::{IsTerminal, Write};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// A bar over a known number of steps; `unit` names them.
-pub(crate) fn bar(len: u64, label: &str, unit: &str) -> ProgressBar {
+/// How often a log, a pipe or a CI job hears that the work continues.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// How far some work has come. Shows itself at once, before the first step is done.
+pub(crate) struct Progress {
+    bar: ProgressBar,
+    unit: &'static str,
+    /// When the last line was printed; `None` on a terminal, which has the bar.
+    last_line: Option<Mutex<Instant>>,
+}
+
+/// Progress over a known number of steps; `unit` names them.
+pub(crate) fn bar(len: u64, label: &str, unit: &'static str) -> Progress {
     let template = format!("{{msg:16}} {{bar:32}} {{pos}}/{{len}} {unit}, {{per_sec}}, {{eta}} left");
     let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(len).with_style(style).with_message(label.to_owned())
+    let bar = ProgressBar::new(len).with_style(style).with_message(label.to_owned());
+    if std::io::stderr().is_terminal() {
+        // Drawn again by itself, so that a slow step is not mistaken for a program that hangs.
+        bar.enable_steady_tick(Duration::from_millis(500));
+        return Progress { bar, unit, last_line: None };
+    }
+    Progress { bar, unit, last_line: Some(Mutex::new(Instant::now())) }
+}
+
+impl Progress {
+    /// `steps` more are done.
+    pub(crate) fn inc(&self, steps: u64) {
+        self.bar.inc(steps);
+        self.line();
+    }
+
+    /// `steps` are done.
+    pub(crate) fn set_position(&self, steps: u64) {
+        self.bar.set_position(steps);
+        self.line();
+    }
+
+    /// There are `steps` to do.
+    pub(crate) fn set_length(&self, steps: u64) {
+        self.bar.set_length(steps);
+    }
+
+    /// What is being done.
+    pub(crate) fn message(&self) -> String {
+        self.bar.message()
+    }
+
+    /// Says what is being done.
+    pub(crate) fn set_message(&self, message: String) {
+        self.bar.set_message(message);
+        self.line();
+    }
+
+    /// The work is done; a bar disappears.
+    pub(crate) fn finish_and_clear(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    /// Prints a line if none was printed for [`LINE_EVERY`].
+    fn line(&self) {
+        let Some(last) = &self.last_line else { return };
+        let Ok(mut last) = last.lock() else { return };
+        if last.elapsed() < LINE_EVERY {
+            return;
+        }
+        *last = Instant::now();
+        let (done, of) = (self.bar.position(), self.bar.length().unwrap_or(0));
+        // Progress is no result: where standard error is closed, the work goes on.
+        let _unheard = writeln!(
+            std::io::stderr(),
+            "{}: {done} of {of} {} after {:.0} s",
+            self.bar.message(),
+            self.unit,
+            self.bar.elapsed().as_secs_f64()
+        );
+    }
 }
