@@ -71,14 +71,15 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match run(Cli::parse()) {
+    let cli = Cli::parse();
+    recant::cli::guarded(|| match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error::Error::Cli(error)) => recant::cli::complain(&error),
         Err(error) => {
             complain(&error.to_string());
             ExitCode::FAILURE
         }
-    }
+    })
 }
 
 fn run(cli: Cli) -> Result<(), error::Error> {

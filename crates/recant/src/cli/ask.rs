@@ -57,9 +57,9 @@ pub(crate) fn run(args: &AskArgs) -> Result<(), CliError> {
             answers: answers.iter().map(AnswerJson::from).collect(),
         });
     }
-    println!("{}", args.prompt);
+    super::out::lines(&args.prompt);
     for answer in &answers {
-        println!("  {:>6.2} %  {}", 100.0 * answer.logprob.exp(), answer.token);
+        say!("  {:>6.2} %  {}", 100.0 * answer.logprob.exp(), answer.token);
     }
     Ok(())
 }

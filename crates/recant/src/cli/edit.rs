@@ -163,12 +163,15 @@ pub(crate) fn run(args: &EditArgs) -> Result<(), CliError> {
 }
 
 fn print(args: &EditArgs, fact: &Fact, outcome: &Outcome) -> Result<(), CliError> {
-    println!("{}", fact.text());
+    super::out::lines(&fact.text());
     let mut table = Table::new();
     table.load_style(presets::UTF8_BORDERS_ONLY);
     table.set_header(["before", "", "after", ""]);
     let cells = |answer: Option<&Answer>| match answer {
-        Some(answer) => [answer.token.trim().to_owned(), format!("{:.2} %", 100.0 * answer.logprob.exp())],
+        Some(answer) => [
+            super::text::line(answer.token.trim()).into_owned(),
+            format!("{:.2} %", 100.0 * answer.logprob.exp()),
+        ],
         None => [String::new(), String::new()],
     };
     for i in 0..outcome.before.len().max(outcome.after.len()) {
@@ -181,19 +184,19 @@ fn print(args: &EditArgs, fact: &Fact, outcome: &Outcome) -> Result<(), CliError
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    println!("{table}");
-    println!("{} at layer {}, {:.2} s", args.method, outcome.layer, outcome.seconds);
+    super::out::lines(&table.to_string());
+    say!("{} at layer {}, {:.2} s", args.method, outcome.layer, outcome.seconds);
     for line in describe(&outcome.plan.patch) {
-        println!("changed {line}");
+        say!("changed {line}");
     }
-    outcome.plan.notes.iter().for_each(|note| println!("note: {note}"));
+    outcome.plan.notes.iter().for_each(|note| say!("note: {note}"));
     if let Some(commit) = &outcome.commit {
-        println!("commit {commit}");
+        say!("commit {commit}");
     }
     match &args.out {
         None if outcome.commit.is_some() => {}
-        Some(out) => println!("written to {}; the model it came from is as it was", out.display()),
-        None => println!("nothing was written; pass --out DIR to keep the edited model"),
+        Some(out) => say!("written to {}; the model it came from is as it was", out.display()),
+        None => say!("nothing was written; pass --out DIR to keep the edited model"),
     }
     Ok(())
 }

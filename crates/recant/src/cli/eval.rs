@@ -180,8 +180,8 @@ pub fn evaluate(args: &EvalArgs) -> Result<(), CliError> {
     if args.json {
         super::print_json(&report)?;
     } else {
-        print!("{}", report.table());
-        println!("report: {} and {}", json.display(), html.display());
+        super::out::lines(report.table().trim_end());
+        say!("report: {} and {}", json.display(), html.display());
     }
     match report.runs.iter().find(|run| run.rollback_exact == Some(false)) {
         Some(run) => Err(CliError::Rollback {

@@ -83,9 +83,9 @@ pub(crate) fn run(args: &ExportArgs) -> Result<(), CliError> {
         } else {
             format!("truncated, {:.3} % of the update's norm is lost", 100.0 * module.error)
         };
-        println!("{}: rank {}, {exact}", module.name, module.a.rows());
+        say!("{}: rank {}, {exact}", module.name, module.a.rows());
     }
-    println!("written to {}", args.out.display());
+    say!("written to {}", args.out.display());
     Ok(())
 }
 

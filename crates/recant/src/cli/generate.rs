@@ -50,6 +50,6 @@ pub(crate) fn run(args: &GenerateArgs) -> Result<(), CliError> {
             "prompt_tokens": written.prompt_tokens,
         }));
     }
-    println!("{}{}", args.prompt, written.text);
+    super::out::lines(&format!("{}{}", args.prompt, written.text));
     Ok(())
 }

@@ -135,9 +135,9 @@ pub(crate) fn learn(args: &LearnArgs) -> Result<(), CliError> {
         }));
     }
     let (edits, bytes) = (memory.facts().len(), memory.state_bytes());
-    println!("{}: {learned} learned in {seconds:.2} s, {known} known already", memory.name());
-    println!("{} holds {edits} edits in {bytes} bytes", args.state.display());
-    notes.iter().for_each(|note| println!("note: {note}"));
+    say!("{}: {learned} learned in {seconds:.2} s, {known} known already", memory.name());
+    say!("{} holds {edits} edits in {bytes} bytes", args.state.display());
+    notes.iter().for_each(|note| say!("note: {note}"));
     Ok(())
 }
 
@@ -151,7 +151,7 @@ pub(crate) fn forget(args: &ForgetArgs) -> Result<(), CliError> {
         (None, None) => {}
     }
     save_state(&memory.state()?, &args.state)?;
-    println!("{} holds {} edits", args.state.display(), memory.facts().len());
+    say!("{} holds {} edits", args.state.display(), memory.facts().len());
     Ok(())
 }
 
@@ -171,9 +171,9 @@ pub(crate) fn learned(args: &LearnedArgs) -> Result<(), CliError> {
             "facts": facts.iter().map(one).collect::<Vec<_>>(),
         }));
     }
-    println!("{} at layer {}, for model {}", state.kind(), state.layer(), state.base().short());
+    say!("{} at layer {}, for model {}", state.kind(), state.layer(), state.base().short());
     for (at, fact) in facts.iter().enumerate() {
-        println!("{at:>5}  {} -> {}", fact.prompt.replacen("{}", &fact.subject, 1), fact.target);
+        say!("{at:>5}  {} -> {}", fact.prompt.replacen("{}", &fact.subject, 1), fact.target);
     }
     Ok(())
 }

@@ -124,24 +124,23 @@ pub(crate) fn run(args: &EditArgs, mut wanted: Vec<Fact>) -> Result<(), CliError
     }
     outcome.conflicts.iter().for_each(print_conflicts);
     if !wanted.is_empty() {
-        println!("{}: {right} of {} facts are answered now, {seconds:.2} s", args.method, wanted.len());
+        say!("{}: {right} of {} facts are answered now, {seconds:.2} s", args.method, wanted.len());
     }
     let wrong = written.iter().filter(|(_, right, _)| !right);
-    wrong.for_each(|(fact, _, answer)| {
-        println!("not written: {} {} (it says{answer})", fact.text(), fact.target)
-    });
-    describe(patch).iter().for_each(|line| println!("changed {line}"));
-    notes.iter().for_each(|note| println!("note: {note}"));
+    wrong
+        .for_each(|(fact, _, answer)| say!("not written: {} {} (it says{answer})", fact.text(), fact.target));
+    describe(patch).iter().for_each(|line| say!("changed {line}"));
+    notes.iter().for_each(|note| say!("note: {note}"));
     match (held, &args.ledger, &args.to.store) {
         (Some(held), Some(place), _) | (Some(held), None, Some(place)) => {
-            println!("facts in the ledger of {}: {held}", place.display());
+            say!("facts in the ledger of {}: {held}", place.display());
         }
         _ => {}
     }
     match (&args.out, commit) {
-        (None, Some(commit)) => println!("commit {commit}"),
-        (Some(out), _) => println!("written to {}; the model it came from is as it was", out.display()),
-        (None, None) => println!("no model was written; pass --out DIR to keep the edited one"),
+        (None, Some(commit)) => say!("commit {commit}"),
+        (Some(out), _) => say!("written to {}; the model it came from is as it was", out.display()),
+        (None, None) => say!("no model was written; pass --out DIR to keep the edited one"),
     }
     Ok(())
 }
@@ -235,17 +234,17 @@ const SHOWN: usize = 5;
 fn print_conflicts(report: &ConflictReport) {
     for contradiction in &report.contradictions {
         let (new, held) = (&contradiction.new, &contradiction.held);
-        println!("contradiction: {} {:?}, but the ledger says {:?}", new.text(), new.target, held.target);
+        say!("contradiction: {} {:?}, but the ledger says {:?}", new.text(), new.target, held.target);
     }
     for overlap in report.overlaps.iter().take(SHOWN) {
         let (new, other) = (overlap.new.text(), overlap.other.text());
-        println!("overlap {:.2} at layer {}: {new:?} and {other:?}", overlap.cosine, report.layer);
+        say!("overlap {:.2} at layer {}: {new:?} and {other:?}", overlap.cosine, report.layer);
     }
     for disturbed in report.disturbed.iter().take(SHOWN).filter(|disturbed| disturbed.change > 0.05) {
-        println!("disturbed by {:.0} %: {:?}", 100.0 * disturbed.change, disturbed.fact.text());
+        say!("disturbed by {:.0} %: {:?}", 100.0 * disturbed.change, disturbed.fact.text());
     }
     let weak = report.leverage.iter().filter(|leverage| leverage.leverage < 0.5).count();
     if weak > 0 {
-        println!("{weak} new facts get less than half of their value at layer {}", report.layer);
+        say!("{weak} new facts get less than half of their value at layer {}", report.layer);
     }
 }

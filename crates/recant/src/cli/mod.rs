@@ -1,10 +1,10 @@
 //! The command line, as functions, so that `cargo xtask` runs the very same code.
 //!
-//! This is the only place that prints: results go to standard output, progress and complaints to standard
-//! error. An error is one line that names the thing, and a hint that says what to do.
+//! This is the only place that prints, and it prints through [`out`] alone: results go to standard output, progress
+//! and complaints to standard error. An error is one line that names the thing, and a hint that says what to do.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the binary's edge")]
-
+#[macro_use]
+mod out;
 mod args;
 mod ask;
 mod edit;
@@ -20,6 +20,7 @@ mod resources;
 mod resume;
 mod stats;
 mod store;
+mod text;
 mod transfer;
 
 use std::process::ExitCode;
@@ -29,6 +30,7 @@ use clap::{Parser, Subcommand};
 pub use args::{MethodArgs, ModelArgs};
 pub use error::CliError;
 pub use eval::{EvalArgs, ScenarioArg, evaluate};
+pub use out::guarded;
 pub use store::StoreError;
 
 /// Make a language model take back what it said.
@@ -74,22 +76,26 @@ enum Command {
 /// Parses the arguments, runs the command and turns its error into a message and an exit code.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return out::usage(&error),
+    };
     let level = ["warn", "info", "debug"][usize::from(cli.verbose.min(2))];
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| level.into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
-    match run(cli.command) {
+    let events = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| out::Events);
+    events.with_ansi(false).without_time().init();
+    out::guarded(|| match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => complain(&error),
-    }
+    })
 }
 
 /// Prints an error and its hint to standard error.
 #[must_use]
 pub fn complain(error: &CliError) -> ExitCode {
-    eprintln!("error: {error}");
+    remark!("error: {error}");
     if let Some(hint) = error.hint() {
-        eprintln!("hint: {hint}");
+        remark!("hint: {hint}");
     }
     ExitCode::from(error.exit_code())
 }
@@ -111,8 +117,7 @@ fn run(command: Command) -> Result<(), CliError> {
 }
 
 fn print_json(value: &impl serde::Serialize) -> Result<(), CliError> {
-    println!("{}", serde_json::to_string_pretty(value)?);
-    Ok(())
+    Ok(out::json(value)?)
 }
 
 #[cfg(test)]

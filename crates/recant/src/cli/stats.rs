@@ -67,7 +67,7 @@ pub(crate) fn run(args: &StatsArgs) -> Result<(), CliError> {
             "out": args.out.display().to_string(),
         }));
     }
-    println!(
+    say!(
         "second moments of layers {layers:?} over {} tokens, for model {}: {}",
         moments.tokens,
         moments.model.short(),
@@ -109,7 +109,7 @@ fn measure(
     if partial.exists() {
         collector = collector.resume(partial)?;
         let tokens = collector.progress().tokens;
-        eprintln!("going on behind the {tokens} tokens that {} keeps", partial.display());
+        remark!("going on behind the {tokens} tokens that {} keeps", partial.display());
     }
     let bar = progress::bar(collector.progress().budget, "second moments", "tokens");
     let mut keeper = Keeper { last: Instant::now(), took: Duration::ZERO };

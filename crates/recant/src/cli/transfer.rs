@@ -232,10 +232,10 @@ pub(crate) fn run(args: &MoveArgs) -> Result<(), CliError> {
         }));
     }
     for fact in &moved {
-        println!("{} -> {}", fact.text(), fact.target);
+        say!("{} -> {}", fact.text(), fact.target);
     }
     let verb = if stays { "copied" } else { "moved" };
-    println!("{} {verb} to {}, block {layer}, nothing was searched again", moved.len(), args.to.display());
+    say!("{} {verb} to {}, block {layer}, nothing was searched again", moved.len(), args.to.display());
     Ok(())
 }
 

@@ -87,14 +87,14 @@ pub(crate) fn blame(args: &BlameArgs) -> Result<(), CliError> {
             "prompt": args.prompt, "answer": answer.token, "logprob": answer.logprob, "shifts": shifts,
         }));
     }
-    println!("{} \u{2192} {} ({:.2} %)", args.prompt, answer.token.trim(), 100.0 * answer.logprob.exp());
+    say!("{} \u{2192} {} ({:.2} %)", args.prompt, answer.token.trim(), 100.0 * answer.logprob.exp());
     for shift in &shifts {
         let (before, after) = (100.0 * shift.before.exp(), 100.0 * shift.after.exp());
         let first = shift.message.lines().next().unwrap_or_default();
-        println!("{}  {before:7.2} % \u{2192} {after:7.2} %  {first}", shift.id.short());
+        say!("{}  {before:7.2} % \u{2192} {after:7.2} %  {first}", shift.id.short());
     }
     if shifts.is_empty() {
-        println!("no commit moves this answer; it is the base model's own");
+        say!("no commit moves this answer; it is the base model's own");
     }
     Ok(())
 }
@@ -151,8 +151,8 @@ pub(crate) fn bisect(args: &BisectArgs) -> Result<(), CliError> {
             "first_bad": first.to_string(), "runs": n_runs, "message": commit.message,
         }));
     }
-    println!("{first} is the first bad commit ({})", count(n_runs, "run"));
-    commit.message.lines().for_each(|line| println!("    {line}"));
+    say!("{first} is the first bad commit ({})", count(n_runs, "run"));
+    commit.message.lines().for_each(|line| say!("    {line}"));
     Ok(())
 }
 

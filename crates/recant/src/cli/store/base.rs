@@ -29,7 +29,7 @@ pub(crate) fn init(args: &InitArgs) -> Result<(), CliError> {
     if args.store.json {
         return crate::cli::print_json(&json!({ "store": dir, "branch": args.branch }));
     }
-    println!("made an empty store in {}; `recant import --model DIR` brings a model in", dir.display());
+    say!("made an empty store in {}; `recant import --model DIR` brings a model in", dir.display());
     Ok(())
 }
 
@@ -80,9 +80,9 @@ pub(crate) fn import(args: &ImportArgs) -> Result<(), CliError> {
         }));
     }
     let how = if args.link { "linked" } else { "copied" };
-    println!("{how} {} tensors, {} in {seconds:.2} s", done.tensors, size(done.bytes));
-    println!("commit {}", done.commit);
-    println!("model  {}", done.digest);
+    say!("{how} {} tensors, {} in {seconds:.2} s", done.tensors, size(done.bytes));
+    say!("commit {}", done.commit);
+    say!("model  {}", done.digest);
     Ok(())
 }
 
@@ -142,7 +142,7 @@ pub(crate) fn checkout(args: &CheckoutArgs) -> Result<(), CliError> {
             &json!({ "commit": id.to_string(), "model": digest.to_string(), "out": out }),
         );
     }
-    println!("wrote {} to {}, every tensor verified", id.short(), args.out.display());
-    println!("model  {digest}");
+    say!("wrote {} to {}, every tensor verified", id.short(), args.out.display());
+    say!("model  {digest}");
     Ok(())
 }

@@ -72,7 +72,7 @@ pub(crate) fn gc(args: &GcArgs) -> Result<(), CliError> {
         );
     }
     let verb = if args.dry_run { "would remove" } else { "removed" };
-    println!("{verb} {} objects, {}; {} stay", gone.removed.len(), size(gone.bytes), gone.kept);
+    say!("{verb} {} objects, {}; {} stay", gone.removed.len(), size(gone.bytes), gone.kept);
     Ok(())
 }
 
@@ -89,10 +89,10 @@ pub(crate) fn fsck(args: &FsckArgs) -> Result<(), CliError> {
             "repaired": found.repaired,
         }))?;
     } else {
-        found.repaired.iter().for_each(|line| println!("{line}"));
-        problems.iter().for_each(|problem| println!("problem: {problem}"));
-        harmless.iter().for_each(|problem| println!("leftover: {problem}"));
-        println!("{} objects, {} problems", found.objects, problems.len());
+        found.repaired.iter().for_each(|line| say!("{line}"));
+        problems.iter().for_each(|problem| say!("problem: {problem}"));
+        harmless.iter().for_each(|problem| say!("leftover: {problem}"));
+        say!("{} objects, {} problems", found.objects, problems.len());
     }
     match problems.len() {
         0 => Ok(()),
@@ -124,16 +124,16 @@ pub(crate) fn verify(args: &VerifyArgs) -> Result<(), CliError> {
             "wrong": wrong,
         }))?;
     } else {
-        wrong.iter().for_each(|line| println!("wrong: {line}"));
+        wrong.iter().for_each(|line| say!("wrong: {line}"));
         let (tensors, edits) = (count(verified.tensors, "tensor"), count(verified.edits, "edit"));
-        println!("{tensors} of the base read, {edits} applied again");
+        say!("{tensors} of the base read, {edits} applied again");
         if signers.is_some() {
-            println!("{} signed by known keys", count(verified.signed, "commit"));
+            say!("{} signed by known keys", count(verified.signed, "commit"));
         }
         if args.ledger {
-            println!("{} made again from the base and the facts", count(made_again, "ledger"));
+            say!("{} made again from the base and the facts", count(made_again, "ledger"));
         }
-        println!("model  {}", verified.digest);
+        say!("model  {}", verified.digest);
     }
     match wrong.len() {
         0 => Ok(()),
@@ -192,7 +192,7 @@ pub(crate) fn keygen(args: &KeygenArgs) -> Result<(), CliError> {
     };
     write(&args.out, &key.to_text(), true)?;
     write(&public, &key.public().to_text(), false)?;
-    println!("{}", key.public().to_text().trim_end());
-    println!("secret key in {}, public key in {}", args.out.display(), public.display());
+    say!("{}", key.public().to_text().trim_end());
+    say!("secret key in {}, public key in {}", args.out.display(), public.display());
     Ok(())
 }

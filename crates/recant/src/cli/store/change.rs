@@ -182,10 +182,10 @@ fn report(
             "commit": commit.to_string(), "model": digest.to_string(), "how": how, "notes": notes,
         }));
     }
-    println!("{what} ({how})");
-    notes.iter().for_each(|note| println!("note: {note}"));
-    println!("commit {commit}");
-    println!("model  {digest}");
+    say!("{what} ({how})");
+    notes.iter().for_each(|note| say!("note: {note}"));
+    say!("commit {commit}");
+    say!("model  {digest}");
     Ok(())
 }
 
@@ -207,7 +207,7 @@ fn after(args: &StoreArgs, store: &Store, verb: &str, what: &str) -> Result<(), 
         let head = head.map(|id| id.to_string());
         return crate::cli::print_json(&json!({ "what": what, "head": head }));
     }
-    println!("{verb}: {what}");
-    println!("head at {}", head.map_or("no commit".to_owned(), |id| id.short()));
+    say!("{verb}: {what}");
+    say!("head at {}", head.map_or("no commit".to_owned(), |id| id.short()));
     Ok(())
 }

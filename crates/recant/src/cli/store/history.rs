@@ -57,8 +57,8 @@ pub(crate) fn log(args: &LogArgs) -> Result<(), CliError> {
         let labels = labels(&view, id);
         let names = if labels.is_empty() { String::new() } else { format!("  ({})", labels.join(", ")) };
         let (deed, when) = (commit.deed.name(), date(commit.time));
-        println!("{mark}{}  {deed:11} {when}  {}{names}", id.short(), commit.author);
-        commit.message.lines().for_each(|line| println!("{rest}    {line}"));
+        say!("{mark}{}  {deed:11} {when}  {}{names}", id.short(), commit.author);
+        commit.message.lines().for_each(|line| say!("{rest}    {line}"));
         // Without a message of its own, a commit's message names its facts already.
         let told = |fact: &&FactRecord| {
             let line = format!("{} -> {}", fact.text(), fact.target);
@@ -66,7 +66,7 @@ pub(crate) fn log(args: &LogArgs) -> Result<(), CliError> {
         };
         let sign = sign(&commit);
         let facts = commit.record.facts.iter().filter(told);
-        facts.for_each(|fact| println!("{rest}    {sign}{}", sentence(fact)));
+        facts.for_each(|fact| say!("{rest}    {sign}{}", sentence(fact)));
     }
     if args.store.json { crate::cli::print_json(&printed) } else { Ok(()) }
 }
@@ -146,7 +146,7 @@ fn operations(args: &LogArgs, store: &recant_store::Store, max: usize) -> Result
         return crate::cli::print_json(&all);
     }
     for (id, operation) in operations {
-        println!("{}  {}  {}  {}", id.short(), date(operation.time), operation.author, operation.what);
+        say!("{}  {}  {}  {}", id.short(), date(operation.time), operation.author, operation.what);
     }
     Ok(())
 }
@@ -185,19 +185,19 @@ pub(crate) fn status(args: &StatusArgs) -> Result<(), CliError> {
         }));
     }
     match (&view.head, head) {
-        (Head::Unborn(name), _) => println!("on branch {name}, no model yet; `recant import` brings one in"),
-        (Head::Branch(name), Some(id)) => println!("on branch {name} at {}", id.short()),
-        (_, Some(id)) => println!("at {}, on no branch", id.short()),
+        (Head::Unborn(name), _) => say!("on branch {name}, no model yet; `recant import` brings one in"),
+        (Head::Branch(name), Some(id)) => say!("on branch {name} at {}", id.short()),
+        (_, Some(id)) => say!("at {}, on no branch", id.short()),
         (_, None) => {}
     }
     if let Some(digest) = digest {
-        println!("model  {digest}");
-        println!("{}, {}", count(n_edits, "live edit"), count(n_facts, "fact"));
+        say!("model  {digest}");
+        say!("{}, {}", count(n_edits, "live edit"), count(n_facts, "fact"));
     }
-    println!("{}, {}", count(view.branches.len(), "branch"), count(view.tags.len(), "tag"));
-    println!("{}, {} on disk", count(ids.len(), "object"), size(bytes));
+    say!("{}, {}", count(view.branches.len(), "branch"), count(view.tags.len(), "tag"));
+    say!("{}, {} on disk", count(ids.len(), "object"), size(bytes));
     if n_linked > 0 {
-        println!("{n_linked} tensors are linked in place; `recant verify` reads them");
+        say!("{n_linked} tensors are linked in place; `recant verify` reads them");
     }
     Ok(())
 }

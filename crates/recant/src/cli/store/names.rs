@@ -82,7 +82,7 @@ pub(crate) fn switch(args: &SwitchArgs) -> Result<(), CliError> {
         if args.store.json {
             return crate::cli::print_json(&json!({ "name": null, "commit": at.to_string() }));
         }
-        println!("head at {}, on no branch", at.short());
+        say!("head at {}, on no branch", at.short());
         return Ok(());
     }
     let name = Name::new(&args.to).map_err(StoreError::from)?;
@@ -101,8 +101,8 @@ fn done(args: &StoreArgs, what: &str, name: &Name, at: Option<CommitId>) -> Resu
         return crate::cli::print_json(&json!({ "name": name.as_str(), "commit": commit }));
     }
     match at {
-        Some(id) => println!("{what} {name} at {}", id.short()),
-        None => println!("{what} {name}"),
+        Some(id) => say!("{what} {name} at {}", id.short()),
+        None => say!("{what} {name}"),
     }
     Ok(())
 }
@@ -115,7 +115,7 @@ fn list(args: &StoreArgs, names: &BTreeMap<Name, CommitId>, current: Option<&Nam
     }
     for (name, id) in names {
         let mark = if Some(name) == current { '*' } else { ' ' };
-        println!("{mark} {name}  {}", id.short());
+        say!("{mark} {name}  {}", id.short());
     }
     Ok(())
 }

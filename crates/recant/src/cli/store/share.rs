@@ -86,11 +86,11 @@ pub(crate) fn push(args: &PushArgs) -> Result<(), CliError> {
             &json!({ "moved": moved, "objects": pushed.sent.objects, "bytes": pushed.sent.bytes }),
         );
     }
-    pushed.moved.iter().for_each(|(_, name, id)| println!("{name} at {}", id.short()));
+    pushed.moved.iter().for_each(|(_, name, id)| say!("{name} at {}", id.short()));
     if pushed.moved.is_empty() {
-        println!("the remote has it all already");
+        say!("the remote has it all already");
     }
-    println!("sent {} objects, {}", pushed.sent.objects, size(pushed.sent.bytes));
+    say!("sent {} objects, {}", pushed.sent.objects, size(pushed.sent.bytes));
     Ok(())
 }
 
@@ -148,10 +148,10 @@ fn report(as_json: bool, pulled: &Pulled) -> Result<(), CliError> {
         );
     }
     for (name, id, update) in &pulled.branches {
-        println!("{name} at {}: {}", id.short(), what(update));
+        say!("{name} at {}: {}", id.short(), what(update));
     }
-    pulled.tags.iter().for_each(|(name, id)| println!("tag {name} at {}", id.short()));
-    println!("fetched {} objects, {}", pulled.fetched.objects, size(pulled.fetched.bytes));
+    pulled.tags.iter().for_each(|(name, id)| say!("tag {name} at {}", id.short()));
+    say!("fetched {} objects, {}", pulled.fetched.objects, size(pulled.fetched.bytes));
     Ok(())
 }
 

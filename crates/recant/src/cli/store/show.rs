@@ -46,35 +46,35 @@ pub(crate) fn show(args: &ShowArgs) -> Result<(), CliError> {
         value["changed"] = changed.into();
         return crate::cli::print_json(&value);
     }
-    println!("commit {id}");
+    say!("commit {id}");
     for label in labels(&view, id) {
-        println!("  on     {label}");
+        say!("  on     {label}");
     }
-    println!("{} by {}, {}", commit.deed.name(), commit.author, date(commit.time));
-    commit.parents.iter().for_each(|parent| println!("  parent {}", parent.short()));
-    println!("  model  {digest}");
-    println!("  base   {}", commit.base);
+    say!("{} by {}, {}", commit.deed.name(), commit.author, date(commit.time));
+    commit.parents.iter().for_each(|parent| say!("  parent {}", parent.short()));
+    say!("  model  {digest}");
+    say!("  base   {}", commit.base);
     match commit.signature_state(&Default::default()) {
         SignatureState::Unsigned => {}
-        SignatureState::Bad(key) => println!("  signed by {key}: the signature is not this commit's"),
-        SignatureState::Good(key) => println!("  signed by {key}"),
+        SignatureState::Bad(key) => say!("  signed by {key}: the signature is not this commit's"),
+        SignatureState::Good(key) => say!("  signed by {key}"),
         SignatureState::Unknown(key) => {
-            println!("  signed by {key}; `recant verify --signers` says who that is")
+            say!("  signed by {key}; `recant verify --signers` says who that is")
         }
     }
-    commit.message.lines().for_each(|line| println!("    {line}"));
+    commit.message.lines().for_each(|line| say!("    {line}"));
     let made = [&commit.record.method, &commit.record.tool].map(String::as_str);
     let made: Vec<&str> = made.into_iter().filter(|text| !text.is_empty()).collect();
     if !made.is_empty() {
-        println!("  method {}", made.join(", "));
+        say!("  method {}", made.join(", "));
     }
-    commit.record.settings.iter().for_each(|(key, value)| println!("    {key} = {value}"));
+    commit.record.settings.iter().for_each(|(key, value)| say!("    {key} = {value}"));
     let sign = sign(&commit);
-    commit.record.facts.iter().for_each(|fact| println!("  fact   {sign}{}", sentence(fact)));
-    commit.record.scores.iter().for_each(|(key, score)| println!("  score  {key} = {score:.4}"));
-    changed.iter().for_each(|line| println!("  changed {line}"));
+    commit.record.facts.iter().for_each(|fact| say!("  fact   {sign}{}", sentence(fact)));
+    commit.record.scores.iter().for_each(|(key, score)| say!("  score  {key} = {score:.4}"));
+    changed.iter().for_each(|line| say!("  changed {line}"));
     if let Some(patch) = commit.patch {
-        println!("  patch  {}, {}", patch.short(), size(odb.file_len(patch).map_err(StoreError::from)?));
+        say!("  patch  {}, {}", patch.short(), size(odb.file_len(patch).map_err(StoreError::from)?));
     }
     Ok(())
 }
@@ -100,17 +100,17 @@ pub(crate) fn diff(args: &DiffArgs) -> Result<(), CliError> {
         return crate::cli::print_json(&diff_json(from, to, &diff));
     }
     let facts = |mark: char, facts: &[(CommitId, FactRecord)]| {
-        facts.iter().for_each(|(id, fact)| println!("{mark} {}  ({})", sentence(fact), id.short()));
+        facts.iter().for_each(|(id, fact)| say!("{mark} {}  ({})", sentence(fact), id.short()));
     };
     facts('-', &diff.removed);
     facts('+', &diff.added);
     for (path, matrix) in &diff.matrices {
         let norm = matrix.norm.map_or("of another form".to_owned(), |norm| format!("norm {norm:.4}"));
         let rank = matrix.rank.map_or("full rank".to_owned(), |rank| format!("rank at most {rank}"));
-        println!("~ {path} {:?}, {norm}, {rank}", matrix.shape);
+        say!("~ {path} {:?}, {norm}, {rank}", matrix.shape);
     }
     if diff == Diff::default() {
-        println!("no difference");
+        say!("no difference");
     }
     Ok(())
 }
