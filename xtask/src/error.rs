@@ -11,6 +11,8 @@ pub(crate) enum Error {
     Read { path: PathBuf, source: io::Error },
     #[error("cannot write {path}: {source}")]
     Write { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Output(#[from] recant::files::OutputError),
     #[error("{0}")]
     Json(#[from] serde_json::Error),
     #[error("tokenizer: {0}")]

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use recant::backend::DeviceSpec;
-use recant::cli::{EvalArgs, MethodArgs, ModelArgs, ScenarioArg};
+use recant::cli::{EvalArgs, MethodArgs, ModelArgs, ScenarioArg, Session};
 
 use crate::demo;
 use crate::error::Error;
@@ -65,6 +65,9 @@ pub(crate) struct DemoEvalArgs {
     /// Directory for report.json and report.html.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Replace a report in --out; the one under target/ always is.
+    #[arg(long)]
+    force: bool,
     /// Print the report as JSON instead of a table.
     #[arg(long)]
     json: bool,
@@ -103,7 +106,7 @@ pub(crate) fn run(args: DemoEvalArgs) -> Result<(), Error> {
     let data = data.unwrap_or_else(|| demo::data_dir().join("cases.json"));
     let limit = limit.or(default_limit);
     announce(&model, &data, limit, &method);
-    recant::cli::evaluate(&EvalArgs {
+    let args = EvalArgs {
         model: ModelArgs { model, device },
         data,
         method,
@@ -113,10 +116,11 @@ pub(crate) fn run(args: DemoEvalArgs) -> Result<(), Error> {
         probe,
         with,
         resume: None,
+        force: args.force || out.is_none(),
         out: out.unwrap_or_else(|| demo::near(demo::root().join("target/recant-eval"))),
         json,
-    })?;
-    Ok(())
+    };
+    Ok(recant::cli::evaluate(&args, &Session::begin())?)
 }
 
 /// Says what is about to be done, before the first of it is.

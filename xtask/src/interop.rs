@@ -50,7 +50,7 @@ pub(crate) fn run(python: Option<PathBuf>) -> Result<(), Error> {
         done(&mut edit)?;
         let mut export = recant();
         export.args(["export", "--as", "lora"]).arg("--model").arg(base_arg);
-        done(export.arg("--patch").arg(patch_arg).arg("--out").arg(&adapter))?;
+        done(export.arg("--patch").arg(patch_arg).arg("--out").arg(&adapter).arg("--force"))?;
         crate::say(&format!("{}:", case.model));
         let script = root.join("tests/interop/lora.py");
         done(Command::new(&python).arg(script).arg(&base).arg(&adapter).arg(&edited))?;

@@ -5,6 +5,7 @@ mod devices;
 mod error;
 mod eval;
 mod interop;
+mod output;
 mod parity;
 
 use std::path::PathBuf;
@@ -100,15 +101,13 @@ fn run(cli: Cli) -> Result<(), error::Error> {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "xtask is a program")]
 pub(crate) fn say(line: &str) {
-    println!("{line}");
+    recant::cli::print(format_args!("{line}"));
 }
 
 /// What is being done, which is no result.
-#[expect(clippy::print_stderr, reason = "xtask is a program")]
 pub(crate) fn note(line: &str) {
-    eprintln!("{line}");
+    recant::cli::print_error(format_args!("{line}"));
 }
 
 pub(crate) fn complain(line: &str) {

@@ -31,7 +31,6 @@ pub mod search;
 mod settings;
 pub mod transfer;
 pub mod upper;
-mod whole;
 pub mod wise;
 
 pub use registry::{
@@ -39,4 +38,3 @@ pub use registry::{
     open_memory,
 };
 pub use settings::{Setting, parse_layers};
-pub use whole::write_whole;

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use recant_core::{HostTensor, ParamPath};
+use recant_files::{MODEL_DIRECTORY, OutputDirectory, OutputError, Outputs, Role, Temporaries};
 use safetensors::tensor::{Dtype as StDtype, View};
 
 use crate::checkpoint::WEIGHTS;
@@ -12,26 +13,17 @@ use crate::model::Model;
 /// How to write a model.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SaveOptions {
-    /// Replace an output directory that already holds something.
+    /// Replace a model directory that is there already.
     pub force: bool,
 }
 
-/// A model cannot be written. What stood under the output name still stands there.
+/// A model cannot be written. What stood under the output's name still stands there.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SaveError {
-    /// The output directory is not empty.
-    #[error("{dir} already holds something; choose another directory or pass --force to replace it")]
-    Occupied {
-        /// The directory.
-        dir: PathBuf,
-    },
-    /// The output is the directory that the model is mapped from.
-    #[error("{dir} is the model's own directory; choose another one")]
-    Source {
-        /// The directory.
-        dir: PathBuf,
-    },
+    /// The output may not go there, or cannot.
+    #[error(transparent)]
+    Output(#[from] OutputError),
     /// The model carries adapters, which a Hugging Face directory has no place for.
     #[error(
         "the model carries {count} adapters beside its weights, and a model directory has no place for them; \
@@ -41,9 +33,9 @@ pub enum SaveError {
         /// How many.
         count: usize,
     },
-    /// A file or directory cannot be written.
-    #[error("cannot write {path}: {source}")]
-    Write {
+    /// A file of the source directory cannot be taken along.
+    #[error("cannot take {path} along: {source}")]
+    Carry {
         /// The file or directory.
         path: PathBuf,
         /// What the system said.
@@ -56,6 +48,14 @@ pub enum SaveError {
         path: PathBuf,
         /// What is wrong.
         reason: String,
+    },
+    /// The weights cannot be written.
+    #[error("cannot write {path}: {source}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
     },
 }
 
@@ -91,90 +91,55 @@ impl View for Stored<'_> {
     }
 }
 
-impl SaveOptions {
-    /// Whether a model may be written to `dir`: it does not exist, is empty, or `force` is set. Long work can
-    /// ask before it starts.
-    ///
-    /// # Errors
-    /// [`SaveError::Occupied`], [`SaveError::Write`] when the directory cannot be looked into.
-    pub fn check(self, dir: &Path) -> Result<(), SaveError> {
-        let occupied = match std::fs::read_dir(dir) {
-            Ok(mut entries) => entries.next().is_some(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-            Err(source) => return Err(SaveError::Write { path: dir.to_owned(), source }),
-        };
-        if occupied && !self.force {
-            return Err(SaveError::Occupied { dir: dir.to_owned() });
-        }
-        Ok(())
-    }
-}
-
 impl Model {
     /// Writes the model as a Hugging Face directory: untouched tensors byte for byte, dtypes and metadata
     /// kept, and every configuration and tokenizer file of the source carried along.
     ///
-    /// Everything is written to a temporary directory beside `dir` and renamed at the end, so an interrupted
-    /// write leaves nothing under the final name.
+    /// All of it or nothing: everything is made in a temporary directory beside `dir`, which takes its place in one
+    /// step. With `force` a model directory that is there is replaced, but never the model's own nor one that
+    /// holds anything else.
     ///
     /// # Errors
     /// [`SaveError`]; nothing under `dir` has changed then.
     pub fn save(&self, dir: &Path, options: SaveOptions) -> Result<(), SaveError> {
+        let mut outputs = Outputs::new(&Temporaries::default()).replacing(options.force);
+        outputs.reads(Role::Model, &self.source)?;
+        let files = recant_files::model_files(&self.source);
+        let files = files.map_err(|source| SaveError::Carry { path: self.source.clone(), source })?;
+        self.save_to(&outputs.directory(dir, MODEL_DIRECTORY, files)?)
+    }
+
+    /// As [`Model::save`], to a place that was decided on before.
+    ///
+    /// # Errors
+    /// [`SaveError`]; nothing has changed there then.
+    pub fn save_to(&self, output: &OutputDirectory) -> Result<(), SaveError> {
         if !self.adapters().is_empty() {
             return Err(SaveError::Adapters { count: self.adapters().len() });
         }
-        let same =
-            |a: &Path, b: &Path| matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b);
-        if same(dir, &self.source) {
-            return Err(SaveError::Source { dir: dir.to_owned() });
-        }
-        options.check(dir)?;
-        let parent = dir.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let failed = |path: &Path| {
-            let path = path.to_owned();
-            move |source| SaveError::Write { path, source }
-        };
-        std::fs::create_dir_all(parent).map_err(failed(parent))?;
-        let staging = tempfile::Builder::new()
-            .prefix(".recant-")
-            .suffix(".tmp")
-            .tempdir_in(parent)
-            .map_err(failed(parent))?;
-        self.write_into(staging.path())?;
-        make_readable(staging.path()).map_err(failed(dir))?;
-        if dir.exists() {
-            // Renaming onto a full directory is refused by the system, so the old one steps aside first and
-            // is deleted only when the new one stands.
-            let aside =
-                tempfile::Builder::new().prefix(".recant-old-").tempdir_in(parent).map_err(failed(parent))?;
-            let old = aside.path().join("old");
-            std::fs::rename(dir, &old).map_err(failed(dir))?;
-            if let Err(source) = std::fs::rename(staging.path(), dir) {
-                std::fs::rename(&old, dir).map_err(failed(dir))?;
-                return Err(SaveError::Write { path: dir.to_owned(), source });
-            }
-        } else {
-            std::fs::rename(staging.path(), dir).map_err(failed(dir))?;
-        }
-        // Renamed away: there is nothing left for the guard to delete.
-        let _ = staging.keep();
-        Ok(())
+        output.fill(|dir| self.write_into(dir, output.path()))
     }
 
-    fn write_into(&self, dir: &Path) -> Result<(), SaveError> {
-        for file in carried_files(&self.source) {
-            let name = file.file_name().unwrap_or_default();
-            let to = dir.join(name);
-            std::fs::copy(&file, &to).map_err(|source| SaveError::Write { path: file.clone(), source })?;
+    /// Writes the files into `dir`, which errors call `shown`.
+    fn write_into(&self, dir: &Path, shown: &Path) -> Result<(), SaveError> {
+        let carry = |path: PathBuf| |source| SaveError::Carry { path, source };
+        for file in recant_files::carried_files(&self.source).map_err(carry(self.source.clone()))? {
+            let (from, to) = (self.source.join(&file), dir.join(&file));
+            recant_files::copy(&from, &to).map_err(carry(from))?;
         }
-        let path = dir.join(WEIGHTS);
+        let (path, to) = (shown.join(WEIGHTS), dir.join(WEIGHTS));
         let tensors = self.stored_tensors();
         let views = tensors.iter().map(|(name, tensor)| (name.as_str(), Stored(tensor)));
-        safetensors::serialize_to_file(views, self.metadata.clone(), &path)
-            .map_err(|error| SaveError::Serialise { path: path.clone(), reason: error.to_string() })?;
-        let ordered = crate::header::order_metadata(&path);
-        let written = ordered.and_then(|()| std::fs::File::open(&path)?.sync_all());
-        written.map_err(|source| SaveError::Write { path, source })
+        match safetensors::serialize_to_file(views, self.metadata.clone(), &to) {
+            Ok(()) => {}
+            Err(safetensors::SafeTensorError::IoError(source)) => {
+                return Err(SaveError::Write { path, source });
+            }
+            Err(error) => return Err(SaveError::Serialise { path, reason: error.to_string() }),
+        }
+        crate::header::order_metadata(&to)
+            .and_then(|()| recant_files::set_mode_of(&to, &self.source.join(WEIGHTS)))
+            .map_err(|source| SaveError::Write { path, source })
     }
 
     /// The tensors under the names that the source file uses: a tied second name is written only if the
@@ -185,30 +150,4 @@ impl Model {
         let tied = aliases.filter_map(|alias| Some((alias.clone(), self.weights().get(alias)?.clone())));
         stored.chain(tied).collect()
     }
-}
-
-/// Files of a model directory that are not weights.
-fn carried_files(dir: &Path) -> Vec<PathBuf> {
-    const KEPT: [&str; 7] = ["json", "txt", "model", "jinja", "md", "tiktoken", "py"];
-    let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
-    let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-    files.retain(|path| {
-        let extension = path.extension().and_then(|extension| extension.to_str());
-        path.is_file()
-            && extension.is_some_and(|extension| KEPT.contains(&extension))
-            && !path.to_string_lossy().ends_with(".index.json")
-    });
-    files.sort();
-    files
-}
-
-/// A temporary directory is private to its user; a model directory has the usual permissions.
-fn make_readable(dir: &Path) -> io::Result<()> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755))?;
-    }
-    let _ = dir;
-    Ok(())
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use recant_backend::{Device, DeviceSpec};
 use recant_core::{Addend, Blobs, Matrix, ParamPath};
+use recant_files::OutputError;
 use recant_model::{Model, OpenError, SaveError, SaveOptions, Slot};
 use tempfile::TempDir;
 
@@ -276,19 +277,30 @@ fn every_truncation_of_the_header_is_an_error() {
     }
 }
 
+/// Whether a model may not be written there, for this reason.
+fn is_refused(saved: Result<(), SaveError>, reason: fn(&OutputError) -> bool) {
+    match saved.unwrap_err() {
+        SaveError::Output(error) => assert!(reason(&error), "{error}"),
+        error => panic!("{error}"),
+    }
+}
+
 #[test]
 fn an_occupied_output_is_refused_and_left_alone() {
     let model = Model::open(&fixture("gpt2-tiny"), &flex()).unwrap();
     let out = tempfile::tempdir().unwrap();
     let dir = out.path().join("model");
+    let force = SaveOptions { force: true };
     std::fs::create_dir(&dir).unwrap();
     std::fs::write(dir.join("precious.txt"), "mine").unwrap();
-    let error = model.save(&dir, SaveOptions::default()).unwrap_err();
-    assert!(matches!(error, SaveError::Occupied { .. }), "{error}");
+    is_refused(model.save(&dir, SaveOptions::default()), |e| matches!(e, OutputError::Occupied { .. }));
+    is_refused(model.save(&dir, force), |e| matches!(e, OutputError::Foreign { .. }));
     assert_eq!(std::fs::read_to_string(dir.join("precious.txt")).unwrap(), "mine");
 
-    model.save(&dir, SaveOptions { force: true }).unwrap();
-    assert!(!dir.join("precious.txt").exists());
+    std::fs::remove_file(dir.join("precious.txt")).unwrap();
+    model.save(&dir, SaveOptions::default()).unwrap();
+    std::fs::write(dir.join("tokenizer.json"), "changed").unwrap();
+    model.save(&dir, force).unwrap();
     assert!(Model::open(&dir, &flex()).is_ok());
     assert_eq!(std::fs::read_dir(out.path()).unwrap().count(), 1, "nothing temporary is left");
 }
@@ -297,10 +309,56 @@ fn an_occupied_output_is_refused_and_left_alone() {
 fn an_output_that_cannot_be_written_leaves_nothing() {
     let model = Model::open(&fixture("gpt2-tiny"), &flex()).unwrap();
     let out = tempfile::tempdir().unwrap();
+    let force = SaveOptions { force: true };
     std::fs::write(out.path().join("file"), "").unwrap();
-    let error = model.save(&out.path().join("file/model"), SaveOptions::default()).unwrap_err();
-    assert!(matches!(error, SaveError::Write { .. }), "{error}");
+    is_refused(model.save(&out.path().join("file/model"), force), |e| matches!(e, OutputError::Write { .. }));
     let source = copy("gpt2-tiny");
     let own = Model::open(source.path(), &flex()).unwrap();
-    assert!(matches!(own.save(source.path(), SaveOptions { force: true }), Err(SaveError::Source { .. })));
+    for place in [source.path().to_owned(), source.path().join("inside"), source.path().join("..")] {
+        is_refused(own.save(&place, force), |e| matches!(e, OutputError::Protected { .. }));
+    }
+}
+
+/// Permissions of what is written: the weights' are those of the source's weights, and other people may read a
+/// directory that they may read elsewhere.
+#[cfg(unix)]
+#[test]
+fn a_written_model_is_as_readable_as_its_source() {
+    use std::os::unix::fs::PermissionsExt;
+    let source = copy("gpt2-tiny");
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    for bits in [0o644, 0o640, 0o600] {
+        let weights = source.path().join("model.safetensors");
+        std::fs::set_permissions(&weights, std::fs::Permissions::from_mode(bits)).unwrap();
+        let out = tempfile::tempdir().unwrap();
+        let (dir, plain) = (out.path().join("model"), out.path().join("plain"));
+        std::fs::create_dir(&plain).unwrap();
+        Model::open(source.path(), &flex()).unwrap().save(&dir, SaveOptions::default()).unwrap();
+        assert_eq!(mode(&dir.join("model.safetensors")), bits);
+        assert_eq!(mode(&dir), mode(&plain));
+    }
+}
+
+/// Licences, notices and further chat templates go along; half an adapter does not, a whole one does.
+#[test]
+fn what_stands_beside_the_weights_goes_along() {
+    let source = copy("gpt2-tiny");
+    let put = |name: &str| {
+        let path = source.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, name).unwrap();
+    };
+    let model = Model::open(source.path(), &flex()).unwrap();
+    let out = tempfile::tempdir().unwrap();
+    let along = ["LICENSE", "NOTICE", "additional_chat_templates/rag.jinja"];
+    let adapter = ["adapter_config.json", "adapter_model.safetensors"];
+    along.into_iter().chain([adapter[0]]).for_each(put);
+    let has = |dir: &str, name: &str| out.path().join(dir).join(name).exists();
+    model.save(&out.path().join("a"), SaveOptions::default()).unwrap();
+    assert!(along.iter().all(|name| has("a", name)) && !has("a", adapter[0]));
+    put(adapter[1]);
+    model.save(&out.path().join("b"), SaveOptions::default()).unwrap();
+    assert!(along.iter().chain(&adapter).all(|name| has("b", name)));
+    // And what recant wrote, recant replaces.
+    model.save(&out.path().join("b"), SaveOptions { force: true }).unwrap();
 }

@@ -1,13 +1,15 @@
 //! Writing a commit's model as a directory: all of it or nothing.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use recant_core::{CommitId, ParamPath};
+use recant_files::{MODEL_DIRECTORY, OutputDirectory, OutputError, Outputs, Temporaries};
 
 use crate::import::WEIGHTS;
 use crate::layout::{Layout, LayoutError};
+use crate::links::GuardError;
 use crate::object::TensorHead;
 use crate::odb::ReadError;
 use crate::store::Store;
@@ -15,7 +17,7 @@ use crate::store::Store;
 /// How to check out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CheckoutOptions {
-    /// Replace a directory that already holds something.
+    /// Replace a model directory that is there already.
     pub force: bool,
 }
 
@@ -23,12 +25,9 @@ pub struct CheckoutOptions {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CheckoutError {
-    /// The output directory is not empty.
-    #[error("{dir} already holds something; choose another directory or pass --force to replace it")]
-    Occupied {
-        /// The directory.
-        dir: PathBuf,
-    },
+    /// The output may not go there, or cannot.
+    #[error(transparent)]
+    Output(#[from] OutputError),
     /// A file cannot be written.
     #[error("cannot write {path}: {source}")]
     Write {
@@ -37,6 +36,9 @@ pub enum CheckoutError {
         /// What the system said.
         source: io::Error,
     },
+    /// What must not be overwritten cannot be found out.
+    #[error(transparent)]
+    Guard(#[from] GuardError),
     /// An object cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -55,46 +57,34 @@ impl Store {
     /// Writes the model at a commit as a Hugging Face directory: the file that was imported with the changed
     /// tensors in place, byte for byte, and every carried file. Every tensor is verified on the way.
     ///
+    /// With `force` a model directory that is there is replaced, but never one that this store refers to instead of
+    /// holding a copy, nor one that holds anything else.
+    ///
     /// # Errors
     /// [`CheckoutError`]; nothing under `out` has changed then.
     pub fn checkout(&self, id: CommitId, out: &Path, options: CheckoutOptions) -> Result<(), CheckoutError> {
-        let write = |path: &Path, source| CheckoutError::Write { path: path.to_owned(), source };
-        let occupied = match fs::read_dir(out) {
-            Ok(mut entries) => entries.next().is_some(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-            Err(source) => return Err(write(out, source)),
-        };
-        if occupied && !options.force {
-            return Err(CheckoutError::Occupied { dir: out.to_owned() });
-        }
-        let parent = out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        fs::create_dir_all(parent).map_err(|source| write(parent, source))?;
-        let staging = tempfile::Builder::new()
-            .prefix(".recant-")
-            .suffix(".tmp")
-            .tempdir_in(parent)
-            .map_err(|source| write(parent, source))?;
-        self.fill(id, staging.path())?;
-        make_readable(staging.path()).map_err(|source| write(out, source))?;
-        if out.exists() {
-            // Renaming onto a full directory is refused by the system, so the old one steps aside first and
-            // is deleted only when the new one stands.
-            let aside = tempfile::Builder::new()
-                .prefix(".recant-old-")
-                .tempdir_in(parent)
-                .map_err(|source| write(parent, source))?;
-            let old = aside.path().join("old");
-            fs::rename(out, &old).map_err(|source| write(out, source))?;
-            if let Err(source) = fs::rename(staging.path(), out) {
-                fs::rename(&old, out).map_err(|source| write(out, source))?;
-                return Err(write(out, source));
-            }
-        } else {
-            fs::rename(staging.path(), out).map_err(|source| write(out, source))?;
-        }
-        // Renamed away: there is nothing left for the guard to delete.
-        let _ = staging.keep();
-        Ok(())
+        let mut outputs = Outputs::new(&Temporaries::default()).replacing(options.force);
+        self.guard(&mut outputs)?;
+        let output = outputs.directory(out, MODEL_DIRECTORY, self.checkout_files(id)?)?;
+        self.checkout_to(id, &output)
+    }
+
+    /// As [`Store::checkout`], to a place that was decided on before.
+    ///
+    /// # Errors
+    /// [`CheckoutError`]; nothing has changed there then.
+    pub fn checkout_to(&self, id: CommitId, output: &OutputDirectory) -> Result<(), CheckoutError> {
+        output.fill(|dir| self.fill(id, dir))
+    }
+
+    /// The files of a commit's model directory.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn checkout_files(&self, id: CommitId) -> Result<Vec<PathBuf>, ReadError> {
+        let manifest = self.odb().manifest(self.odb().commit(id)?.manifest)?;
+        let carried = manifest.files.keys().map(|name| PathBuf::from(name.as_str()));
+        Ok(carried.chain([PathBuf::from(WEIGHTS)]).collect())
     }
 
     fn fill(&self, id: CommitId, dir: &Path) -> Result<(), CheckoutError> {
@@ -103,13 +93,14 @@ impl Store {
         for (name, &blob) in &manifest.files {
             let path = dir.join(name.as_str());
             let bytes = odb.blob(blob)?.bytes;
-            fs::write(&path, bytes).map_err(|source| CheckoutError::Write { path, source })?;
+            recant_files::write_new(&path, &bytes)
+                .map_err(|source| CheckoutError::Write { path: name.as_str().into(), source })?;
         }
         let header = odb.blob(manifest.layout)?.bytes;
         let layout = Layout::parse(&header)?;
         let path = dir.join(WEIGHTS);
-        let failed = |source| CheckoutError::Write { path: path.clone(), source };
-        let mut file = BufWriter::with_capacity(1 << 20, File::create(&path).map_err(failed)?);
+        let failed = |source| CheckoutError::Write { path: WEIGHTS.into(), source };
+        let mut file = BufWriter::with_capacity(1 << 20, File::create_new(&path).map_err(failed)?);
         file.write_all(&(header.len() as u64).to_le_bytes()).map_err(failed)?;
         file.write_all(&header).map_err(failed)?;
         for place in layout.places {
@@ -119,8 +110,7 @@ impl Store {
             let written = odb.copy(id, &mut behind).map_err(|error| odb.explain(error))?;
             written.map_err(failed)?;
         }
-        let file = file.into_inner().map_err(|error| failed(error.into_error()))?;
-        file.sync_all().map_err(failed)
+        file.flush().map_err(failed)
     }
 }
 
@@ -144,15 +134,4 @@ impl Write for BehindHead<'_> {
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
     }
-}
-
-/// A temporary directory is private to its user; a model directory has the usual permissions.
-fn make_readable(dir: &Path) -> io::Result<()> {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        fs::set_permissions(dir, fs::Permissions::from_mode(0o755))?;
-    }
-    let _ = dir;
-    Ok(())
 }

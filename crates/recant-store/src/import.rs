@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use recant_core::{CommitId, ModelDigest, ObjectId, ParamPath, TensorId};
 
 use crate::layout::{Layout, LayoutError, MAX_HEADER, Place};
-use crate::name::Name;
+use crate::name::{FileName, Name};
 use crate::object::{Blob, Commit, Deed, Manifest, Record, TensorHead};
 use crate::odb::{LinkFrame, WriteError, Writer};
 use crate::store::{Stamp, Store, TransactionError};
@@ -17,8 +17,6 @@ use crate::verbs::SecretKey;
 
 /// Name of the weights in a model directory.
 pub(crate) const WEIGHTS: &str = "model.safetensors";
-/// Endings of files that are carried along: configuration, tokenizer, chat templates, model cards.
-const CARRIED: [&str; 7] = ["json", "txt", "model", "jinja", "md", "tiktoken", "py"];
 /// Largest carried file. Tokenizers are tens of megabytes.
 const MAX_CARRIED: u64 = 1 << 30;
 
@@ -355,18 +353,13 @@ fn file_blob(writer: &mut Writer, bytes: Vec<u8>) -> Result<ObjectId, ImportErro
 
 /// Stores the files beside the weights. Symbolic links are followed, because download caches are made of
 /// them; names that cannot be carried are an error rather than a loss.
-fn carry(dir: &Path, writer: &mut Writer) -> Result<BTreeMap<Name, ObjectId>, ImportError> {
+fn carry(dir: &Path, writer: &mut Writer) -> Result<BTreeMap<FileName, ObjectId>, ImportError> {
     let read = |path: &Path, source| ImportError::Read { path: path.to_owned(), source };
     let mut files = BTreeMap::new();
-    for entry in std::fs::read_dir(dir).map_err(|source| read(dir, source))? {
-        let path = entry.map_err(|source| read(dir, source))?.path();
-        let ending = path.extension().and_then(|ending| ending.to_str());
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let carried = ending.is_some_and(|ending| CARRIED.contains(&ending));
-        if !carried || name.ends_with(".index.json") || !path.is_file() {
-            continue;
-        }
-        let name = Name::new(name)
+    for name in recant_files::carried_files(dir).map_err(|source| read(dir, source))? {
+        let path = dir.join(&name);
+        let text = name.to_string_lossy().replace(std::path::MAIN_SEPARATOR, "/");
+        let name = FileName::new(text)
             .map_err(|error| read(&path, io::Error::new(io::ErrorKind::InvalidInput, error)))?;
         let mut bytes = Vec::new();
         let file = File::open(&path).map_err(|source| read(&path, source))?;

@@ -66,9 +66,56 @@ impl fmt::Debug for Name {
     }
 }
 
+/// The path of a file inside a model directory: a [`Name`], or a folder's and a file's with `/` between them.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FileName(Box<str>);
+
+impl FileName {
+    /// Checks a path and takes it.
+    ///
+    /// # Errors
+    /// [`NameError`] says which rule a part of it breaks.
+    pub fn new(path: impl Into<String>) -> Result<Self, NameError> {
+        let path = path.into();
+        let (folder, file) =
+            path.split_once('/').map_or((None, path.as_str()), |(folder, file)| (Some(folder), file));
+        folder.map(Name::new).transpose()?;
+        Name::new(file)?;
+        Ok(Self(path.into_boxed_str()))
+    }
+
+    /// The path as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for FileName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for FileName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FileName({})", self.0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_lies_at_most_one_folder_deep() {
+        for path in ["config.json", "additional_chat_templates/rag.jinja"] {
+            assert_eq!(FileName::new(path).unwrap().as_str(), path);
+        }
+        for path in ["", "/", "/a", "a/", "a/b/c", "../a", "a/..", "./a", "a//b", "a\\b"] {
+            assert!(FileName::new(path).is_err(), "{path:?}");
+        }
+    }
 
     #[test]
     fn plain_names_pass_and_hostile_ones_do_not() {

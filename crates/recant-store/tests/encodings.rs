@@ -19,7 +19,7 @@ use recant_store::object::{
     Blob, Commit, Deed, FactRecord, FactSet, Head, Kind, Ledger, Manifest, Operation, Record, Signature,
     Step, View, decode_tensor, encode_tensor, object_id, references,
 };
-use recant_store::{Layout, Name, ReadError, Store};
+use recant_store::{FileName, Layout, Name, ReadError, Store};
 
 fn id(seed: u8) -> [u8; 32] {
     [seed; 32]
@@ -32,7 +32,7 @@ fn manifest() -> Manifest {
             .map(|(text, seed)| (path(text), TensorId::from_bytes(id(seed))))
             .into(),
         ties: [(path("head.weight"), path("a.weight"))].into(),
-        files: [(name("config.json"), ObjectId::from_bytes(id(3)))].into(),
+        files: [(FileName::new("config.json").unwrap(), ObjectId::from_bytes(id(3)))].into(),
         layout: ObjectId::from_bytes(id(4)),
     }
 }

@@ -33,6 +33,7 @@ pub use recant_backend as backend;
 pub use recant_core as core;
 pub use recant_edit as edit;
 pub use recant_eval as eval;
+pub use recant_files as files;
 pub use recant_linalg as linalg;
 pub use recant_methods as methods;
 pub use recant_model as model;

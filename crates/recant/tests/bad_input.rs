@@ -224,8 +224,8 @@ fn edit_cases() -> Vec<Case> {
             format!("{EDIT} --out file/out"),
             &["cannot write file"],
         ),
-        ("output is the model", nothing, format!("{EDIT} --out model --force"), &["own directory"]),
-        ("force without an output", nothing, format!("{EDIT} --force"), &["--out"]),
+        ("output is the model", nothing, format!("{EDIT} --out model --force"), &["is the model"]),
+        ("force without an output", nothing, format!("{EDIT} --force"), &["--force", "--out"]),
         ("dump cannot be written", nothing, format!("{EDIT} --dump none/dump"), &["none/dump"]),
     ]
 }

@@ -139,7 +139,7 @@ fn scenarios_score_a_batch_and_a_sequence_and_go_back() {
     std::fs::write(dir.path().join("cases.json"), json!(cases).to_string()).unwrap();
     let probe = json!([{ "prompt": "the town", "answer": "was" }, { "prompt": "A dog", "answer": "is" }]);
     std::fs::write(dir.path().join("probe.json"), probe.to_string()).unwrap();
-    let with = format!("{WITH} --data cases.json --probe probe.json --out report");
+    let with = format!("{WITH} --data cases.json --probe probe.json --force --out report");
     let batch =
         parsed(dir.path(), &format!("eval {with} --method memit,ledger --scenario batch --batch-size 2,4"));
     let runs = batch["runs"].as_array().unwrap();

@@ -9,31 +9,14 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use common::{EDIT, files, run, workshop};
-use serde_json::{Value, json};
-
-/// Adds a tensor that no layer uses, so that writing the model takes a while.
-fn fatten(weights: &Path, bytes: usize) {
-    let old = std::fs::read(weights).unwrap();
-    let header_len = u64::from_le_bytes(old[..8].try_into().unwrap()) as usize;
-    let mut header: Value = serde_json::from_slice(&old[8..8 + header_len]).unwrap();
-    let data = &old[8 + header_len..];
-    header["ballast"] =
-        json!({ "dtype": "F32", "shape": [bytes / 4], "data_offsets": [data.len(), data.len() + bytes] });
-    let header = header.to_string();
-    let mut new = (header.len() as u64).to_le_bytes().to_vec();
-    new.extend(header.as_bytes());
-    new.extend(data);
-    new.resize(new.len() + bytes, 0);
-    std::fs::write(weights, new).unwrap();
-}
+use common::{EDIT, fatten, files, run, workshop};
 
 /// The weights that are being written, once there are any.
 fn in_the_making(dir: &Path) -> Option<PathBuf> {
     let entries = std::fs::read_dir(dir).ok()?.flatten().map(|entry| entry.path());
     let staging =
         |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(".recant-"));
-    entries.filter(staging).map(|path| path.join("model.safetensors")).find(|path| path.exists())
+    entries.filter(staging).map(|path| path.join("new/model.safetensors")).find(|path| path.exists())
 }
 
 #[test]

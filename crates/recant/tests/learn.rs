@@ -118,7 +118,7 @@ fn an_interrupted_evaluation_ends_like_one_that_was_not() {
     let dir = workshop("gpt2-tiny");
     let dir = dir.path();
     cases(dir);
-    let line = |out: &str| format!("{EVAL} --scenario sequential --resume run.json --out {out}");
+    let line = |out: &str| format!("{EVAL} --scenario sequential --resume run.json --force --out {out}");
     out(dir, &line("whole"));
     let mut record: Value = serde_json::from_slice(&std::fs::read(dir.join("run.json")).unwrap()).unwrap();
     assert_eq!(record["progress"]["cases"], 3);

@@ -30,13 +30,13 @@ fn array<T: Serialize>(values: &[T]) -> Result<String, Error> {
     Ok(format!("[\n{}\n]\n", rows.join(",\n")))
 }
 
-/// Generates the world of `seed` and writes it under `out`.
+/// Generates the world of `seed` and writes it under `out`; files that are there are replaced in `demo/data` alone.
 pub(crate) fn write(seed: u64, out: &Path) -> Result<Vec<PathBuf>, Error> {
     let world = world::generate(seed);
     std::fs::create_dir_all(out).map_err(Error::write(out))?;
     let write_one = |(name, text): (&str, String)| {
         let path = out.join(name);
-        std::fs::write(&path, text).map_err(Error::write(&path))?;
+        crate::output::write(&path, text.as_bytes(), out == super::data_dir())?;
         Ok(path)
     };
     files(&world)?.into_iter().map(write_one).collect()

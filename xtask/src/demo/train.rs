@@ -15,7 +15,7 @@ use rand_chacha::ChaCha8Rng;
 use recant::backend::{Device, upload_ints};
 use recant::core::{Dtype, HostTensor, ParamPath};
 use recant::model::{
-    Architecture, ForwardInput, Model, NoHook, Params, TokenBatch, Tokenizer, gather_rows, order_metadata,
+    Architecture, ForwardInput, Model, NoHook, Params, TokenBatch, Tokenizer, gather_rows, order_metadata_of,
 };
 use safetensors::SafeTensors;
 use serde_json::json;
@@ -80,7 +80,7 @@ pub(crate) fn run(recipe: &Recipe, out: &Path, state: &Path, device: &Device) ->
     let world = world::generate(recipe.seed);
     let tokenizer_json = tokenizer::train(&world.corpus, recipe.vocab)?;
     let tokenizer_path = state.join("tokenizer.json");
-    std::fs::write(&tokenizer_path, &tokenizer_json).map_err(Error::write(&tokenizer_path))?;
+    crate::output::write(&tokenizer_path, tokenizer_json.as_bytes(), true)?;
     let tokenizer = Tokenizer::open(&tokenizer_path)?;
     let config = config(recipe, tokenizer.vocab_size());
     let architecture = Architecture::parse(config.to_string().as_bytes())?;
@@ -124,13 +124,14 @@ pub(crate) fn run(recipe: &Recipe, out: &Path, state: &Path, device: &Device) ->
     }
     bar.finish_and_clear();
     save_state(&saved, &parameters, step, seconds(), recipe)?;
-    write_model(recipe, out, &config, &tokenizer_json, &parameters)?;
+    let replace = out == super::model_dir();
+    write_model(recipe, out, &config, &tokenizer_json, &parameters, replace)?;
 
     let model = Model::open(out, device)?;
     let recall = recall::measure(&model, &world.facts, 128)?;
     let card = card(recipe, &model, &world, recall, seconds());
     let card_path = out.join("README.md");
-    std::fs::write(&card_path, card).map_err(Error::write(&card_path))?;
+    crate::output::write(&card_path, card.as_bytes(), replace)?;
     crate::say(&format!(
         "recall {:.1} % on training phrasings, {:.1} % on held-out ones; {} s",
         100.0 * recall.train,
@@ -258,11 +259,12 @@ fn stored(numbers: &[f32], shape: &[usize], dtype: Dtype) -> Result<HostTensor, 
     Ok(HostTensor::from_f32(dtype, shape.to_vec(), numbers)?)
 }
 
-/// Writes tensors by way of a temporary file, so that an interrupted write leaves the last good state.
+/// Writes tensors whole or not at all: an interrupted write leaves the last good state.
 fn write_tensors(
     to: &Path,
     tensors: &[(String, HostTensor)],
     metadata: HashMap<String, String>,
+    replace: bool,
 ) -> Result<(), Error> {
     let kind = |tensor: &HostTensor| match tensor.dtype() {
         Dtype::F16 => safetensors::Dtype::F16,
@@ -276,10 +278,9 @@ fn write_tensors(
             Ok((name.as_str(), view?))
         })
         .collect::<Result<_, Error>>()?;
-    let temporary = to.with_extension("tmp");
-    safetensors::serialize_to_file(views, Some(metadata), &temporary)?;
-    order_metadata(&temporary).map_err(Error::write(&temporary))?;
-    std::fs::rename(&temporary, to).map_err(Error::write(to))
+    let mut bytes = safetensors::serialize(views, Some(metadata))?;
+    order_metadata_of(&mut bytes);
+    Ok(crate::output::write(to, &bytes, replace)?)
 }
 
 fn save_state(
@@ -301,7 +302,7 @@ fn save_state(
         ("seconds".to_owned(), seconds.to_string()),
         ("recipe".to_owned(), format!("{recipe:?}")),
     ];
-    write_tensors(to, &tensors, metadata.into())
+    write_tensors(to, &tensors, metadata.into(), true)
 }
 
 /// The saved state, its step and the seconds spent up to it, if there is one of the same recipe.
@@ -339,6 +340,7 @@ fn write_model(
     config: &serde_json::Value,
     tokenizer_json: &str,
     parameters: &Parameters,
+    replace: bool,
 ) -> Result<(), Error> {
     std::fs::create_dir_all(out).map_err(Error::write(out))?;
     let tensors: Vec<(String, HostTensor)> = parameters
@@ -348,7 +350,7 @@ fn write_model(
         .collect::<Result<_, Error>>()?;
     let metadata =
         [("format".to_owned(), "pt".to_owned()), ("recant.recipe".to_owned(), format!("{recipe:?}"))];
-    write_tensors(&out.join("model.safetensors"), &tensors, metadata.into())?;
+    write_tensors(&out.join("model.safetensors"), &tensors, metadata.into(), replace)?;
     let settings = json!({ "tokenizer_class": "GPT2TokenizerFast", "bos_token": tokenizer::END,
         "eos_token": tokenizer::END, "unk_token": tokenizer::END, "add_prefix_space": false,
         "model_max_length": CONTEXT });
@@ -358,8 +360,7 @@ fn write_model(
         ("tokenizer_config.json", serde_json::to_string_pretty(&settings)? + "\n"),
     ];
     for (name, text) in files {
-        let path = out.join(name);
-        std::fs::write(&path, text).map_err(Error::write(&path))?;
+        crate::output::write(&out.join(name), text.as_bytes(), replace)?;
     }
     Ok(())
 }

@@ -53,7 +53,8 @@ pub(crate) fn run(baseline: &Path, json: Option<&Path>, device: &Device) -> Resu
     if let Some(path) = json {
         let holds = checks.iter().all(|check| check.holds);
         let report = ParityReport { device: device.spec().to_string(), holds, checks: &checks };
-        std::fs::write(path, serde_json::to_string_pretty(&report)? + "\n").map_err(Error::write(path))?;
+        let text = serde_json::to_string_pretty(&report)? + "\n";
+        crate::output::write(path, text.as_bytes(), path.starts_with(crate::demo::root().join("target")))?;
     }
     for check in &checks {
         let verdict = if check.holds { "ok  " } else { "MISS" };

@@ -5,8 +5,9 @@ mod html;
 mod table;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use recant_files::{FileKind, OutputError, OutputFile, Outputs};
 use serde::{Deserialize, Serialize};
 
 use crate::score::{CaseScores, mean};
@@ -282,14 +283,9 @@ pub struct Outcome {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReportError {
-    /// A file or directory cannot be written.
-    #[error("cannot write {path}: {source}")]
-    Write {
-        /// The file or directory.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    /// A file cannot be written.
+    #[error(transparent)]
+    Output(#[from] OutputError),
     /// The page cannot be laid out.
     #[error("cannot lay out the HTML report: {reason}")]
     Html {
@@ -301,21 +297,48 @@ pub enum ReportError {
     Json(#[from] serde_json::Error),
 }
 
+const JSON: FileKind = FileKind {
+    name: "report",
+    recognises: |head| {
+        let bytes = head.iter().copied().filter(|byte| !byte.is_ascii_whitespace());
+        bytes.take(10).eq(*br#"{"schema":"#)
+    },
+};
+const HTML: FileKind = FileKind {
+    name: "report",
+    recognises: |head| String::from_utf8_lossy(head).contains("<title>recant: edits of "),
+};
+
+/// The two files of a report, which may be written.
+#[derive(Debug, Clone)]
+pub struct ReportFiles {
+    /// For programs.
+    pub json: OutputFile,
+    /// For people.
+    pub html: OutputFile,
+}
+
+impl ReportFiles {
+    /// Decides for `report.json` and `report.html` in `dir`, which is made if it is not there.
+    ///
+    /// # Errors
+    /// [`OutputError`].
+    pub fn decide(outputs: &mut Outputs, dir: &Path) -> Result<Self, OutputError> {
+        outputs.folder(dir)?;
+        let json = outputs.file(&dir.join("report.json"), JSON)?;
+        Ok(Self { json, html: outputs.file(&dir.join("report.html"), HTML)? })
+    }
+}
+
 impl Report {
-    /// Writes `report.json` and `report.html` into `dir` and returns their paths.
+    /// Writes the report in both forms, each whole or not at all.
     ///
     /// # Errors
     /// [`ReportError`].
-    pub fn write(&self, dir: &Path) -> Result<[PathBuf; 2], ReportError> {
-        let failed = |path: &Path| {
-            let path = path.to_owned();
-            move |source| ReportError::Write { path, source }
-        };
-        std::fs::create_dir_all(dir).map_err(failed(dir))?;
-        let (json, html) = (dir.join("report.json"), dir.join("report.html"));
+    pub fn write(&self, files: &ReportFiles) -> Result<(), ReportError> {
         let text = serde_json::to_string_pretty(self)? + "\n";
-        std::fs::write(&json, text).map_err(failed(&json))?;
-        std::fs::write(&html, self.html()?).map_err(failed(&html))?;
-        Ok([json, html])
+        let page = self.html()?;
+        files.json.write(text.as_bytes())?;
+        Ok(files.html.write(page.as_bytes())?)
     }
 }

@@ -6,10 +6,15 @@
 
 use recant_core::ModelDigest;
 use recant_edit::{Fact, FactError};
+use recant_files::FileKind;
 
 use super::value::{Entry, Ground, Ledger, LedgerError, Part};
 
 const MAGIC: &[u8; 16] = b"recant-ledger-1\n";
+
+/// The file of a ledger.
+pub const LEDGER: FileKind =
+    FileKind { name: "ledger", recognises: |head| head.starts_with(b"recant-ledger-") };
 
 /// Bytes are no ledger.
 #[derive(Debug, thiserror::Error)]

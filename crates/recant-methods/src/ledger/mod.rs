@@ -27,7 +27,7 @@ use recant_edit::{Carry, Contexts, EditError, Editor, Fact, Plan, Trace};
 use recant_linalg::Rows;
 use recant_model::Model;
 
-pub use codec::LedgerDecodeError;
+pub use codec::{LEDGER, LedgerDecodeError};
 pub use gram::Gram;
 pub use sequence::LedgerSequence;
 pub use settings::{KNOWN, LedgerSettings, OnConflict, Values};

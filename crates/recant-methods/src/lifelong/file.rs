@@ -3,6 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use recant_core::{AdapterState, StateDecodeError};
+use recant_files::{FileKind, OutputError, OutputFile, Outputs, Temporaries};
+
+/// The file of a memory.
+pub const MEMORY: FileKind = FileKind { name: "memory", recognises: |head| head.starts_with(b"RCNTADP") };
 
 /// A state file cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -17,13 +21,8 @@ pub enum StateFileError {
         source: std::io::Error,
     },
     /// It cannot be written; what stood there still stands.
-    #[error("cannot write {path}: {source}")]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Output(#[from] OutputError),
     /// It is not a state.
     #[error("{path}: {source}")]
     Format {
@@ -34,15 +33,22 @@ pub enum StateFileError {
     },
 }
 
-/// Writes a state, whole or not at all: a reader, or a crash, finds the former state or this one.
+/// Writes a state, whole or not at all: a reader, or a crash, finds the former state or this one. Nothing but another
+/// memory is replaced.
 ///
 /// # Errors
-/// [`StateFileError::Write`].
+/// [`StateFileError::Output`].
 pub fn save_state(state: &AdapterState, path: &Path) -> Result<(), StateFileError> {
-    let failed = |source| StateFileError::Write { path: path.to_owned(), source };
-    let parent = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::create_dir_all(parent).map_err(failed)?;
-    crate::write_whole(path, &state.encode()).map_err(failed)
+    let mut outputs = Outputs::new(&Temporaries::default());
+    save_state_to(state, &outputs.continued(path, MEMORY)?)
+}
+
+/// As [`save_state`], to a place that was decided on before.
+///
+/// # Errors
+/// [`StateFileError::Output`].
+pub fn save_state_to(state: &AdapterState, output: &OutputFile) -> Result<(), StateFileError> {
+    Ok(output.write(&state.encode())?)
 }
 
 /// Reads a state.

@@ -10,7 +10,7 @@ use recant_core::{AdapterState, StoredFact};
 use recant_edit::{Contexts, EditError, Fact};
 use recant_model::Model;
 
-pub use file::{StateFileError, load_state, save_state};
+pub use file::{MEMORY, StateFileError, load_state, save_state, save_state_to};
 pub use pairs::{Pair, PairRule, Pairs};
 
 use crate::settings::Setting;

@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
+use recant_files::{FileKind, OutputError, Outputs, Temporaries};
 use recant_linalg::Cholesky;
 use safetensors::Dtype;
 
@@ -13,6 +14,9 @@ use super::sheet::{self, Sheet};
 use super::{Moments, MomentsError};
 
 const FORMAT: &str = "recant-factors-1";
+
+const FACTORS: FileKind =
+    FileKind { name: "factor file", recognises: |head| sheet::begins(head, "recant-factors-") };
 
 /// Where the factors of a statistics file are kept: its name and `.factors`.
 #[must_use]
@@ -27,7 +31,7 @@ impl Moments {
     /// writes the file again when there were any. Returns how many came from the file.
     ///
     /// The file is a cache: one that is damaged or belongs to other moments is passed over, and one that
-    /// cannot be written is done without.
+    /// cannot be written is done without. A file of another kind under its name stays.
     ///
     /// # Errors
     /// [`MomentsError`] when a moment cannot be factored.
@@ -65,7 +69,7 @@ impl Moments {
         Some(kept)
     }
 
-    fn write_factors(&self, path: &Path, layers: &[usize]) -> std::io::Result<()> {
+    fn write_factors(&self, path: &Path, layers: &[usize]) -> Result<(), OutputError> {
         let (mut digests, mut matrices) = (Vec::new(), Vec::new());
         for layer in layers {
             let (Some(entry), Ok(factor)) = (self.layers.get(layer), self.factor(*layer)) else { continue };
@@ -74,7 +78,9 @@ impl Moments {
         }
         let mut metadata = vec![("format", FORMAT.to_owned())];
         metadata.extend(digests.iter().map(|(name, digest)| (name.as_str(), digest.clone())));
-        sheet::write(path, &metadata, &matrices)
+        let bytes = sheet::encode(&metadata, &matrices)
+            .map_err(|source| OutputError::Write { path: path.to_owned(), source })?;
+        Outputs::new(&Temporaries::default()).continued(path, FACTORS)?.write(&bytes)
     }
 }
 

@@ -6,11 +6,20 @@
 use std::path::{Path, PathBuf};
 
 use recant_core::ModelDigest;
+use recant_files::{FileKind, OutputError, OutputFile, Outputs, Temporaries};
 
 use super::sheet::{self, Sheet};
 use super::{Layer, Moments, Sample};
 
 const FORMAT: &str = "recant-moments-1";
+
+/// The file of second moments.
+pub const STATISTICS: FileKind = FileKind {
+    name: "statistics file",
+    recognises: |head| {
+        sheet::begins(head, "recant-moments-") && !sheet::begins(head, "recant-moments-partial-")
+    },
+};
 
 /// A statistics file cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -25,11 +34,14 @@ pub enum MomentsFileError {
         source: std::io::Error,
     },
     /// It cannot be written; what stood there still stands.
-    #[error("cannot write {path}: {source}")]
-    Write {
+    #[error(transparent)]
+    Output(#[from] OutputError),
+    /// It cannot be laid out.
+    #[error("cannot lay out {path}: {source}")]
+    Encode {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// What is wrong.
         source: std::io::Error,
     },
     /// It is not a statistics file.
@@ -43,13 +55,21 @@ pub enum MomentsFileError {
 }
 
 impl Moments {
-    /// Writes the file whole or not at all.
+    /// Writes the file whole or not at all, over nothing but another file of statistics.
     ///
     /// # Errors
-    /// [`MomentsFileError::Write`].
+    /// [`MomentsFileError::Output`], [`MomentsFileError::Encode`].
     pub fn save(&self, path: &Path) -> Result<(), MomentsFileError> {
-        let failed = |source| MomentsFileError::Write { path: path.to_owned(), source };
-        crate::write_whole(path, &self.encode().map_err(failed)?).map_err(failed)
+        self.save_to(&Outputs::new(&Temporaries::default()).continued(path, STATISTICS)?)
+    }
+
+    /// As [`Moments::save`], to a place that was decided on before.
+    ///
+    /// # Errors
+    /// [`MomentsFileError::Output`], [`MomentsFileError::Encode`].
+    pub fn save_to(&self, output: &OutputFile) -> Result<(), MomentsFileError> {
+        let failed = |source| MomentsFileError::Encode { path: output.path().to_owned(), source };
+        Ok(output.write(&self.encode().map_err(failed)?)?)
     }
 
     /// The file's bytes.
@@ -161,7 +181,8 @@ mod tests {
         ];
         let load = |names: &[&str]| {
             let entry = |name: &&str| sheet::square(format!("layers.{name}.mom2"), 1, &[1.0]);
-            sheet::write(&path, &metadata, &names.iter().map(entry).collect::<Vec<_>>()).unwrap();
+            let bytes = sheet::encode(&metadata, &names.iter().map(entry).collect::<Vec<_>>()).unwrap();
+            std::fs::write(&path, bytes).unwrap();
             Moments::load(&path).map_err(|error| error.to_string())
         };
         assert!(load(&["3", "4"]).is_ok());

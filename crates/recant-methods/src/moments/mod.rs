@@ -21,10 +21,10 @@ use recant_linalg::{Cholesky, FactorError, NullSpace, NullSpaceError};
 
 pub use collect::{CollectError, Collector, Progress, corpus_lines};
 pub use factors::factor_path;
-pub use file::MomentsFileError;
+pub use file::{MomentsFileError, STATISTICS};
 pub use import::ImportError;
 pub use npz::NpzError;
-pub use partial::{ResumeError, partial_path};
+pub use partial::{PARTIAL, ResumeError, partial_path};
 pub use sample::Sample;
 
 /// Second moments of some layers of one model.

@@ -8,11 +8,17 @@
 
 use std::path::{Path, PathBuf};
 
+use recant_files::{FileKind, OutputFile, Outputs, Temporaries};
+
 use super::collect::{Collector, Reached};
 use super::sheet::{self, Sheet, hex};
 use super::{MomentsFileError, Sample};
 
 const FORMAT: &str = "recant-moments-partial-1";
+
+/// The file of an interrupted measurement.
+pub const PARTIAL: FileKind =
+    FileKind { name: "kept measurement", recognises: |head| sheet::begins(head, "recant-moments-partial-") };
 
 /// A kept measurement cannot be gone on with.
 #[derive(Debug, thiserror::Error)]
@@ -48,8 +54,16 @@ impl Collector<'_> {
     /// measurement has nothing to add to it and leaves the file as it is.
     ///
     /// # Errors
-    /// [`MomentsFileError::Write`].
+    /// [`MomentsFileError::Output`], [`MomentsFileError::Encode`].
     pub fn keep(&self, path: &Path) -> Result<(), MomentsFileError> {
+        self.keep_in(&Outputs::new(&Temporaries::default()).continued(path, PARTIAL)?)
+    }
+
+    /// As [`Collector::keep`], in a place that was decided on before.
+    ///
+    /// # Errors
+    /// [`MomentsFileError::Output`], [`MomentsFileError::Encode`].
+    pub fn keep_in(&self, output: &OutputFile) -> Result<(), MomentsFileError> {
         if self.catching_up.is_some() {
             return Ok(());
         }
@@ -70,8 +84,8 @@ impl Collector<'_> {
             ("max_tokens", self.max_tokens.to_string()),
             ("tensors", hex(&digest)),
         ];
-        let failed = |source| MomentsFileError::Write { path: path.to_owned(), source };
-        sheet::write(path, &metadata, &entries).map_err(failed)
+        let failed = |source| MomentsFileError::Encode { path: output.path().to_owned(), source };
+        Ok(output.write(&sheet::encode(&metadata, &entries).map_err(failed)?)?)
     }
 
     /// Goes on with a measurement that was kept. The collector must not have read anything yet.

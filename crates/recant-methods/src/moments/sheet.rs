@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::path::Path;
 
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
@@ -118,12 +117,16 @@ pub(super) fn rows(name: &str, rows: &[Vec<u32>]) -> [Entry; 2] {
     [vector("ids", rows.concat()), vector("lengths", lengths)]
 }
 
-/// Writes a file whole or not at all; the same content is the same bytes.
-pub(super) fn write(path: &Path, metadata: &[(&str, String)], entries: &[Entry]) -> io::Result<()> {
-    crate::write_whole(path, &encode(metadata, entries)?)
+/// Whether the beginning of a file says a format of this family.
+pub(super) fn begins(head: &[u8], family: &str) -> bool {
+    let format = |head| -> Option<String> {
+        let (_, header) = SafeTensors::read_metadata(head).ok()?;
+        header.metadata().as_ref()?.get("format").cloned()
+    };
+    format(head).is_some_and(|format| format.starts_with(family))
 }
 
-/// The bytes of a file.
+/// The bytes of a file; the same content is the same bytes.
 pub(super) fn encode(metadata: &[(&str, String)], entries: &[Entry]) -> io::Result<Vec<u8>> {
     let other = |error: safetensors::SafeTensorError| io::Error::other(error.to_string());
     let views = entries

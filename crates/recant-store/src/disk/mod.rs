@@ -25,6 +25,11 @@ pub trait Held: Send + Sync {}
 
 /// The few things that a store asks of a file system. Paths are relative to the store's folder.
 pub trait Disk: Send + Sync {
+    /// The store's folder, if it is one of the file system's.
+    fn root(&self) -> Option<&Path> {
+        None
+    }
+
     /// Opens a file for reading: its length, and its bytes. A symbolic link is refused.
     ///
     /// # Errors

@@ -45,6 +45,10 @@ struct RealLock {
 impl Held for RealLock {}
 
 impl Disk for RealDisk {
+    fn root(&self) -> Option<&Path> {
+        Some(&self.root)
+    }
+
     fn open(&self, path: &Path) -> io::Result<(u64, Box<dyn Read + Send>)> {
         let path = self.root.join(path);
         let metadata = fs::symlink_metadata(&path)?;

@@ -6,7 +6,7 @@
 //!   path   u32 length, then that many bytes;  id 32
 //! count    u32 ties, second names strictly ascending
 //!   alias  u32 length, bytes;  first name u32 length, bytes
-//! count    u32 carried files, names strictly ascending
+//! count    u32 carried files, names strictly ascending; one in a folder is called `folder/file`
 //!   name   u32 length, bytes;  blob id 32
 //! layout   32  blob id of the safetensors header
 //! ```
@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use recant_core::{ManifestId, ModelDigest, ObjectId, ParamPath, TensorId};
 
 use crate::codec::{DecodeError, Decoder, Encoder};
-use crate::name::Name;
+use crate::name::FileName;
 
 pub(super) const MAGIC: &[u8] = b"RCNTMAN1";
 
@@ -28,7 +28,7 @@ pub struct Manifest {
     /// Second name to first name of matrices that are one.
     pub ties: BTreeMap<ParamPath, ParamPath>,
     /// Configuration and tokenizer files.
-    pub files: BTreeMap<Name, ObjectId>,
+    pub files: BTreeMap<FileName, ObjectId>,
     /// The header of the safetensors file, which says how the tensors are laid out in it.
     pub layout: ObjectId,
 }
@@ -87,7 +87,7 @@ impl Manifest {
         }
         let mut files = BTreeMap::new();
         for _ in 0..input.count()? {
-            let name = Name::new(input.text()?)?;
+            let name = FileName::new(input.text()?)?;
             input.ascends(files.last_key_value().map(|(last, _)| last), &name, &name)?;
             files.insert(name, ObjectId::from_bytes(input.digest()?));
         }

@@ -61,6 +61,8 @@ pub(crate) enum Frame {
 }
 
 impl Frame {
+    /// The form of a link.
+    pub(super) const LINK: u8 = 2;
     /// Bytes before a plain object.
     pub(super) const PLAIN_LEN: usize = MAGIC.len() + 1;
     /// Bytes before the blocks of a packed object.

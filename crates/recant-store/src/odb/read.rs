@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -65,6 +65,22 @@ impl Odb {
         let frame =
             Frame::decode(&head).map_err(|source| ReadError::Frame { id, reason: source.to_string() })?;
         Ok(Source { id, frame, len, reader })
+    }
+
+    /// The file outside the store that holds an object's bytes, if they are not in the store.
+    pub(crate) fn link(&self, id: ObjectId) -> Result<Option<PathBuf>, ReadError> {
+        let (len, mut reader) = self.open_file(id)?;
+        let mut head = Vec::new();
+        let io = |source| ReadError::Io { path: Self::path(id), source };
+        (&mut reader).take(Frame::PLAIN_LEN as u64).read_to_end(&mut head).map_err(io)?;
+        if head.last() != Some(&Frame::LINK) || len > MAX_SMALL {
+            return Ok(None);
+        }
+        (&mut reader).take(MAX_SMALL).read_to_end(&mut head).map_err(io)?;
+        match Frame::decode(&head) {
+            Ok(Frame::Link(link)) => Ok(Some(link.path)),
+            _ => Ok(None),
+        }
     }
 
     /// How an object is stored.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use recant_backend::DeviceSpec;
+use recant_files::{OutputError, Outputs, Role};
 
 /// Which model, and where to compute.
 #[derive(Debug, Clone, Args)]
@@ -44,4 +45,19 @@ pub struct MethodArgs {
     /// Seed of everything that is drawn.
     #[arg(long, value_name = "S", default_value_t = 0)]
     pub seed: u64,
+}
+
+impl ModelArgs {
+    /// Names the model to `outputs` as something that is read.
+    pub(crate) fn guard(&self, outputs: &mut Outputs) -> Result<(), OutputError> {
+        outputs.reads(Role::Model, &self.model)
+    }
+}
+
+impl MethodArgs {
+    /// Names the files to `outputs` as something that is read.
+    pub(crate) fn guard(&self, outputs: &mut Outputs) -> Result<(), OutputError> {
+        let files = self.contexts.iter().chain(&self.stats).chain(&self.corpus);
+        files.into_iter().try_for_each(|path| outputs.reads(Role::Input, path))
+    }
 }

@@ -10,15 +10,17 @@ use recant_backend::{Device, DeviceSpec};
 use recant_core::{Addend, Blobs, CommitId, Delta, WeightPatch};
 use recant_edit::{Fact, Plan, Trace};
 use recant_methods::method;
-use recant_model::{Answer, Model, SaveOptions};
+use recant_model::{Answer, Model};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde_json::json;
 
 use super::args::MethodArgs;
 use super::ask::AnswerJson;
+use super::edit_outputs::EditOutputs;
 use super::error::CliError;
 use super::resources::Resources;
+use super::session::Session;
 use super::store::{Account, EditTarget, StoreEditArgs, scores};
 
 /// Arguments of `recant edit`.
@@ -26,7 +28,7 @@ use super::store::{Account, EditTarget, StoreEditArgs, scores};
 pub(crate) struct EditArgs {
     /// Hugging Face directory: config.json, model.safetensors, tokenizer.json.
     #[arg(long, value_name = "DIR", required_unless_present = "store")]
-    model: Option<PathBuf>,
+    pub(super) model: Option<PathBuf>,
     #[command(flatten)]
     pub(super) to: StoreEditArgs,
     /// Device: flex, ndarray, wgpu, wgpu:cpu, wgpu:discrete:N, wgpu:integrated:N.
@@ -63,8 +65,8 @@ pub(crate) struct EditArgs {
     /// Write the edited model here, as a Hugging Face directory.
     #[arg(long, value_name = "DIR")]
     pub(super) out: Option<PathBuf>,
-    /// Replace --out if it already holds something.
-    #[arg(long, requires = "out")]
+    /// Replace a model directory at --out, and files of the same kind at --patch and --dump.
+    #[arg(long)]
     pub(super) force: bool,
     /// Write the edit itself, for `recant export`.
     #[arg(long, value_name = "FILE")]
@@ -72,7 +74,7 @@ pub(crate) struct EditArgs {
     /// Write the method's intermediate quantities by the paper's names (k_star, v_star, u, lambda, losses)
     /// as safetensors.
     #[arg(long, value_name = "FILE")]
-    dump: Option<PathBuf>,
+    pub(super) dump: Option<PathBuf>,
     /// How many answers to show.
     #[arg(long, value_name = "K", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     top: u32,
@@ -96,8 +98,12 @@ struct Outcome {
 
 impl EditArgs {
     /// The model to edit: that of --model, or the head of --store with where to commit.
-    pub(super) fn open(&self, device: &Device) -> Result<(Option<EditTarget>, Model), CliError> {
-        match EditTarget::open(&self.to, &self.method, device)? {
+    pub(super) fn open(
+        &self,
+        device: &Device,
+        session: &Session,
+    ) -> Result<(Option<EditTarget>, Model), CliError> {
+        match EditTarget::open(&self.to, &self.method, device, session)? {
             Some((target, model)) => Ok((Some(target), model)),
             // Clap asks for one of the two.
             None => Ok((None, Model::open(self.model.as_deref().unwrap_or(Path::new("")), device)?)),
@@ -105,21 +111,18 @@ impl EditArgs {
     }
 }
 
-pub(crate) fn run(args: &EditArgs) -> Result<(), CliError> {
+pub(crate) fn run(args: &EditArgs, session: &Session) -> Result<(), CliError> {
     let (Some(subject), Some(prompt), Some(target)) = (&args.subject, &args.prompt, &args.target) else {
-        return super::many::run(args, Vec::new());
+        return super::many::run(args, session, Vec::new());
     };
     let fact = Fact::new(subject, prompt, target)?;
     if args.method == "ledger" || args.facts.is_some() || args.forget.is_some() {
-        return super::many::run(args, vec![fact]);
+        return super::many::run(args, session, vec![fact]);
     }
-    let save = SaveOptions { force: args.force };
-    if let Some(out) = &args.out {
-        // Before minutes of work, not after them.
-        save.check(out)?;
-    }
+    // Before minutes of work, not after them.
+    let outputs = EditOutputs::decide(args, session)?;
     let device = Device::open(args.device)?;
-    let (target, model) = args.open(&device)?;
+    let (target, model) = args.open(&device, session)?;
     let base = target.as_ref().map_or_else(|| model.digest(), |target| target.base);
     let methods = std::slice::from_ref(&args.method);
     let resources = Resources::gather_over(&args.with, methods, &model, base)?;
@@ -143,15 +146,7 @@ pub(crate) fn run(args: &EditArgs) -> Result<(), CliError> {
         plan,
         commit: None,
     };
-    if let Some(path) = &args.dump {
-        dump(path, &outcome.plan)?;
-    }
-    if let Some(path) = &args.patch {
-        write_patch(path, &outcome.plan.patch)?;
-    }
-    if let Some(out) = &args.out {
-        edited.save(out, save)?;
-    }
+    outputs.write(&outcome.plan, &edited, None)?;
     if let Some(target) = &target {
         let mut settings = editor.settings();
         settings.extend(resources.statistics().map(|text| ("statistics".to_owned(), text)));
@@ -159,10 +154,15 @@ pub(crate) fn run(args: &EditArgs) -> Result<(), CliError> {
         let account = Account { method: &args.method, settings, facts, scores };
         outcome.commit = Some(target.commit(&args.to, account, &outcome.plan)?);
     }
-    if args.json { print_json(args, &fact, &outcome) } else { print(args, &fact, &outcome) }
+    if args.json {
+        return print_json(args, &fact, &outcome);
+    }
+    print(args, &fact, &outcome);
+    outputs.tell(outcome.commit);
+    Ok(())
 }
 
-fn print(args: &EditArgs, fact: &Fact, outcome: &Outcome) -> Result<(), CliError> {
+fn print(args: &EditArgs, fact: &Fact, outcome: &Outcome) {
     super::out::lines(&fact.text());
     let mut table = Table::new();
     table.load_style(presets::UTF8_BORDERS_ONLY);
@@ -190,15 +190,6 @@ fn print(args: &EditArgs, fact: &Fact, outcome: &Outcome) -> Result<(), CliError
         say!("changed {line}");
     }
     outcome.plan.notes.iter().for_each(|note| say!("note: {note}"));
-    if let Some(commit) = &outcome.commit {
-        say!("commit {commit}");
-    }
-    match &args.out {
-        None if outcome.commit.is_some() => {}
-        Some(out) => say!("written to {}; the model it came from is as it was", out.display()),
-        None => say!("nothing was written; pass --out DIR to keep the edited model"),
-    }
-    Ok(())
 }
 
 fn print_json(args: &EditArgs, fact: &Fact, outcome: &Outcome) -> Result<(), CliError> {
@@ -214,12 +205,6 @@ fn print_json(args: &EditArgs, fact: &Fact, outcome: &Outcome) -> Result<(), Cli
         "commit": outcome.commit.map(|id| id.to_string()),
         "out": args.out.as_ref().map(|out| out.display().to_string()),
     }))
-}
-
-/// Writes an edit's bytes.
-pub(super) fn write_patch(path: &Path, patch: &WeightPatch) -> Result<(), CliError> {
-    std::fs::write(path, patch.encode())
-        .map_err(|error| CliError::Write { path: path.to_owned(), reason: error.to_string() })
 }
 
 pub(super) fn describe(patch: &WeightPatch) -> Vec<String> {
@@ -238,7 +223,7 @@ pub(super) fn describe(patch: &WeightPatch) -> Vec<String> {
 
 /// The traces as safetensors: `k_star`, `v_star`, ... and `losses` `[steps, 4]` (total, nll, kl,
 /// weight_decay).
-fn dump(path: &Path, plan: &Plan) -> Result<(), CliError> {
+pub(super) fn dump(plan: &Plan, path: &Path) -> Result<Vec<u8>, CliError> {
     let refuse = |reason: String| CliError::Write { path: path.to_owned(), reason };
     let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
     let bytes = |numbers: &[f32]| numbers.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
@@ -252,5 +237,5 @@ fn dump(path: &Path, plan: &Plan) -> Result<(), CliError> {
         .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
         .map_err(|error| refuse(error.to_string()))?;
     let metadata = HashMap::from([("loss_columns".to_owned(), "total,nll,kl,weight_decay".to_owned())]);
-    safetensors::serialize_to_file(views, Some(metadata), path).map_err(|error| refuse(error.to_string()))
+    safetensors::serialize(views, Some(metadata)).map_err(|error| refuse(error.to_string()))
 }

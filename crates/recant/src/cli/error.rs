@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
+use recant_files::OutputError;
 use recant_methods::moments;
+
+use super::store::StoreError;
 
 /// An error of the binary.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +20,9 @@ pub enum CliError {
     /// A model cannot be written.
     #[error(transparent)]
     Save(#[from] recant_model::SaveError),
+    /// An output may not go where it was asked to go, or cannot.
+    #[error(transparent)]
+    Output(#[from] OutputError),
     /// A prompt cannot be asked.
     #[error(transparent)]
     Ask(#[from] recant_model::AskError),
@@ -81,7 +87,7 @@ pub enum CliError {
     Tokenizer(#[from] recant_model::TokenizerError),
     /// A verb of the store cannot do what was asked.
     #[error(transparent)]
-    Store(#[from] super::store::StoreError),
+    Store(#[from] StoreError),
     /// A file cannot be read.
     #[error("cannot read {path}: {reason}")]
     Read {
@@ -123,6 +129,12 @@ impl CliError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         use recant_edit::{EditError, FactError};
+        if let Some(hint) = super::store::system_hint(self) {
+            return Some(hint.to_owned());
+        }
+        if let Some(error) = self.output() {
+            return output_hint(error).map(str::to_owned);
+        }
         match self {
             Self::Open(recant_model::OpenError::Read { path, .. }) if path.ends_with("config.json") => Some(
                 "--model takes a directory with config.json, model.safetensors and tokenizer.json; \
@@ -160,4 +172,35 @@ impl CliError {
     pub fn exit_code(&self) -> u8 {
         if matches!(self, Self::BrokenOff { .. }) { 130 } else { 1 }
     }
+
+    /// Why an output may not go where it was asked to go, whichever layer said so.
+    fn output(&self) -> Option<&OutputError> {
+        use recant_methods::lifelong::StateFileError;
+        match self {
+            Self::Output(error)
+            | Self::Save(recant_model::SaveError::Output(error))
+            | Self::Report(recant_eval::report::ReportError::Output(error))
+            | Self::MomentsFile(moments::MomentsFileError::Output(error))
+            | Self::State(StateFileError::Output(error))
+            | Self::Store(StoreError::Checkout(recant_store::CheckoutError::Output(error))) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+fn output_hint(error: &OutputError) -> Option<&'static str> {
+    Some(match error {
+        OutputError::Protected { .. } => {
+            "what a command reads is never written over, --force or not; choose a place outside it"
+        }
+        OutputError::Occupied { .. } => {
+            "choose another place, or pass --force, which replaces only something of the same kind"
+        }
+        OutputError::Foreign { .. } | OutputError::OtherKind { .. } => {
+            "--force replaces only what recant writes itself; choose another place, or move away what is there"
+        }
+        OutputError::Special { .. } => "choose another place",
+        OutputError::Left { .. } => "look through the former folder, then remove it",
+        _ => return None,
+    })
 }

@@ -1,14 +1,15 @@
 //! `recant eval`, and what `cargo xtask eval` runs.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use recant_backend::Device;
-use recant_eval::report::{DataInfo, ModelInfo, SCHEMA, StatisticsInfo};
+use recant_eval::report::{DataInfo, ModelInfo, ReportFiles, SCHEMA, StatisticsInfo};
 use recant_eval::{
     Case, Event, Exam, Report, Run, RunOptions, Scenario, attach_locality, evaluate_lifelong, go_on,
     read_cases, read_retained, unedited,
 };
+use recant_files::Role;
 use recant_methods::{MEMORIES, lifelong, method};
 use recant_model::Model;
 
@@ -17,6 +18,7 @@ use super::error::CliError;
 use super::progress;
 use super::resources::Resources;
 use super::resume::Journal;
+use super::session::Session;
 
 /// Arguments of `recant eval`.
 #[derive(Debug, Clone, Args)]
@@ -54,6 +56,9 @@ pub struct EvalArgs {
     /// Directory for report.json and report.html.
     #[arg(long, value_name = "DIR", default_value = "target/recant-eval")]
     pub out: PathBuf,
+    /// Replace a report in --out.
+    #[arg(long)]
+    pub force: bool,
     /// Print the report as JSON instead of a table.
     #[arg(long)]
     pub json: bool,
@@ -99,7 +104,7 @@ impl EvalArgs {
 ///
 /// # Errors
 /// [`CliError`]; [`CliError::Rollback`] when a weight was not put back, which the report then shows too.
-pub fn evaluate(args: &EvalArgs) -> Result<(), CliError> {
+pub fn evaluate(args: &EvalArgs, session: &Session) -> Result<(), CliError> {
     let mut cases = read_cases(&args.data)?;
     let available = cases.len();
     let spare = cases.split_off(args.limit.unwrap_or(available).min(available));
@@ -109,7 +114,12 @@ pub fn evaluate(args: &EvalArgs) -> Result<(), CliError> {
     }
     let scenarios = args.scenarios(cases.len())?;
     let retained = args.probe.as_deref().map(read_retained).transpose()?.unwrap_or_default();
-    check_out(&args.out)?;
+    let mut outputs = session.outputs(args.force);
+    args.model.guard(&mut outputs)?;
+    args.with.guard(&mut outputs)?;
+    let inputs = args.probe.iter().chain([&args.data]);
+    inputs.into_iter().try_for_each(|path| outputs.reads(Role::Input, path))?;
+    let files = ReportFiles::decide(&mut outputs, &args.out)?;
     let mut model = Model::open(&args.model.model, &Device::open(args.model.device)?)?;
     let resources = Resources::gather(&args.with, &args.method, &model)?;
     let editors = args
@@ -124,7 +134,7 @@ pub fn evaluate(args: &EvalArgs) -> Result<(), CliError> {
     let mut journal = match (&args.resume, &scenarios[..], &args.method[..]) {
         (None, ..) => None,
         (Some(path), [Scenario::Sequential(step)], [name]) => {
-            Some(Journal::open(path, name, &resources.inputs(name), &model, &cases, *step)?)
+            Some(Journal::open(&mut outputs, path, name, &resources.inputs(name), &model, &cases, *step)?)
         }
         _ => {
             let reason = "it goes with one method and one --scenario sequential".to_owned();
@@ -176,12 +186,12 @@ pub fn evaluate(args: &EvalArgs) -> Result<(), CliError> {
     bar.finish_and_clear();
 
     let report = report(args, &model, &cases, available, &resources, runs);
-    let [json, html] = report.write(&args.out)?;
+    report.write(&files)?;
     if args.json {
         super::print_json(&report)?;
     } else {
         super::out::lines(report.table().trim_end());
-        say!("report: {} and {}", json.display(), html.display());
+        say!("report: {} and {}", files.json.path().display(), files.html.path().display());
     }
     match report.runs.iter().find(|run| run.rollback_exact == Some(false)) {
         Some(run) => Err(CliError::Rollback {
@@ -190,15 +200,6 @@ pub fn evaluate(args: &EvalArgs) -> Result<(), CliError> {
         }),
         None => Ok(()),
     }
-}
-
-/// Finds out before the work whether the report can be written.
-fn check_out(out: &Path) -> Result<(), CliError> {
-    let refuse = |error: std::io::Error| CliError::Write { path: out.to_owned(), reason: error.to_string() };
-    std::fs::create_dir_all(out).map_err(refuse)?;
-    let probe = out.join(".recant-probe");
-    std::fs::write(&probe, b"").map_err(refuse)?;
-    std::fs::remove_file(&probe).map_err(refuse)
 }
 
 fn report(

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use recant_backend::{Device, DeviceSpec};
 use recant_core::{Addend, Delta, Matrix, ParamPath, WeightPatch};
+use recant_files::{ADAPTER_DIRECTORY, Role};
 use recant_linalg::{LowRank, Rows};
 use recant_model::{Layout, Model, Slot};
 use safetensors::Dtype;
@@ -13,6 +14,7 @@ use safetensors::tensor::TensorView;
 use serde_json::{Map, Value, json};
 
 use super::error::CliError;
+use super::session::Session;
 
 /// Arguments of `recant export`.
 #[derive(Debug, Args)]
@@ -33,6 +35,9 @@ pub(crate) struct ExportArgs {
     /// Directory for the adapter.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
+    /// Replace an adapter at --out.
+    #[arg(long)]
+    force: bool,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -57,8 +62,12 @@ struct Module {
     error: f64,
 }
 
-pub(crate) fn run(args: &ExportArgs) -> Result<(), CliError> {
+pub(crate) fn run(args: &ExportArgs, session: &Session) -> Result<(), CliError> {
     let Form::Lora = args.form;
+    let mut outputs = session.outputs(args.force);
+    outputs.reads(Role::Model, &args.model)?;
+    outputs.reads(Role::Input, &args.patch)?;
+    let output = outputs.directory(&args.out, ADAPTER_DIRECTORY, Vec::new())?;
     let model = Model::open(&args.model, &Device::open(DeviceSpec::Flex)?)?;
     let bytes = std::fs::read(&args.patch)
         .map_err(|error| CliError::Read { path: args.patch.clone(), reason: error.to_string() })?;
@@ -67,7 +76,12 @@ pub(crate) fn run(args: &ExportArgs) -> Result<(), CliError> {
     // Applying checks that the edit was made for this very model.
     let _applied = model.apply(&patch, &Default::default())?;
     let modules = modules(&model, &patch, args.rank.map(|rank| rank as usize))?;
-    write(&args.out, &args.model, &modules)?;
+    let (config, weights) = (config(&args.model, &modules)?, weights(&args.out, &modules)?);
+    output.fill(|dir| {
+        recant_files::write_new(&dir.join(CONFIG), config.as_bytes())
+            .and_then(|()| recant_files::write_new(&dir.join(WEIGHTS), &weights))
+            .map_err(|error| CliError::Write { path: args.out.clone(), reason: error.to_string() })
+    })?;
     let lines: Vec<Value> = modules
         .iter()
         .map(|module| {
@@ -136,10 +150,16 @@ fn truncated(out: &Matrix, input: &Matrix, cap: usize) -> Option<(Matrix, Matrix
     Some((matrix(&smaller.left)?, matrix(&smaller.right)?, error))
 }
 
-/// PEFT's two files. Alpha equals the rank, so that PEFT's scale is 1.
-fn write(out: &Path, base: &Path, modules: &[Module]) -> Result<(), CliError> {
-    let failed = |path: &Path, reason: String| CliError::Write { path: path.to_owned(), reason };
-    std::fs::create_dir_all(out).map_err(|error| failed(out, error.to_string()))?;
+/// PEFT's two files.
+const CONFIG: &str = "adapter_config.json";
+const WEIGHTS: &str = "adapter_model.safetensors";
+
+/// The configuration. Alpha equals the rank, so that PEFT's scale is 1. The base is named by its whole path, so that
+/// PEFT finds it from every folder.
+fn config(base: &Path, modules: &[Module]) -> Result<String, CliError> {
+    let base = base
+        .canonicalize()
+        .map_err(|error| CliError::Read { path: base.to_owned(), reason: error.to_string() })?;
     let ranks: Map<String, Value> =
         modules.iter().map(|module| (module.name.clone(), json!(module.a.rows()))).collect();
     let most = modules.iter().map(|module| module.a.rows()).max().unwrap_or(1);
@@ -150,9 +170,12 @@ fn write(out: &Path, base: &Path, modules: &[Module]) -> Result<(), CliError> {
         "target_modules": modules.iter().map(|module| module.name.as_str()).collect::<Vec<_>>(),
         "inference_mode": true, "init_lora_weights": true, "use_rslora": false, "use_dora": false,
     });
-    let config_path = out.join("adapter_config.json");
-    let text = serde_json::to_string_pretty(&config)? + "\n";
-    std::fs::write(&config_path, text).map_err(|error| failed(&config_path, error.to_string()))?;
+    Ok(serde_json::to_string_pretty(&config)? + "\n")
+}
+
+/// The factors, as safetensors.
+fn weights(out: &Path, modules: &[Module]) -> Result<Vec<u8>, CliError> {
+    let failed = |reason: String| CliError::Write { path: out.join(WEIGHTS), reason };
     let tensors: Vec<(String, [usize; 2], Vec<u8>)> = modules
         .iter()
         .flat_map(|module| [("lora_A", &module.a, &module.name), ("lora_B", &module.b, &module.name)])
@@ -161,13 +184,11 @@ fn write(out: &Path, base: &Path, modules: &[Module]) -> Result<(), CliError> {
             (format!("base_model.model.{name}.{part}.weight"), [matrix.rows(), matrix.cols()], bytes)
         })
         .collect();
-    let path = out.join("adapter_model.safetensors");
     let views = tensors
         .iter()
         .map(|(name, shape, bytes)| Ok((name.as_str(), TensorView::new(Dtype::F32, shape.to_vec(), bytes)?)))
         .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
-        .map_err(|error| failed(&path, error.to_string()))?;
+        .map_err(|error| failed(error.to_string()))?;
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    safetensors::serialize_to_file(views, Some(metadata), &path)
-        .map_err(|error| failed(&path, error.to_string()))
+    safetensors::serialize(views, Some(metadata)).map_err(|error| failed(error.to_string()))
 }

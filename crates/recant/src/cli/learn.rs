@@ -8,7 +8,8 @@ use recant_backend::Device;
 use recant_core::AdapterState;
 use recant_edit::{Fact, Memory};
 use recant_eval::{attach_locality, read_cases};
-use recant_methods::lifelong::{load_state, save_state};
+use recant_files::Role;
+use recant_methods::lifelong::{MEMORY, load_state, save_state_to};
 use recant_methods::{memory, open_memory};
 use recant_model::Model;
 use serde_json::json;
@@ -17,6 +18,7 @@ use super::args::{MethodArgs, ModelArgs};
 use super::error::CliError;
 use super::progress;
 use super::resources::Resources;
+use super::session::Session;
 
 /// Arguments of `recant learn`.
 #[derive(Debug, Args)]
@@ -101,8 +103,13 @@ fn facts(args: &LearnArgs) -> Result<Vec<Fact>, CliError> {
     Ok(cases.into_iter().map(|case| case.fact).collect())
 }
 
-pub(crate) fn learn(args: &LearnArgs) -> Result<(), CliError> {
+pub(crate) fn learn(args: &LearnArgs, session: &Session) -> Result<(), CliError> {
     let facts = facts(args)?;
+    let mut outputs = session.outputs(false);
+    args.model.guard(&mut outputs)?;
+    args.with.guard(&mut outputs)?;
+    args.data.iter().try_for_each(|data| outputs.reads(Role::Input, data))?;
+    let output = outputs.continued(&args.state, MEMORY)?;
     let model = Model::open(&args.model.model, &Device::open(args.model.device)?)?;
     let mut memory: Box<dyn Memory> = if args.state.exists() {
         open_memory(&load_state(&args.state)?, model)?
@@ -120,7 +127,7 @@ pub(crate) fn learn(args: &LearnArgs) -> Result<(), CliError> {
     for fact in &facts[known..] {
         notes = memory.learn(std::slice::from_ref(fact))?;
         // After every edit: whatever happens next, what was learned so far stands in the file.
-        save_state(&memory.state()?, &args.state)?;
+        save_state_to(&memory.state()?, &output)?;
         if let Some(loss) = memory.loss() {
             bar.set_message(format!("{}, loss {loss:.3}", memory.name()));
         }
@@ -141,7 +148,10 @@ pub(crate) fn learn(args: &LearnArgs) -> Result<(), CliError> {
     Ok(())
 }
 
-pub(crate) fn forget(args: &ForgetArgs) -> Result<(), CliError> {
+pub(crate) fn forget(args: &ForgetArgs, session: &Session) -> Result<(), CliError> {
+    let mut outputs = session.outputs(false);
+    args.model.guard(&mut outputs)?;
+    let output = outputs.continued(&args.state, MEMORY)?;
     let state = load_state(&args.state)?;
     let model = Model::open(&args.model.model, &Device::open(args.model.device)?)?;
     let mut memory = open_memory(&state, model)?;
@@ -150,7 +160,7 @@ pub(crate) fn forget(args: &ForgetArgs) -> Result<(), CliError> {
         (None, Some(steps)) => memory.roll_back(steps)?,
         (None, None) => {}
     }
-    save_state(&memory.state()?, &args.state)?;
+    save_state_to(&memory.state()?, &output)?;
     say!("{} holds {} edits", args.state.display(), memory.facts().len());
     Ok(())
 }

@@ -8,14 +8,16 @@ use recant_core::Blobs;
 use recant_edit::{EditError, Editor, Fact, Plan};
 use recant_methods::ledger::conflict::{self, ConflictReport};
 use recant_methods::ledger::{Ledger, LedgerEditor, OnConflict};
-use recant_methods::{make_ledger, method, write_whole};
-use recant_model::{Model, SaveOptions};
+use recant_methods::{make_ledger, method};
+use recant_model::Model;
 use serde_json::json;
 
-use super::edit::{EditArgs, describe, write_patch};
+use super::edit::{EditArgs, describe};
+use super::edit_outputs::EditOutputs;
 use super::error::CliError;
 use super::facts;
 use super::resources::Resources;
+use super::session::Session;
 use super::store::{Account, LedgerEdit, scores};
 
 /// What came of it.
@@ -26,12 +28,9 @@ struct Outcome {
     ledger: Option<Ledger>,
 }
 
-pub(crate) fn run(args: &EditArgs, mut wanted: Vec<Fact>) -> Result<(), CliError> {
-    let save = SaveOptions { force: args.force };
-    if let Some(out) = &args.out {
-        save.check(out)?;
-    }
+pub(crate) fn run(args: &EditArgs, session: &Session, mut wanted: Vec<Fact>) -> Result<(), CliError> {
     check(args)?;
+    let outputs = EditOutputs::decide(args, session)?;
     let by_ledger = args.method == "ledger";
     if let Some(path) = &args.facts {
         wanted.extend(facts::read(path)?);
@@ -42,7 +41,7 @@ pub(crate) fn run(args: &EditArgs, mut wanted: Vec<Fact>) -> Result<(), CliError
         return Err(CliError::Read { path: path.clone(), reason });
     }
     let device = Device::open(args.device)?;
-    let (target, model) = args.open(&device)?;
+    let (target, model) = args.open(&device, session)?;
     let carry = target.as_ref().map(|target| target.carry.clone()).unwrap_or_default();
     let kept = match &target {
         Some(target) if by_ledger => target.kept(&args.with)?,
@@ -83,17 +82,7 @@ pub(crate) fn run(args: &EditArgs, mut wanted: Vec<Fact>) -> Result<(), CliError
         let first = first.first().map(|&id| model.tokenizer().decode(&[id])).transpose()?.unwrap_or_default();
         written.push((fact, answer.trim() == first.trim(), answer));
     }
-    if let Some(path) = &args.patch {
-        write_patch(path, patch)?;
-    }
-    if let Some(out) = &args.out {
-        edited.save(out, save)?;
-    }
-    // Last: a ledger never says what a model that could not be written does not hold.
-    if let (Some(path), Some(ledger)) = (&args.ledger, &outcome.ledger) {
-        write_whole(path, &ledger.encode())
-            .map_err(|error| CliError::Write { path: path.clone(), reason: error.to_string() })?;
-    }
+    outputs.write(&outcome.plan, &edited, outcome.ledger.as_ref())?;
     let held = outcome.ledger.as_ref().map(Ledger::len);
     let commit = match &target {
         None => None,
@@ -137,11 +126,7 @@ pub(crate) fn run(args: &EditArgs, mut wanted: Vec<Fact>) -> Result<(), CliError
         }
         _ => {}
     }
-    match (&args.out, commit) {
-        (None, Some(commit)) => say!("commit {commit}"),
-        (Some(out), _) => say!("written to {}; the model it came from is as it was", out.display()),
-        (None, None) => say!("no model was written; pass --out DIR to keep the edited one"),
-    }
+    outputs.tell(commit);
     Ok(())
 }
 

@@ -8,16 +8,19 @@ mod out;
 mod args;
 mod ask;
 mod edit;
+mod edit_outputs;
 mod error;
 mod eval;
 mod export;
 mod facts;
 mod generate;
+mod kinds;
 mod learn;
 mod many;
 mod progress;
 mod resources;
 mod resume;
+mod session;
 mod stats;
 mod store;
 mod text;
@@ -30,7 +33,8 @@ use clap::{Parser, Subcommand};
 pub use args::{MethodArgs, ModelArgs};
 pub use error::CliError;
 pub use eval::{EvalArgs, ScenarioArg, evaluate};
-pub use out::guarded;
+pub use out::{guarded, line as print, remark as print_error};
+pub use session::Session;
 pub use store::StoreError;
 
 /// Make a language model take back what it said.
@@ -84,7 +88,8 @@ pub fn main() -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| level.into());
     let events = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| out::Events);
     events.with_ansi(false).without_time().init();
-    out::guarded(|| match run(cli.command) {
+    let session = Session::begin();
+    out::guarded(|| match run(cli.command, &session) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => complain(&error),
     })
@@ -100,20 +105,26 @@ pub fn complain(error: &CliError) -> ExitCode {
     ExitCode::from(error.exit_code())
 }
 
-fn run(command: Command) -> Result<(), CliError> {
+fn run(command: Command, session: &Session) -> Result<(), CliError> {
     match command {
-        Command::Edit(args) => edit::run(&args),
-        Command::Export(args) => export::run(&args),
+        Command::Edit(args) => edit::run(&args, session),
+        Command::Export(args) => export::run(&args, session),
         Command::Ask(args) => ask::run(&args),
         Command::Generate(args) => generate::run(&args),
-        Command::Stats(args) => stats::run(&args),
-        Command::Eval(args) => evaluate(&args),
-        Command::Learn(args) => learn::learn(&args),
-        Command::Forget(args) => learn::forget(&args),
+        Command::Stats(args) => stats::run(&args, session),
+        Command::Eval(args) => evaluate(&args, session),
+        Command::Learn(args) => learn::learn(&args, session),
+        Command::Forget(args) => learn::forget(&args, session),
         Command::Learned(args) => learn::learned(&args),
-        Command::Move(args) => transfer::run(&args),
-        Command::Store(command) => store::run(&command),
+        Command::Move(args) => transfer::run(&args, session),
+        Command::Store(command) => store::run(&command, session),
     }
+}
+
+/// The files of a directory that is written for the model in `dir`.
+fn model_files(dir: &std::path::Path) -> Result<Vec<std::path::PathBuf>, CliError> {
+    recant_files::model_files(dir)
+        .map_err(|error| CliError::Read { path: dir.to_owned(), reason: error.to_string() })
 }
 
 fn print_json(value: &impl serde::Serialize) -> Result<(), CliError> {

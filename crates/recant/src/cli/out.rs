@@ -22,12 +22,12 @@ macro_rules! remark {
 }
 
 /// What a line of output is; see [`say!`].
-pub(crate) fn line(line: Arguments<'_>) {
+pub fn line(line: Arguments<'_>) {
     put(&text::line(&line.to_string()));
 }
 
 /// What a line on standard error is; see [`remark!`]. Where even that cannot be written, there is nobody to tell.
-pub(crate) fn remark(line: Arguments<'_>) {
+pub fn remark(line: Arguments<'_>) {
     let line = line.to_string();
     let _untold = io::stderr().lock().write_all((text::line(&line) + "\n").as_bytes());
 }

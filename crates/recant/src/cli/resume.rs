@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 
 use recant_edit::{EditError, Fact, Lifelong, Memory};
 use recant_eval::{Case, Event, Progress};
-use recant_methods::lifelong::{StateFileError, load_state, save_state};
-use recant_methods::{MEMORIES, MethodInputs, memory, open_memory, write_whole};
+use recant_files::{OutputFile, Outputs};
+use recant_methods::lifelong::{MEMORY, StateFileError, load_state, save_state_to};
+use recant_methods::{MEMORIES, MethodInputs, memory, open_memory};
 use recant_model::Model;
 use serde::{Deserialize, Serialize};
 
 use super::error::CliError;
+use super::kinds::JOURNAL;
 
 /// What a sequence is, and how far it has come.
 #[derive(Debug, Serialize, Deserialize)]
@@ -24,8 +26,8 @@ struct Record {
 
 /// The two files of a sequence: its record, and the memory as it was after some step.
 pub(crate) struct Journal {
-    path: PathBuf,
-    state: PathBuf,
+    file: OutputFile,
+    state: OutputFile,
     record: Record,
     /// Where the sequence goes on.
     memory: Option<Box<dyn Memory>>,
@@ -36,12 +38,13 @@ pub(crate) struct Journal {
 /// A memory that writes itself down after every step.
 pub(crate) struct Stored {
     memory: Box<dyn Memory>,
-    path: PathBuf,
+    file: OutputFile,
 }
 
 impl Journal {
     /// Reads the files, or begins them.
     pub(crate) fn open(
+        outputs: &mut Outputs,
         path: &Path,
         method: &str,
         inputs: &MethodInputs,
@@ -59,11 +62,12 @@ impl Journal {
         let mut state = path.as_os_str().to_owned();
         state.push(".state");
         let state = PathBuf::from(state);
+        let file = outputs.continued(path, JOURNAL)?;
+        let state_file = outputs.continued(&state, MEMORY)?;
         let cases: Vec<u64> = cases.iter().map(|case| case.id).collect();
         let begun = Record { method: method.to_owned(), step, cases, progress: Progress::default() };
         if !path.exists() {
-            let journal =
-                Self { path: path.to_owned(), state, record: begun, memory: Some(fresh), failed: None };
+            let journal = Self { file, state: state_file, record: begun, memory: Some(fresh), failed: None };
             // Before hours of work, not after them.
             journal.write()?;
             return Ok(journal);
@@ -96,14 +100,14 @@ impl Journal {
         }
         // The memory is written before its step is scored, so it may be one step ahead.
         held.roll_back(record.progress.steps)?;
-        Ok(Self { path: path.to_owned(), state, record, memory: Some(held), failed: None })
+        Ok(Self { file, state: state_file, record, memory: Some(held), failed: None })
     }
 
     /// The memory, and how far it has come.
     pub(crate) fn resume(&mut self) -> Result<(Stored, Progress), CliError> {
         let gone = || CliError::Option { option: "--resume", reason: "it was resumed already".to_owned() };
         let memory = self.memory.take().ok_or_else(gone)?;
-        Ok((Stored { memory, path: self.state.clone() }, self.record.progress.clone()))
+        Ok((Stored { memory, file: self.state.clone() }, self.record.progress.clone()))
     }
 
     /// Writes down how far the sequence has come.
@@ -122,9 +126,7 @@ impl Journal {
     }
 
     fn write(&self) -> Result<(), CliError> {
-        let failed = |reason: String| CliError::Write { path: self.path.clone(), reason };
-        let text = serde_json::to_string(&self.record)?;
-        write_whole(&self.path, text.as_bytes()).map_err(|error| failed(error.to_string()))
+        Ok(self.file.write(serde_json::to_string(&self.record)?.as_bytes())?)
     }
 }
 
@@ -145,7 +147,7 @@ impl Lifelong for Stored {
 
     fn learn(&mut self, facts: &[Fact]) -> Result<Vec<String>, EditError> {
         let notes = self.memory.learn(facts)?;
-        let written = save_state(&self.memory.state()?, &self.path);
+        let written = save_state_to(&self.memory.state()?, &self.file);
         written.map_err(|error| EditError::State { reason: error.to_string() })?;
         Ok(notes)
     }

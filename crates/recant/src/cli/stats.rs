@@ -1,22 +1,21 @@
 //! `recant stats`.
 
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use recant_backend::Device;
-use recant_methods::moments::{Collector, Moments, MomentsFileError, partial_path};
+use recant_files::{OutputFile, Role};
+use recant_methods::moments::{Collector, Moments, MomentsFileError, PARTIAL, STATISTICS, partial_path};
 use recant_model::Model;
 use serde_json::json;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::flag;
 
 use super::args::ModelArgs;
 use super::error::CliError;
 use super::progress;
+use super::session::Session;
 
 /// Arguments of `recant stats`.
 #[derive(Debug, Args)]
@@ -40,26 +39,35 @@ pub(crate) struct StatsArgs {
     /// FILE.partial, and the same command goes on with it.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    /// Replace statistics at --out.
+    #[arg(long)]
+    force: bool,
     /// Print JSON: `tokens`, `layers`, `model`, `out`.
     #[arg(long)]
     json: bool,
 }
 
-pub(crate) fn run(args: &StatsArgs) -> Result<(), CliError> {
-    let stopped = stop_on_interrupt();
+pub(crate) fn run(args: &StatsArgs, session: &Session) -> Result<(), CliError> {
+    let mut outputs = session.outputs(args.force);
+    args.model.guard(&mut outputs)?;
+    let inputs = args.corpus.iter().chain(&args.import);
+    inputs.into_iter().try_for_each(|path| outputs.reads(Role::Input, path))?;
+    let output = outputs.file(&args.out, STATISTICS)?;
+    let partial = outputs.continued(&partial_path(&args.out), PARTIAL)?;
+    let stopped = session.stop_politely();
     let model = Model::open(&args.model.model, &Device::open(args.model.device)?)?;
-    let partial = partial_path(&args.out);
-    let moments = if args.import.is_empty() {
-        measure(args, &model, &partial, &stopped)?
-    } else {
-        Moments::import(&model, &imports(args)?)?
-    };
-    moments.save(&args.out)?;
-    if args.import.is_empty() && partial.exists() {
-        let failed =
-            |error: std::io::Error| CliError::Write { path: partial.clone(), reason: error.to_string() };
-        std::fs::remove_file(&partial).map_err(failed)?;
+    if args.import.is_empty() {
+        let moments = measure(args, &model, &partial, &stopped)?;
+        moments.save_to(&output)?;
+        partial.remove()?;
+        return tell(args, &moments);
     }
+    let moments = Moments::import(&model, &imports(args)?)?;
+    moments.save_to(&output)?;
+    tell(args, &moments)
+}
+
+fn tell(args: &StatsArgs, moments: &Moments) -> Result<(), CliError> {
     let layers: Vec<usize> = moments.layers().collect();
     if args.json {
         return super::print_json(&json!({
@@ -86,30 +94,18 @@ fn imports(args: &StatsArgs) -> Result<Vec<(usize, PathBuf)>, CliError> {
     Ok(args.layers.iter().copied().zip(args.import.iter().cloned()).collect())
 }
 
-/// Set by the first Ctrl-C or request to terminate; the second ends the process at once.
-fn stop_on_interrupt() -> Arc<AtomicBool> {
-    let stopped = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        // Where no handler can be had, what was kept last is still there. The order matters: the process ends at a
-        // signal that finds the flag set.
-        let _without = flag::register_conditional_shutdown(signal, 130, Arc::clone(&stopped));
-        let _without = flag::register(signal, Arc::clone(&stopped));
-    }
-    stopped
-}
-
 /// Measures, keeping what there is at intervals and when it is told to stop.
 fn measure(
     args: &StatsArgs,
     model: &Model,
-    partial: &Path,
+    partial: &OutputFile,
     stopped: &AtomicBool,
 ) -> Result<Moments, CliError> {
     let mut collector = Collector::new(model, &args.layers, args.tokens)?;
-    if partial.exists() {
-        collector = collector.resume(partial)?;
+    if partial.path().exists() {
+        collector = collector.resume(partial.path())?;
         let tokens = collector.progress().tokens;
-        remark!("going on behind the {tokens} tokens that {} keeps", partial.display());
+        remark!("going on behind the {tokens} tokens that {} keeps", partial.path().display());
     }
     let bar = progress::bar(collector.progress().budget, "second moments", "tokens");
     let mut keeper = Keeper { last: Instant::now(), took: Duration::ZERO };
@@ -128,7 +124,7 @@ fn measure(
     kept?;
     if ended.is_break() {
         let tokens = collector.progress().tokens;
-        return Err(CliError::BrokenOff { path: partial.to_owned(), tokens });
+        return Err(CliError::BrokenOff { path: partial.path().to_owned(), tokens });
     }
     Ok(collector.finish()?)
 }
@@ -144,9 +140,9 @@ impl Keeper {
         self.last.elapsed() >= Duration::from_secs(30).max(20 * self.took)
     }
 
-    fn keep(&mut self, collector: &Collector<'_>, path: &Path) -> Result<(), MomentsFileError> {
+    fn keep(&mut self, collector: &Collector<'_>, partial: &OutputFile) -> Result<(), MomentsFileError> {
         let started = Instant::now();
-        collector.keep(path)?;
+        collector.keep_in(partial)?;
         self.last = Instant::now();
         self.took = self.last - started;
         Ok(())

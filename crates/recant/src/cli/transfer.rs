@@ -6,18 +6,21 @@ use clap::{Args, ValueEnum};
 use recant_backend::Device;
 use recant_core::{AdapterState, WeightPatch};
 use recant_edit::{Fact, Memory};
-use recant_methods::ledger::Ledger;
-use recant_methods::lifelong::{Pairs, save_state};
+use recant_files::{FileKind, OutputFile};
+use recant_methods::ledger::{LEDGER, Ledger};
+use recant_methods::lifelong::{MEMORY, Pairs};
 use recant_methods::retrieval::Retrieval;
 use recant_methods::rome::Covariance;
 use recant_methods::transfer::{Loose, TransferError};
-use recant_methods::{make_ledger, make_retrieval, write_whole};
+use recant_methods::{make_ledger, make_retrieval};
 use recant_model::Model;
 use serde_json::json;
 
 use super::args::{MethodArgs, ModelArgs};
 use super::error::CliError;
+use super::kinds::PATCH;
 use super::resources::Resources;
+use super::session::Session;
 
 /// Arguments of `recant move`.
 #[derive(Debug, Args)]
@@ -99,14 +102,21 @@ impl Holder {
         Err(refuse("this is no memory, ledger or patch of recant".to_owned()))
     }
 
-    fn write(&self, path: &Path) -> Result<(), CliError> {
+    fn kind(&self) -> FileKind {
+        match self {
+            Self::Memory(_) => MEMORY,
+            Self::Ledger(_) => LEDGER,
+            Self::Patch(_) => PATCH,
+        }
+    }
+
+    fn write(&self, output: &OutputFile) -> Result<(), CliError> {
         let bytes = match self {
-            Self::Memory(memory) => return Ok(save_state(&memory.state()?, path)?),
+            Self::Memory(memory) => memory.state()?.encode(),
             Self::Ledger(ledger) => ledger.encode(),
             Self::Patch(patch) => patch.encode(),
         };
-        write_whole(path, &bytes)
-            .map_err(|error| CliError::Write { path: path.to_owned(), reason: error.to_string() })
+        Ok(output.write(&bytes)?)
     }
 }
 
@@ -180,19 +190,27 @@ fn written(args: &MoveArgs, loose: Vec<Loose>, model: &Model) -> Result<Holder, 
     Ok(Holder::Patch(one.into_patch(model, &covariance)?))
 }
 
-pub(crate) fn run(args: &MoveArgs) -> Result<(), CliError> {
+pub(crate) fn run(args: &MoveArgs, session: &Session) -> Result<(), CliError> {
     let refuse = |option, reason: &str| Err(CliError::Option { option, reason: reason.to_owned() });
-    if args.from == args.to {
-        return refuse("--to", "it is --from");
-    }
+    let mut outputs = session.outputs(false);
+    args.model.guard(&mut outputs)?;
+    args.with.guard(&mut outputs)?;
     let model = Model::open(&args.model.model, &Device::open(args.model.device)?)?;
     let mut from = Holder::open(&args.from, &model)?;
+    let from_output = outputs.continued(&args.from, from.kind())?;
     let loose = chosen(args, &from, &model)?;
     let Some(layer) = loose.first().map(|one| one.layer) else {
         return refuse("--from", "it holds no edit");
     };
     let moved: Vec<Fact> = loose.iter().map(|one| one.fact.clone()).collect();
     let there = args.to.exists().then(|| Holder::open(&args.to, &model)).transpose()?;
+    let kind = match (&there, args.form) {
+        (Some(there), _) => there.kind(),
+        (None, Some(Form::Memory)) => MEMORY,
+        (None, Some(Form::Ledger)) => LEDGER,
+        (None, _) => PATCH,
+    };
+    let to_output = outputs.continued(&args.to, kind)?;
     let to = match (there, args.form) {
         (Some(Holder::Patch(_)), _) => {
             return refuse("--to", "a patch is there already; it takes no other edit in");
@@ -220,9 +238,9 @@ pub(crate) fn run(args: &MoveArgs) -> Result<(), CliError> {
         taken_out(&mut from, &moved)?;
     }
     // The new place first: a crash between the two leaves an edit in both, never in neither.
-    to.write(&args.to)?;
+    to.write(&to_output)?;
     if !stays {
-        from.write(&args.from)?;
+        from.write(&from_output)?;
     }
     if args.json {
         let texts: Vec<String> = moved.iter().map(Fact::text).collect();

@@ -42,7 +42,7 @@ pub(crate) fn run(dir: &Path, line: &str) -> Output {
     recant(dir).args(words(line)).output().unwrap()
 }
 
-fn words(line: &str) -> Vec<String> {
+pub(crate) fn words(line: &str) -> Vec<String> {
     let quoted = line.split('\'').enumerate();
     let part = |(i, part): (usize, &str)| match i % 2 {
         0 => part.split_whitespace().map(str::to_owned).collect::<Vec<_>>(),
@@ -92,4 +92,19 @@ pub(crate) fn refused(dir: &Path, line: &str) -> String {
     assert!(matches!(output.status.code(), Some(1 | 2)), "{line}: {text}");
     assert!(text.starts_with("error:") && !text.contains("panicked"), "{line}: {text}");
     text
+}
+
+/// Adds a tensor that no layer uses, so that writing the model takes a while.
+pub(crate) fn fatten(weights: &Path, bytes: usize) {
+    let old = std::fs::read(weights).unwrap();
+    let header_len = u64::from_le_bytes(old[..8].try_into().unwrap()) as usize;
+    let mut header: Value = serde_json::from_slice(&old[8..8 + header_len]).unwrap();
+    let data = &old[8 + header_len..];
+    header["ballast"] = serde_json::json!({ "dtype": "F32", "shape": [bytes / 4], "data_offsets": [data.len(), data.len() + bytes] });
+    let header = header.to_string();
+    let mut new = (header.len() as u64).to_le_bytes().to_vec();
+    new.extend(header.as_bytes());
+    new.extend(data);
+    new.resize(new.len() + bytes, 0);
+    std::fs::write(weights, new).unwrap();
 }

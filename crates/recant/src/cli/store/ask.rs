@@ -6,12 +6,13 @@ use clap::Args;
 use recant_backend::{Device, DeviceSpec};
 use recant_core::CommitId;
 use recant_model::Model;
-use recant_store::{CheckoutOptions, History, Store};
+use recant_store::{History, Store};
 use serde_json::{Value, json};
 
-use super::edit::{moved, open_at};
+use super::edit::{moved, open_at, written};
 use super::{StoreArgs, StoreError, count};
 use crate::cli::error::CliError;
+use crate::cli::session::Session;
 
 /// Arguments of `recant blame`.
 #[derive(Debug, Args)]
@@ -41,7 +42,7 @@ struct Shift {
     top: String,
 }
 
-pub(crate) fn blame(args: &BlameArgs) -> Result<(), CliError> {
+pub(crate) fn blame(args: &BlameArgs, session: &Session) -> Result<(), CliError> {
     let store = args.store.open()?;
     let rev = store.resolve(&args.rev).map_err(StoreError::from)?;
     let odb = store.odb();
@@ -50,7 +51,7 @@ pub(crate) fn blame(args: &BlameArgs) -> Result<(), CliError> {
     line.reverse();
     let device = Device::open(args.device)?;
     let import = line[0];
-    let (_dir, base) = open_at(&store, import, &device)?;
+    let (_dir, base) = open_at(&store, import, &device, session)?;
     // The whole way once, for the answer that is asked about; then again for its probability at each step.
     let newest = moved(&store, &base, import, rev)?;
     let answer = newest.answers(&args.prompt, 1)?.into_iter().next();
@@ -116,7 +117,7 @@ pub(crate) struct BisectArgs {
     run: String,
 }
 
-pub(crate) fn bisect(args: &BisectArgs) -> Result<(), CliError> {
+pub(crate) fn bisect(args: &BisectArgs, session: &Session) -> Result<(), CliError> {
     let store = args.store.open()?;
     let bad = store.resolve(&args.bad).map_err(StoreError::from)?;
     let mut history = History::new(store.odb());
@@ -138,7 +139,7 @@ pub(crate) fn bisect(args: &BisectArgs) -> Result<(), CliError> {
         let Some(&middle) = testable.get(testable.len() / 2) else { return Err(StoreError::Skipped.into()) };
         let id = suspects[middle];
         n_runs += 1;
-        match try_one(&store, id, &args.run)? {
+        match try_one(&store, id, &args.run, session)? {
             Some(true) => drop(suspects.drain(..=middle)),
             Some(false) => suspects.truncate(middle + 1),
             None => skipped.push(id),
@@ -157,14 +158,8 @@ pub(crate) fn bisect(args: &BisectArgs) -> Result<(), CliError> {
 }
 
 /// Whether the command succeeds at a commit; `None` when it cannot tell.
-fn try_one(store: &Store, id: CommitId, command: &str) -> Result<Option<bool>, CliError> {
-    let temporary = || StoreError::Write {
-        path: std::env::temp_dir(),
-        reason: "no temporary folder can be made".to_owned(),
-    };
-    let dir = tempfile::Builder::new().prefix("recant-").tempdir().map_err(|_| temporary())?;
-    let out = dir.path().join("model");
-    store.checkout(id, &out, CheckoutOptions::default()).map_err(StoreError::from)?;
+fn try_one(store: &Store, id: CommitId, command: &str, session: &Session) -> Result<Option<bool>, CliError> {
+    let (_dir, out) = written(store, id, session)?;
     let (shell, flag) = if cfg!(windows) { ("cmd", "/C") } else { ("sh", "-c") };
     let status = Command::new(shell)
         .args([flag, command])

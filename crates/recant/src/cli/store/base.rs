@@ -5,12 +5,14 @@ use std::time::Instant;
 
 use clap::Args;
 use recant_core::ParamPath;
+use recant_files::MODEL_DIRECTORY;
 use recant_model::Architecture;
-use recant_store::{CheckoutOptions, Import, Layout, Name, Store};
+use recant_store::{Import, Layout, Name, Store};
 use serde_json::json;
 
 use super::{StoreArgs, StoreError, TOOL, key, size, stamp};
 use crate::cli::error::CliError;
+use crate::cli::session::Session;
 
 /// Arguments of `recant init`.
 #[derive(Debug, Args)]
@@ -125,16 +127,19 @@ pub(crate) struct CheckoutArgs {
     /// Where to write the model directory.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Replace --out if it already holds something.
+    /// Replace a model directory at --out.
     #[arg(long)]
     force: bool,
 }
 
-pub(crate) fn checkout(args: &CheckoutArgs) -> Result<(), CliError> {
+pub(crate) fn checkout(args: &CheckoutArgs, session: &Session) -> Result<(), CliError> {
     let store = args.store.open()?;
     let id = store.resolve(&args.rev).map_err(StoreError::from)?;
-    let options = CheckoutOptions { force: args.force };
-    store.checkout(id, &args.out, options).map_err(StoreError::from)?;
+    let mut outputs = session.outputs(args.force);
+    store.guard(&mut outputs).map_err(StoreError::from)?;
+    let files = store.checkout_files(id).map_err(StoreError::from)?;
+    let output = outputs.directory(&args.out, MODEL_DIRECTORY, files)?;
+    store.checkout_to(id, &output).map_err(StoreError::from)?;
     let digest = store.model_digest(id).map_err(StoreError::from)?;
     if args.store.json {
         let out = args.out.display().to_string();

@@ -1,6 +1,5 @@
 //! `recant gc`, `recant fsck`, `recant verify`, `recant keygen`.
 
-use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -11,6 +10,8 @@ use serde_json::json;
 use super::change::RebuildArgs;
 use super::{StoreArgs, StoreError, count, size, stamp};
 use crate::cli::error::CliError;
+use crate::cli::kinds::KEY;
+use crate::cli::session::Session;
 
 /// Arguments of `recant gc`.
 #[derive(Debug, Args)]
@@ -100,7 +101,7 @@ pub(crate) fn fsck(args: &FsckArgs) -> Result<(), CliError> {
     }
 }
 
-pub(crate) fn verify(args: &VerifyArgs) -> Result<(), CliError> {
+pub(crate) fn verify(args: &VerifyArgs, session: &Session) -> Result<(), CliError> {
     let store = args.store.open()?;
     let id = store.resolve(&args.rev).map_err(StoreError::from)?;
     let signers = match &args.signers {
@@ -114,7 +115,7 @@ pub(crate) fn verify(args: &VerifyArgs) -> Result<(), CliError> {
     let verified = store.verify(id, signers.as_ref()).map_err(StoreError::from)?;
     let mut wrong: Vec<String> = verified.wrong.iter().map(ToString::to_string).collect();
     let made_again = match args.ledger {
-        true => made_again(&store, id, args.rebuild, &mut wrong)?,
+        true => made_again(&store, session, id, args.rebuild, &mut wrong)?,
         false => 0,
     };
     if args.store.json {
@@ -144,6 +145,7 @@ pub(crate) fn verify(args: &VerifyArgs) -> Result<(), CliError> {
 /// Makes the live ledgers of a commit again; says how many, and which do not come out as they were committed.
 fn made_again(
     store: &Store,
+    session: &Session,
     id: CommitId,
     rebuild: RebuildArgs,
     wrong: &mut Vec<String>,
@@ -156,7 +158,7 @@ fn made_again(
         let commit = history.commit(edit).map_err(StoreError::from)?;
         let Some(ledger) = commit.ledger else { continue };
         let set = store.odb().facts(ledger.set).map_err(StoreError::from)?;
-        let made = rebuild.ledgers(store, edit)?.patch(&base, &set)?.id();
+        let made = rebuild.ledgers(store, session, edit)?.patch(&base, &set)?.id();
         n_made += 1;
         if Some(made) != commit.patch {
             let committed = commit.patch.map(|patch| patch.short()).unwrap_or_default();
@@ -170,28 +172,18 @@ fn made_again(
     Ok(n_made)
 }
 
-pub(crate) fn keygen(args: &KeygenArgs) -> Result<(), CliError> {
+pub(crate) fn keygen(args: &KeygenArgs, session: &Session) -> Result<(), CliError> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|error| StoreError::Random { reason: error.to_string() })?;
     let key = SecretKey::from_seed(seed);
     let mut public = args.out.clone().into_os_string();
     public.push(".pub");
     let public = PathBuf::from(public);
-    // Never over another key.
-    let write = |path: &PathBuf, text: &str, secret: bool| {
-        let mut options = std::fs::OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::OpenOptionsExt;
-            options.mode(if secret { 0o600 } else { 0o644 });
-        }
-        let _ = secret;
-        let written = options.open(path).and_then(|mut file| file.write_all(text.as_bytes()));
-        written.map_err(|error| StoreError::Write { path: path.clone(), reason: error.to_string() })
-    };
-    write(&args.out, &key.to_text(), true)?;
-    write(&public, &key.public().to_text(), false)?;
+    // Never over another key, and the two together or none.
+    let mut outputs = session.outputs(false);
+    let secret = outputs.file(&args.out, KEY)?.private();
+    outputs.file(&public, KEY)?.write(key.public().to_text().as_bytes())?;
+    secret.write(key.to_text().as_bytes())?;
     say!("{}", key.public().to_text().trim_end());
     say!("secret key in {}, public key in {}", args.out.display(), public.display());
     Ok(())

@@ -8,14 +8,15 @@ use recant_backend::Device;
 use recant_core::{Blobs, Change, CommitId, Delta, HostTensor, Matrix, ModelDigest, ParamPath, WeightPatch};
 use recant_edit::{Carry, Fact, Plan};
 use recant_eval::{Probe, score_probes};
+use recant_files::{MODEL_DIRECTORY, TemporaryFolder};
 use recant_model::Model;
 use recant_store::object::{FactRecord, Manifest, Record};
-use recant_store::{CheckoutOptions, Draft, EditKind, History, Name, Store};
+use recant_store::{Draft, EditKind, History, Name, Store};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use tempfile::TempDir;
 
 use super::{StoreError, TOOL, key, stamp};
 use crate::cli::error::CliError;
+use crate::cli::session::Session;
 
 /// Arguments of `recant edit` that concern a store.
 #[derive(Debug, Clone, Args)]
@@ -28,7 +29,7 @@ pub(crate) struct StoreEditArgs {
     message: Option<String>,
     /// Sign the commit with this key.
     #[arg(long, value_name = "FILE", requires = "store")]
-    sign: Option<PathBuf>,
+    pub(crate) sign: Option<PathBuf>,
 }
 
 /// Where an edit is committed: the head that the model was opened at.
@@ -42,7 +43,7 @@ pub(crate) struct EditTarget {
     /// What the method remembers of earlier edits.
     pub(crate) carry: Carry,
     /// The model is mapped from here.
-    _dir: TempDir,
+    _dir: TemporaryFolder,
 }
 
 /// What is committed beside the weights.
@@ -64,6 +65,7 @@ impl EditTarget {
         args: &StoreEditArgs,
         method: &str,
         device: &Device,
+        session: &Session,
     ) -> Result<Option<(Self, Model)>, CliError> {
         let Some(dir) = &args.store else { return Ok(None) };
         let store = Store::open(dir).map_err(StoreError::from)?;
@@ -71,7 +73,8 @@ impl EditTarget {
         key(args.sign.as_deref())?;
         let head = store.resolve("HEAD").map_err(StoreError::from)?;
         let import = History::new(store.odb()).live(head).map_err(StoreError::from)?.import;
-        let (dir, model) = open_at(&store, if method == "ledger" { import } else { head }, device)?;
+        let at = if method == "ledger" { import } else { head };
+        let (dir, model) = open_at(&store, at, device, session)?;
         let commit = store.odb().commit(head).map_err(StoreError::from)?;
         let carry = match carry_name(method) {
             Some(name) => {
@@ -207,15 +210,31 @@ pub(super) fn swapped(
 }
 
 /// The model at a commit. The directory that it is mapped from goes when it is dropped.
-pub(super) fn open_at(store: &Store, id: CommitId, device: &Device) -> Result<(TempDir, Model), CliError> {
-    let dir = tempfile::Builder::new()
-        .prefix("recant-")
-        .tempdir()
-        .map_err(|error| StoreError::Write { path: std::env::temp_dir(), reason: error.to_string() })?;
-    let out = dir.path().join("model");
-    store.checkout(id, &out, CheckoutOptions::default()).map_err(StoreError::from)?;
+pub(super) fn open_at(
+    store: &Store,
+    id: CommitId,
+    device: &Device,
+    session: &Session,
+) -> Result<(TemporaryFolder, Model), CliError> {
+    let (dir, out) = written(store, id, session)?;
     let model = Model::open(&out, device)?;
     Ok((dir, model))
+}
+
+/// A commit's model directory inside a temporary one.
+pub(super) fn written(
+    store: &Store,
+    id: CommitId,
+    session: &Session,
+) -> Result<(TemporaryFolder, PathBuf), CliError> {
+    let dir = session
+        .folder()
+        .map_err(|error| StoreError::Write { path: std::env::temp_dir(), reason: error.to_string() })?;
+    let out = dir.path().join("model");
+    let files = store.checkout_files(id).map_err(StoreError::from)?;
+    let output = session.outputs(false).directory(&out, MODEL_DIRECTORY, files)?;
+    store.checkout_to(id, &output).map_err(StoreError::from)?;
+    Ok((dir, out))
 }
 
 fn carry_name(method: &str) -> Option<Name> {

@@ -25,6 +25,9 @@ pub enum StoreError {
     /// A commit cannot be checked out.
     #[error(transparent)]
     Checkout(#[from] recant_store::CheckoutError),
+    /// What an output must not overwrite cannot be found out.
+    #[error(transparent)]
+    Guard(#[from] recant_store::GuardError),
     /// A name cannot be changed.
     #[error(transparent)]
     Names(#[from] recant_store::NamesError),
@@ -146,9 +149,6 @@ pub enum StoreError {
 impl StoreError {
     /// What to try, where the message itself does not say.
     pub(crate) fn hint(&self) -> Option<String> {
-        if let Some(hint) = system_hint(self) {
-            return Some(hint.to_owned());
-        }
         let hint = match self {
             Self::Open(recant_store::OpenError::NotAStore { .. }) => {
                 "--store names the folder; without it, $RECANT_STORE or .recant is meant"
@@ -188,18 +188,24 @@ impl StoreError {
     }
 }
 
-/// What to do about what the system said, wherever it said it. Every verb leaves the store as it was then.
-fn system_hint(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+/// What to do about what the system said, wherever it said it. Every command leaves what was there as it was then.
+pub(crate) fn system_hint(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
     let mut at = Some(error);
     while let Some(error) = at {
         match error.downcast_ref::<io::Error>().map(io::Error::kind) {
             Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge) => {
-                return Some("make room on that disk and run the same command again; the store is as it was");
+                return Some(
+                    "make room on that disk (or raise the limit on a file's size) and run the same command again; \
+                     what was there is as it was",
+                );
             }
             Some(ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) => {
                 return Some(
                     "the folder must be writable by you; reading verbs, and checkout to another place, work without",
                 );
+            }
+            Some(ErrorKind::ResourceBusy) => {
+                return Some("a mount point cannot be replaced; name a folder inside it");
             }
             _ => at = error.source(),
         }
@@ -220,11 +226,11 @@ mod tests {
             let source = recant_store::WriteError::Io { path: "objects/ab".into(), source: kind.into() };
             let commit = recant_store::TransactionError::from(source);
             let error = StoreError::from(recant_store::CommitError::from(commit));
-            assert!(error.hint().unwrap().contains(word), "{error}");
+            assert!(system_hint(&error).unwrap().contains(word), "{error}");
             assert!(error.to_string().contains("objects/ab"), "{error}");
         }
         let other = recant_store::WriteError::Io { path: "x".into(), source: ErrorKind::NotFound.into() };
         let other = recant_store::CommitError::from(recant_store::TransactionError::from(other));
-        assert_eq!(StoreError::from(other).hint(), None);
+        assert_eq!(system_hint(&StoreError::from(other)), None);
     }
 }

@@ -25,6 +25,7 @@ use super::edit::{Account, EditTarget, moved, open_at, record, swapped};
 use super::{StoreEditArgs, StoreError};
 use crate::cli::args::MethodArgs;
 use crate::cli::error::CliError;
+use crate::cli::session::Session;
 
 /// State of a commit: a [`Recipe`].
 const RECIPE: &str = "ledger-recipe";
@@ -122,6 +123,7 @@ impl EditTarget {
 /// Rebuilds ledgers of a store: the base is opened, and the editor made again from what a commit keeps.
 pub(super) struct Ledgers<'a> {
     pub(super) store: &'a Store,
+    pub(super) session: &'a Session,
     pub(super) device: DeviceSpec,
     /// Commits that may keep the recipe.
     pub(super) among: Vec<CommitId>,
@@ -147,7 +149,7 @@ impl Ledgers<'_> {
             }
             let Some(inputs) = inputs(self.store, &commit)? else { continue };
             let import = History::new(odb).live(id).map_err(StoreError::from)?.import;
-            let (_dir, model) = open_at(self.store, import, &device)?;
+            let (_dir, model) = open_at(self.store, import, &device, self.session)?;
             let editor = make_ledger(&inputs)?;
             match ledger.merge(&Ledger::new(editor.ground(&model))) {
                 Ok(_) => return Ok(editor.materialise(&model, &ledger, &mut Vec::new())?.0),

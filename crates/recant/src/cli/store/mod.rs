@@ -20,9 +20,11 @@ use recant_store::{SecretKey, Stamp, Store};
 
 pub(crate) use edit::{Account, EditTarget, StoreEditArgs, scores};
 pub use error::StoreError;
+pub(crate) use error::system_hint;
 pub(crate) use ledger::LedgerEdit;
 
 use super::error::CliError;
+use super::session::Session;
 
 /// Commands that work on a store.
 #[derive(Debug, Subcommand)]
@@ -77,7 +79,7 @@ pub(crate) enum StoreCommand {
     Clone(share::CloneArgs),
 }
 
-pub(crate) fn run(command: &StoreCommand) -> Result<(), CliError> {
+pub(crate) fn run(command: &StoreCommand, session: &Session) -> Result<(), CliError> {
     match command {
         StoreCommand::Init(args) => base::init(args),
         StoreCommand::Import(args) => base::import(args),
@@ -88,18 +90,18 @@ pub(crate) fn run(command: &StoreCommand) -> Result<(), CliError> {
         StoreCommand::Branch(args) => names::branch(args),
         StoreCommand::Tag(args) => names::tag(args),
         StoreCommand::Switch(args) => names::switch(args),
-        StoreCommand::Checkout(args) => base::checkout(args),
-        StoreCommand::Revert(args) => change::revert(args),
-        StoreCommand::CherryPick(args) => change::pick(args),
-        StoreCommand::Merge(args) => change::merge(args),
+        StoreCommand::Checkout(args) => base::checkout(args, session),
+        StoreCommand::Revert(args) => change::revert(args, session),
+        StoreCommand::CherryPick(args) => change::pick(args, session),
+        StoreCommand::Merge(args) => change::merge(args, session),
         StoreCommand::Undo(args) => change::undo(args),
         StoreCommand::Redo(args) => change::redo(args),
-        StoreCommand::Blame(args) => ask::blame(args),
-        StoreCommand::Bisect(args) => ask::bisect(args),
+        StoreCommand::Blame(args) => ask::blame(args, session),
+        StoreCommand::Bisect(args) => ask::bisect(args, session),
         StoreCommand::Gc(args) => care::gc(args),
         StoreCommand::Fsck(args) => care::fsck(args),
-        StoreCommand::Verify(args) => care::verify(args),
-        StoreCommand::Keygen(args) => care::keygen(args),
+        StoreCommand::Verify(args) => care::verify(args, session),
+        StoreCommand::Keygen(args) => care::keygen(args, session),
         StoreCommand::Push(args) => share::push(args),
         StoreCommand::Pull(args) => share::pull(args),
         StoreCommand::Clone(args) => share::clone(args),

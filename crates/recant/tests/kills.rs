@@ -1,0 +1,232 @@
+//! Every writer, killed at any moment: what stands under its output's name is the former content, the new one or
+//! nothing, never a half; and what a killed or interrupted run leaves beside it is removed.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![cfg(unix)]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use common::{EDIT, files, good, recant, words, workshop};
+
+type Files = Vec<(PathBuf, Vec<u8>)>;
+
+/// A file or folder with all its bytes; nothing where nothing is.
+fn content(path: &Path) -> Files {
+    let made = |(path, _): &(PathBuf, Vec<u8>)| !path.to_string_lossy().contains("/.recant-");
+    match path.is_dir() {
+        // What is in the making inside it stands under no final name.
+        true => files(path).into_iter().filter(made).collect(),
+        false => std::fs::read(path).map(|bytes| vec![(path.to_owned(), bytes)]).unwrap_or_default(),
+    }
+}
+
+fn temporaries(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    entries
+        .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(".recant-")))
+        .collect()
+}
+
+/// Whether something is in the making in `dir`.
+fn in_the_making(dir: &Path) -> bool {
+    temporaries(dir).iter().any(|path| path.join("new").exists())
+}
+
+fn spawn(dir: &Path, line: &str) -> Child {
+    recant(dir).args(words(line)).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+/// Waits until `ready`, or until the command has ended.
+fn wait(child: &mut Child, ready: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !ready() && child.try_wait().unwrap().is_none() {
+        assert!(started.elapsed() < Duration::from_secs(120), "it neither writes nor ends");
+        std::thread::yield_now();
+    }
+}
+
+/// The command, its output, and the folder in which it is made.
+fn writers() -> Vec<(String, &'static str, &'static str)> {
+    let eval = "eval --model model --data data.json --contexts contexts.txt --method grace --layer 0 --scenario \
+                sequential --force --out report --resume run.json";
+    let learn = "learn --model model --method grace --layer 0 --set eps=0.05 --data data.json --state memory";
+    vec![
+        (format!("{EDIT} --out out --force"), "out", "."),
+        ("checkout --out back --force".to_owned(), "back", "."),
+        (
+            "export --model model --patch edit.patch --as lora --out adapter --force".to_owned(),
+            "adapter",
+            ".",
+        ),
+        (format!("{EDIT} --patch edit2.patch --force"), "edit2.patch", "."),
+        (format!("{EDIT} --dump dump --force"), "dump", "."),
+        (format!("{EDIT} --method ledger --ledger my.ledger"), "my.ledger", "."),
+        (
+            "stats --model model --corpus corpus.txt --layers 1 --tokens 500 --out stats --force".to_owned(),
+            "stats",
+            ".",
+        ),
+        (learn.to_owned(), "memory", "."),
+        (eval.to_owned(), "report", "report"),
+        (eval.to_owned(), "run.json", "."),
+        (eval.to_owned(), "run.json.state", "."),
+    ]
+}
+
+#[test]
+fn a_kill_at_any_moment_leaves_the_former_output_or_the_new_one() {
+    let dir = workshop("gpt2-tiny");
+    let at = dir.path();
+    let case = |i: usize, target: &str| {
+        format!(
+            r#"{{"case_id": {i}, "requested_rewrite": {{"prompt": "{{}} is", "subject": "The sea {i}",
+            "target_new": {{"str": "{target}"}}, "target_true": {{"str": "old"}}}}, "paraphrase_prompts": [],
+            "neighborhood_prompts": [], "generation_prompts": [], "attribute_prompts": []}}"#
+        )
+    };
+    std::fs::write(at.join("data.json"), format!("[{}, {}]", case(1, "cold"), case(2, "warm"))).unwrap();
+    std::fs::write(at.join("corpus.txt"), "The sea is cold. The cat is old.\n".repeat(100)).unwrap();
+    good(at, "init");
+    good(at, "import --model model");
+    good(at, &format!("{EDIT} --patch edit.patch"));
+    let mut caught = 0;
+    for (line, output, made_in) in writers() {
+        let output = at.join(output);
+        // What the command leaves when nobody disturbs it: first where nothing is, then over that.
+        let mut whole = vec![Files::new()];
+        good(at, &line);
+        whole.push(content(&output));
+        assert!(!whole[1].is_empty(), "{line}");
+        // Reports hold times, and what continues depends on how far it came: whole is what can be read.
+        let steady = !line.starts_with("eval") && !line.starts_with("learn");
+        for round in 0..3 {
+            if round == 2 || !steady {
+                let remove =
+                    if output.is_dir() { std::fs::remove_dir_all } else { std::fs::remove_file::<&Path> };
+                let _gone = remove(&output);
+            }
+            let mut child = spawn(at, &line);
+            wait(&mut child, || in_the_making(&at.join(made_in)));
+            child.kill().unwrap();
+            child.wait().unwrap();
+            caught += usize::from(in_the_making(&at.join(made_in)));
+            let held = content(&output);
+            if steady {
+                assert!(whole.contains(&held), "{line}: something else stands there");
+            } else {
+                assert!(
+                    held.iter().all(|(path, bytes)| is_whole(path, bytes)),
+                    "{line}: a half stands there"
+                );
+            }
+        }
+        good(at, &line);
+        assert!(temporaries(at).is_empty() && temporaries(&at.join(made_in)).is_empty(), "{line}");
+    }
+    assert!(caught > 5, "{caught} kills came while something was written; the test showed little");
+}
+
+fn is_whole(path: &Path, bytes: &[u8]) -> bool {
+    match path.extension().and_then(|ending| ending.to_str()) {
+        Some("json") => serde_json::from_slice::<serde_json::Value>(bytes).is_ok(),
+        Some("html") => String::from_utf8_lossy(bytes).trim_end().ends_with("</html>"),
+        _ => recant::core::AdapterState::decode(bytes).is_ok(),
+    }
+}
+
+/// A model that takes a moment to write, in a store; its temporary folder is `tmp`.
+fn store_with_a_large_model() -> tempfile::TempDir {
+    let dir = workshop("gpt2-tiny");
+    common::fatten(&dir.path().join("model/model.safetensors"), 200 << 20);
+    std::fs::create_dir(dir.path().join("tmp")).unwrap();
+    good(dir.path(), "init");
+    good(dir.path(), "import --model model --link");
+    dir
+}
+
+#[test]
+fn a_signal_removes_temporary_folders_and_the_next_run_those_of_the_killed() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = store_with_a_large_model();
+    let at = dir.path();
+    let before = files(at);
+    let edit = EDIT.replace("--model model", "--store .recant");
+    for (line, made_in) in [(edit.as_str(), "tmp"), ("checkout --out out", ".")] {
+        let made_in = at.join(made_in);
+        for signal in ["INT", "TERM", "HUP", "KILL"] {
+            let mut child = recant(at)
+                .env("TMPDIR", at.join("tmp"))
+                .args(words(line))
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            let writes = || {
+                !temporaries(&made_in).is_empty()
+                    && files(&made_in).iter().any(|(path, _)| {
+                        path.ends_with("model.safetensors") && path.to_string_lossy().contains(".recant-")
+                    })
+            };
+            wait(&mut child, writes);
+            for folder in temporaries(&made_in) {
+                let mode = std::fs::metadata(&folder).map(|metadata| metadata.permissions().mode() & 0o777);
+                assert!(mode.is_err() || mode.unwrap() == 0o700, "{}", folder.display());
+            }
+            let sent = Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status();
+            assert!(sent.unwrap().success());
+            assert!(!child.wait().unwrap().success(), "{line}: {signal} came too late");
+            let left = temporaries(&made_in);
+            assert_eq!(left.is_empty(), signal != "KILL", "{line}, {signal}: {left:?}");
+        }
+        // The next run sweeps: the folder of temporary files always, another one when it writes there.
+        let next = if made_in.ends_with("tmp") { "status" } else { "checkout --out other" };
+        let swept = recant(at).env("TMPDIR", at.join("tmp")).args(words(next)).output().unwrap();
+        assert!(swept.status.success());
+        assert!(temporaries(&made_in).is_empty(), "{line}");
+    }
+    std::fs::remove_dir_all(at.join("other")).unwrap();
+    assert!(files(at) == before);
+}
+
+/// `nohup recant ...` goes on when its terminal goes.
+#[test]
+fn a_signal_that_is_ignored_stays_ignored() {
+    if !Path::new("/proc/self/status").exists() {
+        return;
+    }
+    let dir = store_with_a_large_model();
+    let program = env!("CARGO_BIN_EXE_recant");
+    let mut child = Command::new("sh")
+        .args(["-c", &format!("trap '' HUP; exec {program} checkout --out out")])
+        .current_dir(dir.path())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    wait(&mut child, || in_the_making(dir.path()));
+    assert!(Command::new("kill").args(["-HUP", &child.id().to_string()]).status().unwrap().success());
+    assert!(child.wait().unwrap().success());
+    assert!(dir.path().join("out/model.safetensors").exists());
+}
+
+/// A replaced folder is never missing: the former one stands there until the new one does.
+#[test]
+fn a_replaced_folder_is_there_at_every_moment() {
+    let dir = workshop("gpt2-tiny");
+    let at = dir.path();
+    good(at, "init");
+    good(at, "import --model model");
+    good(at, "checkout --out out");
+    let mut looks = 0;
+    for _ in 0..5 {
+        let mut child = spawn(at, "checkout --out out --force");
+        while child.try_wait().unwrap().is_none() {
+            assert!(at.join("out/model.safetensors").exists(), "the folder was gone for a moment");
+            looks += 1;
+        }
+    }
+    assert!(looks > 100, "{looks}");
+}
