@@ -52,6 +52,7 @@ impl Remote {
             let parts: Vec<_> = key.prefix_match(&prefix).ok_or_else(refuse)?.collect();
             let [name, number] = &parts[..] else { return Err(refuse()) };
             let name = Name::new(name.as_ref()).map_err(|_| refuse())?;
+            name.check_ref().map_err(|_| refuse())?;
             let number = number.as_ref();
             let whole = number.len() == DIGITS && number.bytes().all(|digit| digit.is_ascii_digit());
             let number = number.parse().ok().filter(|_| whole).ok_or_else(refuse)?;

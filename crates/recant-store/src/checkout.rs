@@ -1,16 +1,18 @@
 //! Writing a commit's model as a directory: all of it or nothing.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use recant_core::{CommitId, ParamPath};
+use recant_core::{CommitId, ModelDigest, ParamPath, TensorId};
 use recant_files::{MODEL_DIRECTORY, OutputDirectory, OutputError, Outputs, Temporaries};
 
+use crate::history::{History, HistoryError};
 use crate::import::WEIGHTS;
 use crate::layout::{Layout, LayoutError};
 use crate::links::GuardError;
-use crate::object::TensorHead;
+use crate::object::{Apart, Manifest, TensorHead};
 use crate::odb::ReadError;
 use crate::store::Store;
 
@@ -45,12 +47,48 @@ pub enum CheckoutError {
     /// The stored header is not valid.
     #[error("the stored safetensors header is not valid: {0}")]
     Layout(#[from] LayoutError),
-    /// The manifest lacks a tensor that the header names.
-    #[error("the commit has no tensor `{path}`, which its file layout names")]
-    Tensor {
-        /// The tensor.
-        path: ParamPath,
+    /// History cannot be walked.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    /// The stored header is not one of the commit's tensors.
+    #[error("the stored layout of the weights' file is not that of the commit's tensors: {reason}")]
+    Misfit {
+        /// What is wrong.
+        reason: String,
     },
+    /// The commit has other files, ties or tensors than the model that was imported.
+    #[error("commit {id} is not the imported model with other weights: {apart}{}", more(*count))]
+    Apart {
+        /// The commit.
+        id: CommitId,
+        /// The first part that differs.
+        apart: Apart,
+        /// How many differ.
+        count: usize,
+    },
+}
+
+fn more(count: usize) -> String {
+    if count > 1 { format!(", and {} more differences", count - 1) } else { String::new() }
+}
+
+/// What a checkout wrote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// The tensors of the file, by the names that they have in it, each with the digest of what was written.
+    pub tensors: BTreeMap<ParamPath, TensorId>,
+}
+
+impl Written {
+    /// The digest of the model in the directory, where `ties` are second and first names of matrices that its
+    /// configuration makes one.
+    #[must_use]
+    pub fn digest(&self, ties: &[(ParamPath, ParamPath)]) -> ModelDigest {
+        let mut tensors = self.tensors.clone();
+        let ties: BTreeMap<_, _> = ties.iter().cloned().collect();
+        tensors.retain(|path, _| !ties.contains_key(path));
+        crate::object::model_digest(&tensors, &ties)
+    }
 }
 
 impl Store {
@@ -62,7 +100,7 @@ impl Store {
     ///
     /// # Errors
     /// [`CheckoutError`]; nothing under `out` has changed then.
-    pub fn checkout(&self, id: CommitId, out: &Path, options: CheckoutOptions) -> Result<(), CheckoutError> {
+    pub fn checkout(&self, id: CommitId, out: &Path, options: CheckoutOptions) -> Result<Written, CheckoutError> {
         let mut outputs = Outputs::new(&Temporaries::default()).replacing(options.force);
         self.guard(&mut outputs)?;
         let output = outputs.directory(out, MODEL_DIRECTORY, self.checkout_files(id)?)?;
@@ -73,8 +111,13 @@ impl Store {
     ///
     /// # Errors
     /// [`CheckoutError`]; nothing has changed there then.
-    pub fn checkout_to(&self, id: CommitId, output: &OutputDirectory) -> Result<(), CheckoutError> {
-        output.fill(|dir| self.fill(id, dir))
+    pub fn checkout_to(&self, id: CommitId, output: &OutputDirectory) -> Result<Written, CheckoutError> {
+        let mut tensors = BTreeMap::new();
+        output.fill(|dir| {
+            tensors = self.fill(id, dir)?;
+            Ok::<(), CheckoutError>(())
+        })?;
+        Ok(Written { tensors })
     }
 
     /// The files of a commit's model directory.
@@ -87,9 +130,25 @@ impl Store {
         Ok(carried.chain([PathBuf::from(WEIGHTS)]).collect())
     }
 
-    fn fill(&self, id: CommitId, dir: &Path) -> Result<(), CheckoutError> {
+    /// The manifest of a commit, which is that of its import but for the tensors' numbers.
+    fn whole(&self, id: CommitId) -> Result<Manifest, CheckoutError> {
         let odb = self.odb();
-        let manifest = odb.manifest(odb.commit(id)?.manifest)?;
+        let mut history = History::new(odb);
+        let manifest = odb.manifest(history.commit(id)?.manifest)?;
+        let import = history.first_parents(id)?.pop().unwrap_or(id);
+        let base = odb.manifest(history.commit(import)?.manifest)?;
+        let mut apart = base.parts_apart(&manifest);
+        let count = apart.len();
+        match apart.pop() {
+            Some(apart) => Err(CheckoutError::Apart { id, apart, count }),
+            None => Ok(manifest),
+        }
+    }
+
+    /// Writes the files; says which tensors the weights' file has.
+    fn fill(&self, id: CommitId, dir: &Path) -> Result<BTreeMap<ParamPath, TensorId>, CheckoutError> {
+        let odb = self.odb();
+        let manifest = self.whole(id)?;
         for (name, &blob) in &manifest.files {
             let path = dir.join(name.as_str());
             let bytes = odb.blob(blob)?.bytes;
@@ -98,19 +157,26 @@ impl Store {
         }
         let header = odb.blob(manifest.layout)?.bytes;
         let layout = Layout::parse(&header)?;
+        if let Some(reason) = manifest.misfit(&layout, |_| None) {
+            return Err(CheckoutError::Misfit { reason });
+        }
+        let mut tensors = BTreeMap::new();
         let path = dir.join(WEIGHTS);
         let failed = |source| CheckoutError::Write { path: WEIGHTS.into(), source };
         let mut file = BufWriter::with_capacity(1 << 20, File::create_new(&path).map_err(failed)?);
         file.write_all(&(header.len() as u64).to_le_bytes()).map_err(failed)?;
         file.write_all(&header).map_err(failed)?;
         for place in layout.places {
-            let id = manifest.get(&place.path).ok_or(CheckoutError::Tensor { path: place.path.clone() })?;
+            // A name that the manifest does not have is a misfit.
+            let Some(id) = manifest.get(&place.path) else { continue };
             let head = TensorHead { dtype: place.dtype, shape: place.shape }.encode();
             let mut behind = BehindHead { head: &head, file: &mut file };
             let written = odb.copy(id, &mut behind).map_err(|error| odb.explain(error))?;
             written.map_err(failed)?;
+            tensors.insert(place.path, id);
         }
-        file.flush().map_err(failed)
+        file.flush().map_err(failed)?;
+        Ok(tensors)
     }
 }
 

@@ -77,8 +77,8 @@ impl Odb {
         let mut seen: BTreeSet<ObjectId> = open.iter().copied().collect();
         while let Some(id) = open.pop() {
             for next in self.needs(id)? {
-                if seen.insert(next) {
-                    open.push(next);
+                if seen.insert(next.id) {
+                    open.push(next.id);
                 }
             }
         }
@@ -116,30 +116,29 @@ impl Store {
     fn sweep(&self, kept: &BTreeSet<ObjectId>, options: GcOptions) -> Result<Gc, GcError> {
         let odb = self.odb();
         let mut gc = Gc { kept: kept.len(), ..Gc::default() };
-        let mut dirs = BTreeSet::new();
         let failed = |path: &Path| {
             let path = path.to_owned();
             move |source| GcError::Write(WriteError::Io { path, source })
         };
-        for id in odb.ids()? {
-            if kept.contains(&id) {
-                continue;
-            }
+        for id in odb.ids()?.into_iter().filter(|id| !kept.contains(id)) {
             gc.bytes += odb.file_len(id).unwrap_or_default();
             gc.removed.push(id);
-            if !options.dry_run {
-                let path = Odb::path(id);
+        }
+        if options.dry_run {
+            return Ok(gc);
+        }
+        // What is removed and comes back in a crash is garbage as before, so no folder is synced for that.
+        for &id in &gc.removed {
+            let path = Odb::path(id);
+            if odb.stands_alone(id)? {
                 odb.disk.remove(&path).map_err(failed(&path))?;
-                dirs.extend(path.parent().map(Path::to_owned));
             }
         }
-        if !options.dry_run {
-            let tmp = PathBuf::from(TMP);
-            for name in odb.disk.list(&tmp).map_err(failed(&tmp))? {
-                let path = tmp.join(name);
-                odb.disk.remove(&path).map_err(failed(&path))?;
-            }
-            crate::odb::sync_all(&*odb.disk, &dirs)?;
+        self.gather_kept(kept)?;
+        let tmp = PathBuf::from(TMP);
+        for name in odb.disk.list(&tmp).map_err(failed(&tmp))? {
+            let path = tmp.join(name);
+            odb.disk.remove(&path).map_err(failed(&path))?;
         }
         Ok(gc)
     }

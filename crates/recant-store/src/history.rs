@@ -83,35 +83,38 @@ impl<'s> History<'s> {
         Ok(commit)
     }
 
-    /// A commit's parents, of lower generation.
+    /// A commit's parents; its generation is one more than the greatest of theirs.
     fn parents(&mut self, id: CommitId) -> Result<Vec<(u64, CommitId)>, HistoryError> {
         let commit = self.commit(id)?;
         let mut parents = Vec::new();
         for &parent in &commit.parents {
-            let generation = self.commit(parent)?.generation;
-            if generation >= commit.generation {
-                return Err(HistoryError::Generation { id, generation: commit.generation });
-            }
-            parents.push((generation, parent));
+            parents.push((self.commit(parent)?.generation, parent));
+        }
+        if expected_generation(parents.iter().map(|(generation, _)| *generation)) != Some(commit.generation) {
+            return Err(HistoryError::Generation { id, generation: commit.generation });
         }
         Ok(parents)
     }
 
-    /// Everything that a commit builds on, itself included: newest generation first, then by id.
+    /// Everything that some commits build on, themselves included: newest generation first, then by id. A
+    /// commit is read when its turn comes, so the first ones cost the same however long the history is.
     ///
     /// # Errors
-    /// [`HistoryError`].
-    pub fn ancestors(&mut self, tips: &[CommitId]) -> Result<Vec<CommitId>, HistoryError> {
+    /// [`HistoryError`] when a tip cannot be read.
+    pub fn walk(&mut self, tips: &[CommitId]) -> Result<Walk<'_, 's>, HistoryError> {
         let mut open = BTreeSet::new();
         for &tip in tips {
             open.insert((self.commit(tip)?.generation, tip));
         }
-        let mut order = Vec::new();
-        while let Some((_, id)) = open.pop_last() {
-            order.push(id);
-            open.extend(self.parents(id)?);
-        }
-        Ok(order)
+        Ok(Walk { history: self, open })
+    }
+
+    /// All of [`History::walk`].
+    ///
+    /// # Errors
+    /// [`HistoryError`].
+    pub fn ancestors(&mut self, tips: &[CommitId]) -> Result<Vec<CommitId>, HistoryError> {
+        self.walk(tips)?.map(|step| step.map(|(id, _)| id)).collect()
     }
 
     /// The commits from `id` back to its import, by first parents.
@@ -192,6 +195,35 @@ impl<'s> History<'s> {
         takes.extend(commit.patch.map(|_| id));
         Ok((takes, commit.drops.clone()))
     }
+}
+
+/// See [`History::walk`].
+#[derive(Debug)]
+pub struct Walk<'h, 's> {
+    history: &'h mut History<'s>,
+    open: BTreeSet<(u64, CommitId)>,
+}
+
+impl Iterator for Walk<'_, '_> {
+    type Item = Result<(CommitId, Arc<Commit>), HistoryError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (_, id) = self.open.pop_last()?;
+        let step = self.history.parents(id).and_then(|parents| {
+            self.open.extend(parents);
+            Ok((id, self.history.commit(id)?))
+        });
+        if step.is_err() {
+            self.open.clear();
+        }
+        Some(step)
+    }
+}
+
+/// The generation of a commit whose parents have these: 1, or one more than the greatest; `None` when that is
+/// more than can be counted.
+pub(crate) fn expected_generation(parents: impl Iterator<Item = u64>) -> Option<u64> {
+    parents.max().unwrap_or_default().checked_add(1)
 }
 
 impl Live {

@@ -148,6 +148,7 @@ impl Store {
         if tx.view.branches.contains_key(&branch) {
             return Err(ImportError::Occupied { name: branch });
         }
+        branch.check_ref().map_err(TransactionError::from)?;
         tx.writer.pack = import.pack;
         let files = carry(dir, &mut tx.writer)?;
         let layout = file_blob(&mut tx.writer, file.header.clone())?;

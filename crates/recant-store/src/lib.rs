@@ -46,6 +46,7 @@ pub mod history;
 mod import;
 mod layout;
 mod links;
+mod live;
 mod name;
 pub mod object;
 mod odb;
@@ -55,18 +56,19 @@ mod verbs;
 mod verify;
 mod weights;
 
-pub use checkout::{CheckoutError, CheckoutOptions};
+pub use checkout::{CheckoutError, CheckoutOptions, Written};
 pub use codec::DecodeError;
 pub use fsck::{Fsck, FsckError, Problem};
 pub use gc::{Gc, GcError, GcOptions};
-pub use history::{History, HistoryError, Live};
+pub use history::{History, HistoryError, Live, Walk};
 pub use import::{Import, ImportError, Imported};
 pub use layout::{Layout, LayoutError, Place};
 pub use links::GuardError;
+pub use live::Counts;
 pub use name::{FileName, Name, NameError};
 pub use odb::{Form, Odb, ReadError, Received, Source, TransferError, WriteError, Writer};
 pub use rev::RevError;
-pub use store::{HeadError, OpenError, Stamp, Store, Transaction, TransactionError};
+pub use store::{HeadError, OpenError, Size, Stamp, Store, Transaction, TransactionError};
 pub use verbs::{
     CommitError, Conflict, Diff, Draft, EditKind, How, KeyError, MatrixDiff, MergeOptions, Merged,
     NamesError, OnConflict, PublicKey, Rebuild, Rebuilt, Reverted, SecretKey, SignatureState, UndoError,

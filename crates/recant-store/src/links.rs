@@ -26,9 +26,9 @@ impl Store {
     /// # Errors
     /// [`ReadError`] when the objects cannot be listed.
     pub fn links(&self) -> Result<BTreeSet<PathBuf>, ReadError> {
-        // An object that cannot be read refers to nothing that could still be lost by it.
+        // An object that cannot be read refers to nothing that could still be lost by it. A link stands alone.
         let link = |id| self.odb().link(id).ok().flatten();
-        Ok(self.odb().ids()?.into_iter().filter_map(link).collect())
+        Ok(self.odb().files()?.into_iter().filter_map(|(_, id)| link(id?)).collect())
     }
 
     /// Names to `outputs` what none of them may overwrite: the store, and the folders of the checkpoints that it is

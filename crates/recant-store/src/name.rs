@@ -47,6 +47,26 @@ impl Name {
         Err(NameError { name, reason })
     }
 
+    /// Fewest digits of an abbreviated id.
+    pub(crate) const MIN_DIGITS: usize = 4;
+
+    /// Whether a branch or a tag may have this name: one that reads as the head or as an id, whole or its
+    /// beginning, could hide the commit of that id. Names of files and states are free.
+    ///
+    /// # Errors
+    /// [`NameError`] says what the name could be taken for.
+    pub fn check_ref(&self) -> Result<(), NameError> {
+        let digits = self.0.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
+        let reason = if self.0.eq_ignore_ascii_case("HEAD") || &*self.0 == "@" {
+            "as a branch or tag it would be taken for the head"
+        } else if digits && self.0.len() >= Self::MIN_DIGITS {
+            "as a branch or tag it would be taken for the id of a commit"
+        } else {
+            return Ok(());
+        };
+        Err(NameError { name: self.0.to_string(), reason })
+    }
+
     /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -125,6 +145,24 @@ mod tests {
         let long = "x".repeat(121);
         for name in ["", "..", "a..b", ".git", "-f", "a/b", "a\\b", "C:x", "a b", "a\nb", "ü", "~", &long] {
             assert!(Name::new(name).is_err(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_branch_is_not_named_like_a_revision() {
+        let refuse = |name: &str| Name::new(name).unwrap().check_ref().unwrap_err().to_string();
+        let id = "0123456789abcdef".repeat(4);
+        for name in ["dead", "2024", "deadbeef", &id, &id[..63]] {
+            assert!(refuse(name).contains("the id of a commit"), "{name}");
+        }
+        for name in ["HEAD", "head", "@"] {
+            assert!(refuse(name).contains("the head"), "{name}");
+        }
+        for name in ["bad", "v1", "HEAD-2", "main@remote", "Dead", "deadline", "config.json"] {
+            Name::new(name).unwrap().check_ref().unwrap();
+        }
+        for name in ["HEAD~1", "a^", "@{1}", "tag/v1"] {
+            assert!(Name::new(name).is_err(), "{name}");
         }
     }
 }

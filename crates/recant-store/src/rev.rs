@@ -1,12 +1,13 @@
 //! Names of commits as people write them.
 
-use std::path::Path;
+use std::collections::BTreeMap;
 
 use recant_core::{CommitId, ObjectId};
 
 use crate::history::{History, HistoryError};
+use crate::name::Name;
 use crate::object::Kind;
-use crate::odb::{OBJECTS, ReadError};
+use crate::odb::ReadError;
 use crate::store::{HeadError, Store};
 
 /// A text names no commit.
@@ -31,6 +32,16 @@ pub enum RevError {
         /// Another.
         second: CommitId,
     },
+    /// A branch or a tag has a name that reads as something else.
+    #[error(
+        "{text:?} could be {kind} {text} or an id: {kind}/{text} is the {kind}, 64 digits are a commit; give the {kind} another name"
+    )]
+    Unfit {
+        /// The text.
+        text: String,
+        /// Branch or tag.
+        kind: &'static str,
+    },
     /// The head has no commit.
     #[error("the store holds no model yet; `recant import` brings one in")]
     Empty,
@@ -53,12 +64,10 @@ pub enum RevError {
     Read(#[from] ReadError),
 }
 
-/// Fewest digits of an abbreviated id.
-const MIN_DIGITS: usize = 4;
-
 impl Store {
-    /// The commit that a text names: `HEAD` or `@`, a branch, a tag, an id or its first four or more digits;
-    /// each of them with `~N` for the N-th first parent.
+    /// The commit that a text names: `HEAD` or `@`, an id, a branch, a tag, the first four or more digits of an
+    /// id, or `branch/NAME` and `tag/NAME`; each of them with `~N` for the N-th first parent. 64 digits are
+    /// always an id, whatever names the store has.
     ///
     /// # Errors
     /// [`RevError`].
@@ -69,17 +78,7 @@ impl Store {
             Some((name, "")) => (name, 1),
             Some((name, steps)) => (name, steps.parse::<usize>().map_err(|_| unknown())?),
         };
-        let view = self.view()?;
-        let named = |names: &std::collections::BTreeMap<crate::Name, CommitId>| {
-            names.iter().find(|(known, _)| known.as_str() == name).map(|(_, &id)| id)
-        };
-        let id = if name == "HEAD" || name == "@" {
-            view.head_commit().ok_or(RevError::Empty)?
-        } else if let Some(id) = named(&view.branches).or_else(|| named(&view.tags)) {
-            id
-        } else {
-            self.by_prefix(name)?.ok_or_else(unknown)?
-        };
+        let id = self.resolve_name(name)?.ok_or_else(unknown)?;
         let mut at = id;
         let mut history = History::new(self.odb());
         for _ in 0..steps {
@@ -89,17 +88,39 @@ impl Store {
         Ok(at)
     }
 
+    fn resolve_name(&self, text: &str) -> Result<Option<CommitId>, RevError> {
+        let view = self.view()?;
+        if text == "HEAD" || text == "@" {
+            return view.head_commit().map(Some).ok_or(RevError::Empty);
+        }
+        if text.parse::<ObjectId>().is_ok() {
+            return self.by_prefix(text);
+        }
+        let find = |names: &BTreeMap<Name, CommitId>, name: &str| {
+            names.iter().find(|(known, _)| known.as_str() == name).map(|(name, &id)| (name.clone(), id))
+        };
+        for (kind, names) in [("branch", &view.branches), ("tag", &view.tags)] {
+            let spelled = text.strip_prefix(kind).and_then(|rest| rest.strip_prefix('/'));
+            if let Some((_, id)) = spelled.and_then(|name| find(names, name)) {
+                return Ok(Some(id));
+            }
+            if let Some((name, id)) = find(names, text) {
+                return match name.check_ref() {
+                    Ok(()) => Ok(Some(id)),
+                    Err(_) => Err(RevError::Unfit { text: text.to_owned(), kind }),
+                };
+            }
+        }
+        self.by_prefix(text)
+    }
+
     fn by_prefix(&self, text: &str) -> Result<Option<CommitId>, RevError> {
         let digits = text.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
-        if !digits || !(MIN_DIGITS..=64).contains(&text.len()) {
+        if !digits || !(Name::MIN_DIGITS..=64).contains(&text.len()) {
             return Ok(None);
         }
-        let dir = Path::new(OBJECTS).join(&text[..2]);
-        let names =
-            self.odb().disk.list(&dir).map_err(|source| ReadError::Io { path: dir.clone(), source })?;
         let mut found = Vec::new();
-        for name in names.iter().filter(|name| name.starts_with(&text[2..])) {
-            let Ok(id) = format!("{}{name}", &text[..2]).parse::<ObjectId>() else { continue };
+        for id in self.odb().ids_from(text)? {
             if self.odb().kind(id)? == Some(Kind::Commit) {
                 found.push(CommitId::from_bytes(*id.as_bytes()));
             }

@@ -1,14 +1,14 @@
 //! Deriving a commit's weights again from the base, and checking who vouches for its history.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 
 use recant_core::{CommitId, ModelDigest, ParamPath, TensorId};
 
 use crate::history::{History, HistoryError};
+use crate::layout::Layout;
 use crate::name::Name;
-use crate::object::Kind;
-use crate::odb::ReadError;
+use crate::object::{Apart, Kind};
+use crate::odb::{FirstBytes, ReadError};
 use crate::store::{HeadError, Store};
 use crate::verbs::{PublicKey, SignatureState};
 use crate::weights::{self, FoldError};
@@ -28,6 +28,22 @@ pub enum Wrong {
         derived: TensorId,
         /// What was committed.
         committed: TensorId,
+    },
+    /// The commit has another part than its base, which no edit changes.
+    #[error("commit {commit}: {apart} against its base, which no edit does", commit = commit.short())]
+    Part {
+        /// The commit.
+        commit: CommitId,
+        /// The part, and how it differs.
+        apart: Apart,
+    },
+    /// The layout of the weights' file is none, or not one of these tensors.
+    #[error("commit {commit}: the stored layout of its weights' file is not theirs: {reason}", commit = commit.short())]
+    Layout {
+        /// The commit.
+        commit: CommitId,
+        /// What is wrong.
+        reason: String,
     },
     /// The base's digest is not that of its weights.
     #[error("commit {commit} names base {claimed}, but its base has digest {found}", commit = commit.short())]
@@ -115,9 +131,10 @@ pub enum VerifyError {
 }
 
 impl Store {
-    /// Derives the weights of a commit from its base and compares digests; with signers, checks that each
-    /// commit of its history is signed by one of them and that no branch was rolled back behind what they
-    /// signed.
+    /// Derives the weights of a commit from its base and compares digests; everything else that a model
+    /// directory consists of has to be the base's, and the layout has to be one of these tensors. A signature
+    /// that is not of its commit is wrong, whoever it is of; with signers, each commit of the history has to be
+    /// signed by one of them, and no branch rolled back behind what they signed.
     ///
     /// # Errors
     /// [`VerifyError`] when something cannot be read; what is read and wrong is in the result.
@@ -139,21 +156,28 @@ impl Store {
         }
         // The base first: every byte of it.
         let bases: BTreeSet<TensorId> = base.tensors.values().copied().collect();
+        let mut heads = BTreeMap::new();
         for &tensor in &bases {
-            let copied = odb.copy(tensor, &mut io::sink()).map_err(|error| odb.explain(error))?;
+            let mut first = FirstBytes::default();
+            let copied = odb.copy(tensor, &mut first).map_err(|error| odb.explain(error))?;
             copied.map_err(|source| ReadError::Io { path: "(nowhere)".into(), source })?;
+            heads.insert(tensor, first.tensor_head(tensor.into())?);
         }
+        let misfit = match Layout::parse(&odb.blob(base.layout)?.bytes) {
+            Ok(layout) => base.misfit(&layout, |id| heads.get(&id).cloned()),
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(reason) = misfit {
+            wrong.push(Wrong::Layout { commit: id, reason });
+        }
+        wrong.extend(base.parts_apart(&manifest).into_iter().map(|apart| Wrong::Part { commit: id, apart }));
         let mut derived: BTreeMap<ParamPath, TensorId> = base.tensors.clone();
         derived.extend(weights::rederive(odb, &live)?);
         for (path, &derived) in &derived {
-            match manifest.tensors.get(path) {
-                Some(&committed) if committed == derived => {}
-                committed => wrong.push(Wrong::Tensor {
-                    commit: id,
-                    path: path.clone(),
-                    derived,
-                    committed: committed.copied().unwrap_or(TensorId::from_bytes([0; 32])),
-                }),
+            // One that is not there is told as a part.
+            let Some(&committed) = manifest.tensors.get(path) else { continue };
+            if committed != derived {
+                wrong.push(Wrong::Tensor { commit: id, path: path.clone(), derived, committed });
             }
         }
         let mut verified = Verified {
@@ -164,31 +188,33 @@ impl Store {
             signed: 0,
             wrong,
         };
-        if let Some(signers) = signers {
-            self.check_signatures(&mut history, signers, &mut verified)?;
-        }
+        self.check_signatures(&mut history, signers, &mut verified)?;
         Ok(verified)
     }
 
     fn check_signatures(
         &self,
         history: &mut History<'_>,
-        signers: &BTreeMap<PublicKey, String>,
+        signers: Option<&BTreeMap<PublicKey, String>>,
         verified: &mut Verified,
     ) -> Result<(), VerifyError> {
-        for commit in history.ancestors(&[verified.commit])? {
-            let value = history.commit(commit)?;
+        let nobody = BTreeMap::new();
+        for step in history.walk(&[verified.commit])? {
+            let (commit, value) = step?;
             let author = value.author.clone();
-            match value.signature_state(signers) {
+            match value.signature_state(signers.unwrap_or(&nobody)) {
                 SignatureState::Good(_) => verified.signed += 1,
+                SignatureState::Bad(key) => verified.wrong.push(Wrong::BadSignature { commit, key }),
+                _ if signers.is_none() => {}
                 SignatureState::Unsigned => verified.wrong.push(Wrong::Unsigned { commit, author }),
                 SignatureState::Unknown(key) => {
                     verified.wrong.push(Wrong::UnknownSigner { commit, author, key });
                 }
-                SignatureState::Bad(key) => verified.wrong.push(Wrong::BadSignature { commit, key }),
             }
         }
-        verified.wrong.extend(self.rolled_back(history, signers)?);
+        if let Some(signers) = signers {
+            verified.wrong.extend(self.rolled_back(history, signers)?);
+        }
         Ok(())
     }
 

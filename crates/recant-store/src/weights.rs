@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use recant_core::{Addend, ApplyError, Delta, HostTensor, ParamPath, PatchId, TensorId, WeightPatch};
 
 use crate::history::Live;
-use crate::object::Manifest;
+use crate::object::{Manifest, TensorHead};
 use crate::odb::{AT_ONCE, Odb, ReadError, WriteError, Writer};
 
 /// Weights do not follow from a set of edits.
@@ -41,7 +41,7 @@ struct Line {
 fn lines(odb: &Odb, base: &Manifest, live: &Live) -> Result<BTreeMap<ParamPath, Line>, FoldError> {
     let mut lines: BTreeMap<ParamPath, Line> = BTreeMap::new();
     for &patch_id in live.edits.values() {
-        let patch = odb.patch(patch_id)?;
+        let patch = odb.shared_patch(patch_id)?;
         for (named, change) in patch.changes() {
             let act = match change.delta {
                 Delta::Add(_) => Act::Add(patch_id),
@@ -51,6 +51,9 @@ fn lines(odb: &Odb, base: &Manifest, live: &Live) -> Result<BTreeMap<ParamPath, 
             let Some(&start) = base.tensors.get(&path) else {
                 return Err(ApplyError::Unknown { path: named.clone() }.into());
             };
+            if let Act::Put(after) = act {
+                alike(&path, &odb.tensor_head(start)?, &odb.tensor_head(after)?)?;
+            }
             let line = lines.entry(path).or_insert(Line { start, adds: Vec::new() });
             match act {
                 Act::Add(patch) => line.adds.push(patch),
@@ -71,7 +74,7 @@ fn sum(
 ) -> Result<HostTensor, FoldError> {
     let mut tensor = start;
     for together in adds.chunks(AT_ONCE) {
-        let loaded = together.iter().map(|&patch| odb.patch(patch)).collect::<Result<Vec<_>, _>>()?;
+        let loaded = together.iter().map(|&patch| odb.shared_patch(patch)).collect::<Result<Vec<_>, _>>()?;
         let changes = loaded.iter().flat_map(|patch| patch.changes());
         let here = changes.filter(|(named, _)| base.canonical(named) == path);
         let addends: Vec<&Addend> = here
@@ -101,7 +104,8 @@ pub(crate) struct Folded {
 /// The weights of a set of live edits, stored. A matrix whose line equals that of a known state is taken from
 /// there; a line that continues a known one is continued; the rest is summed from the base.
 pub(crate) fn fold(writer: &mut Writer, live: &Live, known: &[Known<'_>]) -> Result<Folded, FoldError> {
-    let odb = writer.odb().clone();
+    // The same patches are looked at for each known state, and added after that.
+    let odb = writer.odb().remembering();
     let base = odb.manifest(live.base)?;
     let wanted = lines(&odb, &base, live)?;
     let known: Vec<(BTreeMap<ParamPath, Line>, &Manifest)> = known
@@ -132,7 +136,7 @@ pub(crate) fn fold(writer: &mut Writer, live: &Live, known: &[Known<'_>]) -> Res
         } else {
             let tensor = sum(&odb, &base, path, odb.tensor(from)?, rest)?;
             replayed.insert(path.clone(), rest.len());
-            store_sum(writer, &base, path, &tensor, from, rest)?
+            store_sum(writer, &odb, &base, path, &tensor, from, rest)?
         };
         manifest.tensors.insert(path.clone(), id);
     }
@@ -143,6 +147,7 @@ pub(crate) fn fold(writer: &mut Writer, live: &Live, known: &[Known<'_>]) -> Res
 /// named by path, so the bytes are stored then.
 fn store_sum(
     writer: &mut Writer,
+    odb: &Odb,
     base: &Manifest,
     path: &ParamPath,
     tensor: &HostTensor,
@@ -150,7 +155,7 @@ fn store_sum(
     adds: &[PatchId],
 ) -> Result<TensorId, FoldError> {
     for &patch in adds {
-        let loaded = writer.odb().patch(patch)?;
+        let loaded = odb.shared_patch(patch)?;
         let by_name = loaded.changes().keys().filter(|named| base.canonical(named) == path);
         if !by_name.eq([path]) {
             return Ok(writer.put_tensor(tensor)?);
@@ -162,6 +167,7 @@ fn store_sum(
 /// The weights of a set of live edits, computed from the base alone and stored nowhere: the tensor ids of
 /// the parameters that the edits touch.
 pub(crate) fn rederive(odb: &Odb, live: &Live) -> Result<BTreeMap<ParamPath, TensorId>, FoldError> {
+    let odb = &odb.remembering();
     let base = odb.manifest(live.base)?;
     let mut ids = BTreeMap::new();
     for (path, line) in lines(odb, &base, live)? {
@@ -215,17 +221,20 @@ pub(crate) fn fits(odb: &Odb, manifest: &Manifest, patch: &WeightPatch) -> Resul
             return Err(ApplyError::TiedTwice { path: path.clone() }.into());
         }
         if let Delta::Swap { after } = change.delta {
-            let (before, after) = (odb.tensor(found)?, odb.tensor(after)?);
-            if (before.dtype(), before.shape()) != (after.dtype(), after.shape()) {
-                let describe = |t: &HostTensor| format!("{} {:?}", t.dtype(), t.shape());
-                return Err(ApplyError::Unlike {
-                    path: path.clone(),
-                    before: describe(&before),
-                    after: describe(&after),
-                }
-                .into());
-            }
+            // Read to its end, so that what is swapped in is known to be whole.
+            let after = odb.tensor(after)?;
+            let after = TensorHead { dtype: after.dtype(), shape: after.shape().to_vec() };
+            alike(path, &odb.tensor_head(found)?, &after)?;
         }
     }
     Ok(())
+}
+
+/// Checks that a tensor has the type and the sides of the one in whose place it is put.
+fn alike(path: &ParamPath, before: &TensorHead, after: &TensorHead) -> Result<(), ApplyError> {
+    if before == after {
+        return Ok(());
+    }
+    let (before, after) = (before.to_string(), after.to_string());
+    Err(ApplyError::Unlike { path: path.clone(), before, after })
 }

@@ -19,6 +19,11 @@ fn open(disk: &FaultyDisk) -> Store {
     Store::open_on(Arc::new(disk.clone()), Path::new("store")).unwrap()
 }
 
+/// As [`open`], with all small objects gathered after every operation.
+fn open_gathering(disk: &FaultyDisk) -> Store {
+    open(disk).with_gathering(1)
+}
+
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 /// A commit, a revert, a merge, an undo and a collection; what was acknowledged goes into `acknowledged`.
@@ -64,6 +69,16 @@ fn prepared() -> (FaultyDisk, Vec<CommitId>) {
 /// Law 5.
 #[test]
 fn no_fault_loses_an_acknowledged_commit_or_the_head() {
+    faults(open);
+}
+
+/// The same while objects are moved into bundles.
+#[test]
+fn no_fault_loses_anything_while_objects_are_gathered() {
+    faults(open_gathering);
+}
+
+fn faults(open: fn(&FaultyDisk) -> Store) {
     let (disk, before) = prepared();
     let trial = disk.copy();
     let mut all = Vec::new();

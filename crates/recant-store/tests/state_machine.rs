@@ -122,7 +122,8 @@ impl Model {
 }
 
 fn open(disk: &FaultyDisk) -> Store {
-    Store::open_on(Arc::new(disk.clone()), Path::new("store")).unwrap()
+    // So that objects move into bundles and bundles into larger ones within a case.
+    Store::open_on(Arc::new(disk.clone()), Path::new("store")).unwrap().with_gathering(12)
 }
 
 /// Does a step to the store. `Ok(None)`: there was nothing to do.
@@ -241,7 +242,10 @@ fn mirror(model: &mut Model, step: &Step, came: Option<CommitId>) {
         }
         Step::Switch(n) => {
             let branch = branch(model, *n);
-            model.did(|names| names.head = branch);
+            // What changes nothing is no operation.
+            if branch != model.names.head {
+                model.did(|names| names.head = branch);
+            }
         }
         Step::Merge(n) => {
             let theirs = model.names.branches[&branch(model, *n)];

@@ -20,6 +20,15 @@ pub trait DiskFile: Write + Send {
     fn sync(&mut self) -> io::Result<()>;
 }
 
+/// A file that is read here and there.
+pub trait ReadAt: Send + Sync {
+    /// Fills the buffer with what stands from an offset on.
+    ///
+    /// # Errors
+    /// What the system says; `UnexpectedEof` when the file ends before.
+    fn read_at(&self, at: u64, buffer: &mut [u8]) -> io::Result<()>;
+}
+
 /// A lock that is held; dropping it, or the death of the process, lets go.
 pub trait Held: Send + Sync {}
 
@@ -35,6 +44,12 @@ pub trait Disk: Send + Sync {
     /// # Errors
     /// What the system says; `NotFound` when there is no such file.
     fn open(&self, path: &Path) -> io::Result<(u64, Box<dyn Read + Send>)>;
+
+    /// As [`Disk::open`], for reading here and there.
+    ///
+    /// # Errors
+    /// As [`Disk::open`].
+    fn open_at(&self, path: &Path) -> io::Result<(u64, Box<dyn ReadAt>)>;
 
     /// Creates a file that does not exist.
     ///

@@ -1,10 +1,11 @@
 //! Real files.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
-use super::{Disk, DiskFile, Held};
+use super::{Disk, DiskFile, Held, ReadAt};
 
 /// Files under a folder.
 #[derive(Debug, Clone)]
@@ -38,6 +39,16 @@ impl DiskFile for RealFile {
     }
 }
 
+struct RealAt(Mutex<File>);
+
+impl ReadAt for RealAt {
+    fn read_at(&self, at: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        file.seek(SeekFrom::Start(at))?;
+        file.read_exact(buffer)
+    }
+}
+
 struct RealLock {
     _file: File,
 }
@@ -56,6 +67,15 @@ impl Disk for RealDisk {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "not a plain file"));
         }
         Ok((metadata.len(), Box::new(File::open(path)?)))
+    }
+
+    fn open_at(&self, path: &Path) -> io::Result<(u64, Box<dyn ReadAt>)> {
+        let path = self.root.join(path);
+        let metadata = fs::symlink_metadata(&path)?;
+        if !metadata.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "not a plain file"));
+        }
+        Ok((metadata.len(), Box::new(RealAt(Mutex::new(File::open(path)?)))))
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {

@@ -30,6 +30,7 @@ use recant_core::{CommitId, ManifestId, ModelDigest, ObjectId, PatchId};
 
 use crate::codec::{DecodeError, Decoder, Encoder};
 use crate::name::Name;
+use crate::object::{Kind, Reference};
 
 pub(super) const MAGIC: &[u8] = b"RCNTCMT1";
 
@@ -348,13 +349,16 @@ impl Commit {
         })
     }
 
-    pub(crate) fn references(&self) -> Vec<ObjectId> {
-        let mut ids = vec![self.manifest.into()];
-        ids.extend(self.parents.iter().chain(&self.takes).chain(&self.drops).map(|&id| ObjectId::from(id)));
-        ids.extend(self.patch.map(ObjectId::from));
-        ids.extend(self.ledger.iter().flat_map(|ledger| [ledger.set, ledger.base.into()]));
-        ids.extend(self.states.values().copied());
-        ids
+    pub(crate) fn references(&self) -> Vec<Reference> {
+        let mut references = vec![Kind::Manifest.at(self.manifest)];
+        let commits = self.parents.iter().chain(&self.takes).chain(&self.drops);
+        references.extend(commits.map(|&id| Kind::Commit.at(id)));
+        references.extend(self.patch.map(|id| Kind::Patch.at(id)));
+        let ledger = self.ledger.iter();
+        references
+            .extend(ledger.flat_map(|ledger| [Kind::Facts.at(ledger.set), Kind::Manifest.at(ledger.base)]));
+        references.extend(self.states.values().map(|&id| Kind::Blob.at(id)));
+        references
     }
 }
 

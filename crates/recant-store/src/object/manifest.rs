@@ -12,11 +12,14 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use recant_core::{ManifestId, ModelDigest, ObjectId, ParamPath, TensorId};
 
 use crate::codec::{DecodeError, Decoder, Encoder};
+use crate::layout::Layout;
 use crate::name::FileName;
+use crate::object::{Kind, Reference, TensorHead};
 
 pub(super) const MAGIC: &[u8] = b"RCNTMAN1";
 
@@ -31,6 +34,86 @@ pub struct Manifest {
     pub files: BTreeMap<FileName, ObjectId>,
     /// The header of the safetensors file, which says how the tensors are laid out in it.
     pub layout: ObjectId,
+}
+
+/// A part of a model beside the numbers of its tensors.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Part {
+    /// A tensor's name.
+    Tensor(ParamPath),
+    /// A second name of a tensor.
+    Tie(ParamPath),
+    /// A carried file.
+    File(FileName),
+    /// Way the tensors lie in their file.
+    Layout,
+}
+
+/// Way a part is not as it was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Way {
+    /// It came.
+    Added,
+    /// It went.
+    Removed,
+    /// It is another one.
+    Changed,
+}
+
+/// A part in which one model is not as another.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Apart {
+    /// The part.
+    pub part: Part,
+    /// Way it differs.
+    pub how: Way,
+}
+
+impl Way {
+    /// One word.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Added => "added",
+            Self::Removed => "removed",
+            Self::Changed => "changed",
+        }
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tensor(path) => write!(f, "tensor `{path}`"),
+            Self::Tie(alias) => write!(f, "tie of `{alias}`"),
+            Self::File(name) => write!(f, "file `{name}`"),
+            Self::Layout => f.write_str("layout of the weights' file"),
+        }
+    }
+}
+
+impl fmt::Display for Apart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.part, self.how.name())
+    }
+}
+
+fn compare<K: Ord + Clone, V: PartialEq>(
+    one: &BTreeMap<K, V>,
+    other: &BTreeMap<K, V>,
+    part: impl Fn(K) -> Part,
+    apart: &mut Vec<Apart>,
+) {
+    for key in one.keys().chain(other.keys().filter(|key| !one.contains_key(key))) {
+        let how = match (one.get(key), other.get(key)) {
+            (None, _) => Way::Added,
+            (_, None) => Way::Removed,
+            (one, other) if one == other => continue,
+            _ => Way::Changed,
+        };
+        apart.push(Apart { part: part(key.clone()), how });
+    }
 }
 
 impl Manifest {
@@ -111,25 +194,80 @@ impl Manifest {
     /// The digest of all weights, as [`recant_core::Weights::digest`] computes it, from ids alone.
     #[must_use]
     pub fn model_digest(&self) -> ModelDigest {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(b"recant model 1");
-        let name = |hasher: &mut blake3::Hasher, path: &ParamPath| {
-            hasher.update(&(path.as_str().len() as u64).to_le_bytes());
-            hasher.update(path.as_str().as_bytes());
-        };
-        for (path, id) in &self.tensors {
-            name(&mut hasher, path);
-            hasher.update(id.as_bytes());
-        }
-        for (alias, path) in &self.ties {
-            name(&mut hasher, alias);
-            name(&mut hasher, path);
-        }
-        ModelDigest::from_bytes(*hasher.finalize().as_bytes())
+        model_digest(&self.tensors, &self.ties)
     }
 
-    pub(crate) fn references(&self) -> Vec<ObjectId> {
-        let tensors = self.tensors.values().map(|&id| id.into());
-        tensors.chain(self.files.values().copied()).chain([self.layout]).collect()
+    /// The parts in which `other` is not as this one, beside the numbers of tensors that both have.
+    #[must_use]
+    pub fn parts_apart(&self, other: &Self) -> Vec<Apart> {
+        let mut apart = Vec::new();
+        let names = |manifest: &Self| -> BTreeMap<ParamPath, ()> {
+            manifest.tensors.keys().map(|path| (path.clone(), ())).collect()
+        };
+        compare(&names(self), &names(other), Part::Tensor, &mut apart);
+        compare(&self.ties, &other.ties, Part::Tie, &mut apart);
+        compare(&self.files, &other.files, Part::File, &mut apart);
+        if self.layout != other.layout {
+            apart.push(Apart { part: Part::Layout, how: Way::Changed });
+        }
+        apart
     }
+
+    /// A digest of everything but the tensors' ids.
+    pub(crate) fn shape(&self) -> ObjectId {
+        let none = TensorId::from_bytes([0; 32]);
+        let tensors = self.tensors.keys().map(|path| (path.clone(), none)).collect();
+        super::object_id(&Self { tensors, ..self.clone() }.encode())
+    }
+
+    /// Why a file with this layout would not hold this manifest's tensors, each once, or hold others; `head`
+    /// says type and sides of a tensor where they are known.
+    pub(crate) fn misfit(
+        &self,
+        layout: &Layout,
+        mut head: impl FnMut(TensorId) -> Option<TensorHead>,
+    ) -> Option<String> {
+        let places = layout.by_name();
+        if let Some(path) = self.tensors.keys().find(|path| !places.contains_key(path)) {
+            return Some(format!("it has no place for tensor `{path}`"));
+        }
+        for (path, place) in places {
+            let Some(id) = self.get(path) else {
+                return Some(format!("it names tensor `{path}`, which the manifest does not have"));
+            };
+            let wanted = TensorHead { dtype: place.dtype, shape: place.shape.clone() };
+            if let Some(found) = head(id).filter(|found| *found != wanted) {
+                return Some(format!("tensor `{path}` is {wanted} in it, and {found} in the manifest"));
+            }
+        }
+        None
+    }
+
+    pub(crate) fn references(&self) -> Vec<Reference> {
+        let tensors = self.tensors.values().map(|&id| Kind::Tensor.at(id));
+        let blobs = self.files.values().copied().chain([self.layout]).map(|id| Kind::Blob.at(id));
+        tensors.chain(blobs).collect()
+    }
+}
+
+/// The digest of a model that consists of these tensors, each under its first name, and these second names.
+pub(crate) fn model_digest(
+    tensors: &BTreeMap<ParamPath, TensorId>,
+    ties: &BTreeMap<ParamPath, ParamPath>,
+) -> ModelDigest {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(b"recant model 1");
+    let name = |hasher: &mut blake3::Hasher, path: &ParamPath| {
+        hasher.update(&(path.as_str().len() as u64).to_le_bytes());
+        hasher.update(path.as_str().as_bytes());
+    };
+    for (path, id) in tensors {
+        name(&mut hasher, path);
+        hasher.update(id.as_bytes());
+    }
+    for (alias, path) in ties {
+        name(&mut hasher, alias);
+        name(&mut hasher, path);
+    }
+    ModelDigest::from_bytes(*hasher.finalize().as_bytes())
 }

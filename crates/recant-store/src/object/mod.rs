@@ -13,7 +13,8 @@ mod tensor;
 pub use blob::Blob;
 pub use commit::{Commit, Deed, FactRecord, Ledger, Record, Signature};
 pub use facts::{FactSet, Union};
-pub use manifest::Manifest;
+pub(crate) use manifest::model_digest;
+pub use manifest::{Apart, Manifest, Part, Way};
 pub use operation::{Head, Operation, Step, View};
 pub use tensor::{decode_tensor, encode_tensor};
 
@@ -73,12 +74,28 @@ pub fn object_id(payload: &[u8]) -> ObjectId {
     ObjectId::from_bytes(recant_core::bytes_digest(payload))
 }
 
+/// What an object refers to, and the kind that has to be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Reference {
+    /// The other object.
+    pub id: ObjectId,
+    /// Its kind.
+    pub kind: Kind,
+}
+
+impl Kind {
+    /// A reference to an object of this kind.
+    pub(crate) fn at(self, id: impl Into<ObjectId>) -> Reference {
+        Reference { id: id.into(), kind: self }
+    }
+}
+
 /// What an object refers to, after checking that its bytes are the one encoding of a value. Tensors are told
 /// by their head alone.
 ///
 /// # Errors
 /// [`DecodeError`] on anything that the encoder of its kind would not have written.
-pub fn references(payload: &[u8]) -> Result<(Kind, Vec<ObjectId>), DecodeError> {
+pub fn references(payload: &[u8]) -> Result<(Kind, Vec<Reference>), DecodeError> {
     let kind = Kind::of(payload).ok_or(DecodeError::Magic { kind: "object" })?;
     let references = match kind {
         Kind::Tensor => {
@@ -102,9 +119,9 @@ pub fn references(payload: &[u8]) -> Result<(Kind, Vec<ObjectId>), DecodeError> 
 }
 
 /// A swap needs its tensor; the base of an addition is only a condition.
-fn patch_references(patch: &WeightPatch) -> Vec<ObjectId> {
+fn patch_references(patch: &WeightPatch) -> Vec<Reference> {
     let after = |change: &recant_core::Change| match change.delta {
-        recant_core::Delta::Swap { after } => Some(after.into()),
+        recant_core::Delta::Swap { after } => Some(Kind::Tensor.at(after)),
         recant_core::Delta::Add(_) => None,
     };
     patch.changes().values().filter_map(after).collect()

@@ -14,10 +14,11 @@
 
 use std::collections::BTreeMap;
 
-use recant_core::{CommitId, ObjectId, OperationId};
+use recant_core::{CommitId, OperationId};
 
 use crate::codec::{DecodeError, Decoder, Encoder};
 use crate::name::Name;
+use crate::object::{Kind, Reference};
 
 pub(super) const MAGIC: &[u8] = b"RCNTOPR1";
 
@@ -190,9 +191,10 @@ impl Operation {
         Ok(Self { parent, time, author, what, step, view: View { head, branches, tags } })
     }
 
-    pub(crate) fn references(&self) -> Vec<ObjectId> {
+    pub(crate) fn references(&self) -> Vec<Reference> {
         // What an undo restores is an ancestor, so the parent keeps it.
-        self.view.commits().map(ObjectId::from).chain(self.parent.map(ObjectId::from)).collect()
+        let commits = self.view.commits().map(|id| Kind::Commit.at(id));
+        commits.chain(self.parent.map(|id| Kind::Operation.at(id))).collect()
     }
 }
 

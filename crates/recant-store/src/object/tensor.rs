@@ -8,6 +8,8 @@
 //! bytes      to the end: product of the sides times the dtype's size
 //! ```
 
+use std::fmt;
+
 use bytes::Bytes;
 use recant_core::{Dtype, HostTensor};
 
@@ -54,6 +56,12 @@ impl TensorHead {
             shape.push(usize::try_from(side).map_err(|_| input.inconsistent(format!("a side of {side}")))?);
         }
         Ok((Self { dtype, shape }, input.position()))
+    }
+}
+
+impl fmt::Display for TensorHead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?}", self.dtype, self.shape)
     }
 }
 

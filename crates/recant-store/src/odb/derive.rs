@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use recant_core::{Addend, Delta, HostTensor, ManifestId, ObjectId, ParamPath, PatchId, TensorId};
+use recant_core::{Addend, Delta, HostTensor, ObjectId, ParamPath, PatchId, TensorId};
 
 use super::frame::Frame;
 use super::{Odb, ReadError};
@@ -11,36 +11,75 @@ use crate::object::Manifest;
 /// Patches that are in memory together.
 pub(crate) const AT_ONCE: usize = 16;
 
+/// Most steps that are done to read an object. Nothing is written beyond [`Frame::TENSOR_STEPS`] and
+/// [`Frame::MANIFEST_STEPS`]; what comes from another store may build on an object that is stored otherwise here.
+const MAX_STEPS: u32 = 1024;
+
+/// How an object follows from one that is stored as bytes.
+pub(super) struct Chain {
+    /// The heads of the files from the object down; all of one kind.
+    pub(super) frames: Vec<Frame>,
+    /// What they build on.
+    pub(super) bottom: ObjectId,
+    /// Additions, or replaced manifests.
+    pub(super) steps: u32,
+}
+
 impl Odb {
-    /// The sum of a base and the patches' additions to `path`, in order, rounded after each as they were when
-    /// they were committed one after the other.
-    pub(super) fn derive_tensor(
+    /// What an object is made from, down to one that is stored as bytes or that `known` knows. Only heads of
+    /// files are read, and not more than [`MAX_STEPS`] of them, so a circle ends and nothing is computed
+    /// before all of its cost is known.
+    pub(super) fn chain(
         &self,
         id: ObjectId,
-        steps: u32,
-        base: TensorId,
-        path: &ParamPath,
-        patches: &[PatchId],
-    ) -> Result<HostTensor, ReadError> {
-        // Down to what is stored as bytes, collecting what to add on the way up. Bases on the way are not
-        // hashed: the digest of the result decides.
-        let mut layers: Vec<(ParamPath, Vec<PatchId>)> = vec![(path.clone(), patches.to_vec())];
-        let (mut base, mut steps) = (base, steps);
-        let mut tensor = loop {
-            let source = self.source(base)?;
-            let Frame::Tensor { steps: below, base: next, path, patches } = source.frame else {
-                break self.tensor(base)?;
-            };
-            if below >= steps {
-                let reason = "it claims as many steps as what builds on it".to_owned();
-                return Err(ReadError::Frame { id: base.into(), reason });
+        frame: Frame,
+        known: &dyn Fn(ObjectId) -> bool,
+    ) -> Result<Chain, ReadError> {
+        let damaged = |reason: String| ReadError::Frame { id, reason };
+        let mut chain = Chain { frames: Vec::new(), bottom: id, steps: 0 };
+        let mut frame = frame;
+        while let Some((base, steps)) = frame.base() {
+            chain.steps = chain.steps.saturating_add(steps);
+            if chain.steps > MAX_STEPS {
+                return Err(damaged(format!("it takes more than {MAX_STEPS} steps to make")));
             }
-            // A line of edits of one matrix is one layer, so that it is added in few passes.
+            chain.frames.push(frame);
+            chain.bottom = base;
+            if known(base) {
+                break;
+            }
+            frame = self.source(base)?.frame;
+            let alike = |above: &Frame| std::mem::discriminant(above) == std::mem::discriminant(&frame);
+            if frame.base().is_some() && !chain.frames.last().is_some_and(alike) {
+                return Err(damaged("it is made from an object of another kind".to_owned()));
+            }
+        }
+        Ok(chain)
+    }
+
+    /// Steps from what is stored as bytes, counted and not believed.
+    pub(crate) fn steps(&self, id: impl Into<ObjectId>) -> Result<u32, ReadError> {
+        let id = id.into();
+        Ok(self.chain(id, self.source(id)?.frame, &|_| false)?.steps)
+    }
+
+    /// The sum of a base and the patches' additions, in order, rounded after each as they were when they were
+    /// committed one after the other.
+    pub(super) fn derive_tensor(&self, id: ObjectId, frame: Frame) -> Result<HostTensor, ReadError> {
+        let chain = self.chain(id, frame, &|base| self.recall_tensor(base).is_some())?;
+        // Bases on the way are not hashed: the digest of the result decides. A line of edits of one matrix is
+        // one layer, so that it is added in few passes.
+        let mut layers: Vec<(ParamPath, Vec<PatchId>)> = Vec::new();
+        for frame in chain.frames {
+            let Frame::Tensor { path, patches, .. } = frame else { continue };
             match layers.last_mut() {
                 Some((above, later)) if *above == path => later.splice(..0, patches).for_each(drop),
                 _ => layers.push((path, patches)),
             }
-            (base, steps) = (next, below);
+        }
+        let mut tensor = match self.recall_tensor(chain.bottom) {
+            Some(tensor) => tensor,
+            None => self.tensor(TensorId::from_bytes(*chain.bottom.as_bytes()))?,
         };
         for (path, patches) in layers.iter().rev() {
             for together in patches.chunks(AT_ONCE) {
@@ -57,7 +96,7 @@ impl Odb {
         path: &ParamPath,
         patches: &[PatchId],
     ) -> Result<HostTensor, ReadError> {
-        let loaded = patches.iter().map(|&patch| self.patch(patch)).collect::<Result<Vec<_>, _>>()?;
+        let loaded = patches.iter().map(|&patch| self.shared_patch(patch)).collect::<Result<Vec<_>, _>>()?;
         let refuse = |patch: PatchId, reason: String| {
             let path = path.clone();
             ReadError::Derive { id, patch, path, reason }
@@ -73,28 +112,18 @@ impl Odb {
         Addend::all_added_to(&addends, path, &tensor).map_err(|error| refuse(last, error.to_string()))
     }
 
-    pub(super) fn derive_manifest(
-        &self,
-        id: ObjectId,
-        steps: u32,
-        base: ManifestId,
-        changed: &BTreeMap<ParamPath, TensorId>,
-    ) -> Result<Manifest, ReadError> {
-        let mut changes = changed.clone();
-        let (mut base, mut steps) = (base, steps);
-        let mut manifest = loop {
-            let source = self.source(base)?;
-            let Frame::Manifest { steps: below, base: next, changed } = source.frame else {
-                break self.manifest(base)?;
-            };
-            if below >= steps {
-                let reason = "it claims as many steps as what builds on it".to_owned();
-                return Err(ReadError::Frame { id: base.into(), reason });
-            }
+    pub(super) fn derive_manifest(&self, id: ObjectId, frame: Frame) -> Result<Manifest, ReadError> {
+        let chain = self.chain(id, frame, &|base| self.recall_manifest(base).is_some())?;
+        let mut changes: BTreeMap<ParamPath, TensorId> = BTreeMap::new();
+        for frame in chain.frames {
+            let Frame::Manifest { changed, .. } = frame else { continue };
             for (path, tensor) in changed {
                 changes.entry(path).or_insert(tensor);
             }
-            (base, steps) = (next, below);
+        }
+        let mut manifest = match self.recall_manifest(chain.bottom) {
+            Some(manifest) => (*manifest).clone(),
+            None => self.manifest(recant_core::ManifestId::from_bytes(*chain.bottom.as_bytes()))?,
         };
         for (path, tensor) in changes {
             match manifest.tensors.get_mut(&path) {
@@ -106,13 +135,5 @@ impl Odb {
             }
         }
         Ok(manifest)
-    }
-
-    /// Steps from what is stored as bytes.
-    pub(crate) fn steps(&self, id: impl Into<ObjectId>) -> Result<u32, ReadError> {
-        Ok(match self.source(id)?.frame {
-            Frame::Tensor { steps, .. } | Frame::Manifest { steps, .. } => steps,
-            _ => 0,
-        })
     }
 }

@@ -14,13 +14,13 @@
 //!             the base manifest with these tensors in place
 //! ```
 //!
-//! `steps` counts what has to be computed from objects that are plain, packed or linked; a base has fewer
-//! steps than what builds on it, so a circle cannot be walked.
+//! `steps` counts what has to be computed from objects that are plain, packed or linked. It is at most 128 for
+//! a tensor and 64 for a manifest; readers count for themselves, and fsck compares.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use recant_core::{ManifestId, ParamPath, PatchId, TensorId};
+use recant_core::{ManifestId, ObjectId, ParamPath, PatchId, TensorId};
 
 use crate::codec::{DecodeError, Decoder, Encoder};
 use crate::object::TensorHead;
@@ -67,6 +67,39 @@ impl Frame {
     pub(super) const PLAIN_LEN: usize = MAGIC.len() + 1;
     /// Bytes before the blocks of a packed object.
     pub(super) const PACKED_LEN: usize = MAGIC.len() + 1 + 8 + 1 + 8;
+
+    /// A tensor this many steps from stored bytes is stored as bytes itself, which bounds what a checkout of it
+    /// costs: about a second for a matrix of ten million numbers.
+    pub(super) const TENSOR_STEPS: u32 = 128;
+    /// The same for manifests, which cost one small file a step.
+    pub(super) const MANIFEST_STEPS: u32 = 64;
+
+    /// What a derived object is made from, and in how many steps; `None` for the other forms.
+    pub(crate) fn base(&self) -> Option<(ObjectId, u32)> {
+        match self {
+            Self::Tensor { base, patches, .. } => {
+                Some(((*base).into(), u32::try_from(patches.len()).unwrap_or(u32::MAX)))
+            }
+            Self::Manifest { base, .. } => Some(((*base).into(), 1)),
+            _ => None,
+        }
+    }
+
+    /// The steps that a derived object claims.
+    pub(crate) fn claimed(&self) -> Option<u32> {
+        match self {
+            Self::Tensor { steps, .. } | Self::Manifest { steps, .. } => Some(*steps),
+            _ => None,
+        }
+    }
+
+    /// The same with other steps, if it has any.
+    pub(super) fn with_steps(mut self, counted: u32) -> Self {
+        if let Self::Tensor { steps, .. } | Self::Manifest { steps, .. } = &mut self {
+            *steps = counted;
+        }
+        self
+    }
 
     pub(crate) fn form(&self) -> Form {
         match self {
@@ -140,12 +173,16 @@ impl Frame {
                 let steps = u32::try_from(input.count()?).unwrap_or(u32::MAX);
                 let base = TensorId::from_bytes(input.digest()?);
                 let path = input.path()?;
-                let mut patches = Vec::new();
-                for _ in 0..input.count()? {
-                    patches.push(PatchId::from_bytes(input.digest()?));
-                }
-                if patches.is_empty() || (steps as usize) < patches.len() {
+                let n_patches = input.count()?;
+                if n_patches == 0 || (steps as usize) < n_patches {
                     return Err(input.inconsistent("it counts fewer steps than it has patches"));
+                }
+                if steps > Self::TENSOR_STEPS {
+                    return Err(input.inconsistent(format!("it claims {steps} steps")));
+                }
+                let mut patches = Vec::new();
+                for _ in 0..n_patches {
+                    patches.push(PatchId::from_bytes(input.digest()?));
                 }
                 Self::Tensor { steps, base, path, patches }
             }
@@ -158,8 +195,8 @@ impl Frame {
                     input.ascends(changed.last_key_value().map(|(last, _)| last), &path, &path)?;
                     changed.insert(path, TensorId::from_bytes(input.digest()?));
                 }
-                if steps == 0 {
-                    return Err(input.inconsistent("it counts no step"));
+                if !(1..=Self::MANIFEST_STEPS).contains(&steps) {
+                    return Err(input.inconsistent(format!("it claims {steps} steps")));
                 }
                 Self::Manifest { steps, base, changed }
             }

@@ -1,11 +1,14 @@
-//! The object files: one file an object, found by its id.
+//! The object files: one file an object, found by its id; small ones are gathered in [`bundle`]s.
 //!
 //! A file does not hold the object's bytes as such but says how to get them: they stand there, packed, in
 //! another file, or follow from other objects (see [`frame`]). Whichever it is, the bytes that come out are
 //! hashed before anybody sees them as an object, so no form needs to be trusted.
 
+pub(crate) mod bundle;
 mod derive;
+mod find;
 mod frame;
+mod memory;
 mod pack;
 mod read;
 mod refs;
@@ -13,14 +16,17 @@ mod transfer;
 mod write;
 
 use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 
-use recant_core::{ObjectId, ParamPath, PatchId};
+use recant_core::{HostTensor, ObjectId, ParamPath, PatchId};
 
 pub(crate) use derive::AT_ONCE;
+use find::Bundles;
 pub use frame::Form;
 pub(crate) use frame::LinkFrame;
+use memory::{Kept, Memory};
+pub(crate) use read::FirstBytes;
 pub use read::Source;
 pub use transfer::{Received, TransferError};
 pub use write::Writer;
@@ -28,10 +34,12 @@ pub(crate) use write::sync_all;
 
 use crate::codec::DecodeError;
 use crate::disk::Disk;
-use crate::object::Kind;
+use crate::object::{Kind, Manifest};
 
 /// Folder of object files.
 pub(crate) const OBJECTS: &str = "objects";
+/// Bytes of objects that [`Odb::remembering`] keeps.
+const MEMORY: usize = 256 << 20;
 /// Folder of files that are being written.
 pub(crate) const TMP: &str = "tmp";
 
@@ -39,6 +47,8 @@ pub(crate) const TMP: &str = "tmp";
 #[derive(Clone)]
 pub struct Odb {
     pub(crate) disk: Arc<dyn Disk>,
+    bundles: Arc<Mutex<Bundles>>,
+    memory: Option<Arc<Memory>>,
 }
 
 /// An object cannot be read.
@@ -58,6 +68,14 @@ pub enum ReadError {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// A bundle of object files cannot be used.
+    #[error("{path} of the store is damaged: {reason}; `recant fsck --repair` takes out of it what is whole")]
+    Bundle {
+        /// The bundle.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
     },
     /// The file of an object says nonsense.
     #[error("object {id} is damaged: {reason}; `recant fsck --repair` sets it aside")]
@@ -145,75 +163,37 @@ pub enum WriteError {
 impl Odb {
     /// The objects on a disk.
     pub(crate) fn new(disk: Arc<dyn Disk>) -> Self {
-        Self { disk }
+        Self { disk, bundles: Arc::default(), memory: None }
     }
 
-    /// Where an object's file stands.
-    pub(crate) fn path(id: ObjectId) -> PathBuf {
-        let hex = id.to_string();
-        [OBJECTS, &hex[..2], &hex[2..]].iter().collect()
+    /// The same objects, of which those that were computed or decoded last stay in memory: for what reads
+    /// much of a store.
+    pub(crate) fn remembering(&self) -> Self {
+        Self { memory: Some(Arc::new(Memory::new(MEMORY))), ..self.clone() }
     }
 
-    /// Whether there is a file for an object.
-    ///
-    /// # Errors
-    /// [`ReadError::Io`].
-    pub fn contains(&self, id: impl Into<ObjectId>) -> Result<bool, ReadError> {
-        let path = Self::path(id.into());
-        self.disk.exists(&path).map_err(|source| ReadError::Io { path, source })
+    fn recall(&self, id: ObjectId) -> Option<Kept> {
+        self.memory.as_ref()?.get(id)
     }
 
-    /// The ids of all object files, ascending. Files with other names are left out; fsck reports them.
-    ///
-    /// # Errors
-    /// [`ReadError::Io`].
-    pub fn ids(&self) -> Result<Vec<ObjectId>, ReadError> {
-        Ok(self.files()?.into_iter().filter_map(|(_, id)| id).collect())
-    }
-
-    /// Every file under the objects' folder, and the id that its name spells.
-    pub(crate) fn files(&self) -> Result<Vec<(PathBuf, Option<ObjectId>)>, ReadError> {
-        let mut files = Vec::new();
-        let root = PathBuf::from(OBJECTS);
-        let shards = self.disk.list(&root);
-        for shard in shards.map_err(|source| ReadError::Io { path: root.clone(), source })? {
-            let dir = root.join(&shard);
-            let names = match self.disk.list(&dir) {
-                Ok(names) => names,
-                Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
-                    files.push((dir, None));
-                    continue;
-                }
-                Err(source) => return Err(ReadError::Io { path: dir, source }),
-            };
-            for name in names {
-                let path = dir.join(&name);
-                let id = format!("{shard}{name}").parse().ok().filter(|&id| Self::path(id) == path);
-                files.push((path, id));
-            }
+    fn recall_tensor(&self, id: ObjectId) -> Option<HostTensor> {
+        match self.recall(id)? {
+            Kept::Tensor(tensor) => Some(tensor),
+            _ => None,
         }
-        Ok(files)
     }
 
-    /// Bytes that an object takes on disk.
-    ///
-    /// # Errors
-    /// [`ReadError`] when it is missing or cannot be looked at.
-    pub fn file_len(&self, id: impl Into<ObjectId>) -> Result<u64, ReadError> {
-        let id = id.into();
-        self.open_file(id).map(|(len, _)| len)
+    fn recall_manifest(&self, id: ObjectId) -> Option<Arc<Manifest>> {
+        match self.recall(id)? {
+            Kept::Manifest(manifest) => Some(manifest),
+            _ => None,
+        }
     }
 
-    pub(crate) fn open_file(&self, id: ObjectId) -> Result<(u64, Box<dyn io::Read + Send>), ReadError> {
-        self.open_at(id, &Self::path(id))
-    }
-
-    fn open_at(&self, id: ObjectId, path: &Path) -> Result<(u64, Box<dyn io::Read + Send>), ReadError> {
-        self.disk.open(path).map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => ReadError::Missing { id },
-            io::ErrorKind::InvalidData => ReadError::Frame { id, reason: source.to_string() },
-            _ => ReadError::Io { path: path.to_owned(), source },
-        })
+    fn keep(&self, id: ObjectId, object: Kept, bytes: usize) {
+        if let Some(memory) = &self.memory {
+            memory.keep(id, object, bytes);
+        }
     }
 }
 

@@ -9,9 +9,12 @@ use bytes::Bytes;
 use recant_core::{CommitId, HostTensor, ManifestId, ObjectId, OperationId, PatchId, TensorId, WeightPatch};
 
 use super::frame::{Form, Frame, LinkFrame};
+use super::memory::Kept;
 use super::{Odb, ReadError, pack};
 use crate::codec::DecodeError;
-use crate::object::{Blob, Commit, FactSet, Kind, Manifest, Operation, decode_tensor, encode_tensor};
+use crate::object::{
+    Blob, Commit, FactSet, Kind, Manifest, Operation, TensorHead, decode_tensor, encode_tensor,
+};
 
 /// Heads of the small forms fit here by far; a list of patches may be long.
 const MAX_SMALL: u64 = 64 << 20;
@@ -19,8 +22,8 @@ const MAX_SMALL: u64 = 64 << 20;
 /// Where an object's bytes come from, opened and not yet read.
 pub struct Source {
     pub(super) id: ObjectId,
-    pub(super) frame: Frame,
-    pub(super) len: u64,
+    pub(crate) frame: Frame,
+    pub(crate) len: u64,
     pub(super) reader: Box<dyn Read + Send>,
 }
 
@@ -29,6 +32,12 @@ impl Source {
     #[must_use]
     pub fn form(&self) -> Form {
         self.frame.form()
+    }
+
+    /// Gives bytes that were read back to be read again.
+    pub(super) fn unread(&mut self, bytes: Vec<u8>) {
+        let rest = std::mem::replace(&mut self.reader, Box::new(io::empty()));
+        self.reader = Box::new(io::Cursor::new(bytes).chain(rest));
     }
 }
 
@@ -39,34 +48,43 @@ impl Odb {
     /// [`ReadError`].
     pub fn source(&self, id: impl Into<ObjectId>) -> Result<Source, ReadError> {
         let id = id.into();
-        self.source_at(id, &Self::path(id))
+        source_of(id, &Self::path(id), self.open_file(id)?)
     }
 
     /// As [`Odb::source`], from a file that is not in its place yet.
     pub(super) fn source_at(&self, id: ObjectId, path: &Path) -> Result<Source, ReadError> {
-        let (len, mut reader) = self.open_at(id, path)?;
-        let io = |source| ReadError::Io { path: path.to_owned(), source };
-        let mut head = Vec::new();
-        (&mut reader).take(Frame::PLAIN_LEN as u64).read_to_end(&mut head).map_err(io)?;
-        match head.last() {
-            Some(0) => {}
-            Some(1) => {
-                let rest = (Frame::PACKED_LEN - Frame::PLAIN_LEN) as u64;
-                (&mut reader).take(rest).read_to_end(&mut head).map_err(io)?;
-            }
-            _ if len <= MAX_SMALL => {
-                (&mut reader).take(MAX_SMALL).read_to_end(&mut head).map_err(io)?;
-            }
-            _ => {
-                let reason = format!("{len} bytes are too many for its form");
-                return Err(ReadError::Frame { id, reason });
-            }
-        }
-        let frame =
-            Frame::decode(&head).map_err(|source| ReadError::Frame { id, reason: source.to_string() })?;
-        Ok(Source { id, frame, len, reader })
+        source_of(id, path, self.open_at(id, path)?)
     }
+}
 
+/// Reads how the object in an opened file is stored; `path` names it in errors.
+fn source_of(
+    id: ObjectId,
+    path: &Path,
+    (len, mut reader): (u64, Box<dyn Read + Send>),
+) -> Result<Source, ReadError> {
+    let io = |source| ReadError::Io { path: path.to_owned(), source };
+    let mut head = Vec::new();
+    (&mut reader).take(Frame::PLAIN_LEN as u64).read_to_end(&mut head).map_err(io)?;
+    match head.last() {
+        Some(0) => {}
+        Some(1) => {
+            let rest = (Frame::PACKED_LEN - Frame::PLAIN_LEN) as u64;
+            (&mut reader).take(rest).read_to_end(&mut head).map_err(io)?;
+        }
+        _ if len <= MAX_SMALL => {
+            (&mut reader).take(MAX_SMALL).read_to_end(&mut head).map_err(io)?;
+        }
+        _ => {
+            let reason = format!("{len} bytes are too many for its form");
+            return Err(ReadError::Frame { id, reason });
+        }
+    }
+    let frame = Frame::decode(&head).map_err(|source| ReadError::Frame { id, reason: source.to_string() })?;
+    Ok(Source { id, frame, len, reader })
+}
+
+impl Odb {
     /// The file outside the store that holds an object's bytes, if they are not in the store.
     pub(crate) fn link(&self, id: ObjectId) -> Result<Option<PathBuf>, ReadError> {
         let (len, mut reader) = self.open_file(id)?;
@@ -96,8 +114,12 @@ impl Odb {
     /// # Errors
     /// [`ReadError`].
     pub fn load(&self, id: impl Into<ObjectId>) -> Result<Vec<u8>, ReadError> {
+        self.load_from(self.source(id)?)
+    }
+
+    pub(super) fn load_from(&self, source: Source) -> Result<Vec<u8>, ReadError> {
         let mut payload = Vec::new();
-        self.copy(id, &mut payload)?
+        self.copy_from(source, &mut payload)?
             .map_err(|source| ReadError::Io { path: OBJECT_BUFFER.into(), source })?;
         Ok(payload)
     }
@@ -160,13 +182,12 @@ impl Odb {
                 let mut file = open_link(id, &link)?;
                 chunks(&mut file, take).map_err(|source| link_error(id, &link.path, source.to_string()))
             }
-            Frame::Tensor { steps, base, path, patches } => {
-                let tensor = self.derive_tensor(id, steps, base, &path, &patches)?;
-                take(&encode_tensor(&tensor));
+            Frame::Tensor { .. } => {
+                take(&encode_tensor(&self.derive_tensor(id, frame)?));
                 Ok(())
             }
-            Frame::Manifest { steps, base, changed } => {
-                take(&self.derive_manifest(id, steps, base, &changed)?.encode());
+            Frame::Manifest { .. } => {
+                take(&self.derive_manifest(id, frame)?.encode());
                 Ok(())
             }
         }
@@ -177,7 +198,38 @@ impl Odb {
     /// # Errors
     /// [`ReadError`].
     pub fn tensor(&self, id: TensorId) -> Result<HostTensor, ReadError> {
-        self.decoded(id, Kind::Tensor, |payload| decode_tensor(Bytes::from(payload)))
+        if let Some(tensor) = self.recall_tensor(id.into()) {
+            return Ok(tensor);
+        }
+        let source = self.source(id)?;
+        if !matches!(source.frame, Frame::Tensor { .. }) {
+            return self.decoded_from(source, Kind::Tensor, |payload| decode_tensor(Bytes::from(payload)));
+        }
+        let tensor = self.derive_tensor(id.into(), source.frame)?;
+        if tensor.id() != id {
+            return Err(ReadError::Digest { id: id.into(), found: tensor.id().into() });
+        }
+        self.keep(id.into(), Kept::Tensor(tensor.clone()), tensor.bytes().len());
+        Ok(tensor)
+    }
+
+    /// A tensor's type and sides, from as few bytes as have them. Unverified.
+    pub(crate) fn tensor_head(&self, id: TensorId) -> Result<TensorHead, ReadError> {
+        let source = self.source(id)?;
+        let bottom = self.chain(id.into(), source.frame, &|_| false)?.bottom;
+        let source = self.source(bottom)?;
+        let mut first = FirstBytes::default();
+        match source.frame {
+            Frame::Link(link) => return Ok(link.head),
+            Frame::Plain => {
+                let read = source.reader.take(FirstBytes::ROOM as u64).read_to_end(&mut first.0);
+                read.map_err(|source| ReadError::Io { path: Self::path(bottom), source })?;
+            }
+            _ => {
+                self.feed(source, &mut |bytes| first.take(bytes))?;
+            }
+        }
+        first.tensor_head(bottom)
     }
 
     /// A manifest.
@@ -185,7 +237,28 @@ impl Odb {
     /// # Errors
     /// [`ReadError`].
     pub fn manifest(&self, id: ManifestId) -> Result<Manifest, ReadError> {
-        self.decoded(id, Kind::Manifest, |payload| Manifest::decode(&payload))
+        self.shared_manifest(id).map(Arc::unwrap_or_clone)
+    }
+
+    pub(crate) fn shared_manifest(&self, id: ManifestId) -> Result<Arc<Manifest>, ReadError> {
+        if let Some(manifest) = self.recall_manifest(id.into()) {
+            return Ok(manifest);
+        }
+        let source = self.source(id)?;
+        let manifest = if matches!(source.frame, Frame::Manifest { .. }) {
+            let manifest = self.derive_manifest(id.into(), source.frame)?;
+            if manifest.id() != id {
+                return Err(ReadError::Digest { id: id.into(), found: manifest.id().into() });
+            }
+            manifest
+        } else {
+            self.decoded_from(source, Kind::Manifest, |payload| Manifest::decode(&payload))?
+        };
+        let manifest = Arc::new(manifest);
+        // A path, an id and what a map needs for them.
+        let bytes = 160 * (manifest.tensors.len() + manifest.ties.len() + manifest.files.len() + 1);
+        self.keep(id.into(), Kept::Manifest(manifest.clone()), bytes);
+        Ok(manifest)
     }
 
     /// A patch.
@@ -193,7 +266,21 @@ impl Odb {
     /// # Errors
     /// [`ReadError`].
     pub fn patch(&self, id: PatchId) -> Result<WeightPatch, ReadError> {
-        self.decoded(id, Kind::Patch, |payload| Ok(WeightPatch::decode(&payload)?))
+        self.shared_patch(id).map(Arc::unwrap_or_clone)
+    }
+
+    pub(crate) fn shared_patch(&self, id: PatchId) -> Result<Arc<WeightPatch>, ReadError> {
+        if let Some(Kept::Patch(patch)) = self.recall(id.into()) {
+            return Ok(patch);
+        }
+        let mut bytes = 0;
+        let patch = self.decoded(id, Kind::Patch, |payload| {
+            bytes = payload.len();
+            Ok(WeightPatch::decode(&payload)?)
+        })?;
+        let patch = Arc::new(patch);
+        self.keep(id.into(), Kept::Patch(patch.clone()), bytes);
+        Ok(patch)
     }
 
     /// A commit.
@@ -234,12 +321,56 @@ impl Odb {
         expected: Kind,
         decode: impl FnOnce(Vec<u8>) -> Result<T, DecodeError>,
     ) -> Result<T, ReadError> {
-        let id = id.into();
-        let payload = self.load(id)?;
+        self.decoded_from(self.source(id)?, expected, decode)
+    }
+
+    fn decoded_from<T>(
+        &self,
+        source: Source,
+        expected: Kind,
+        decode: impl FnOnce(Vec<u8>) -> Result<T, DecodeError>,
+    ) -> Result<T, ReadError> {
+        let id = source.id;
+        let payload = self.load_from(source)?;
         match Kind::of(&payload) {
             Some(found) if found != expected => Err(ReadError::Kind { id, found, expected }),
             _ => decode(payload).map_err(|source| ReadError::Decode { id, source }),
         }
+    }
+}
+
+/// Keeps the first bytes: enough for a tensor's head.
+#[derive(Default)]
+pub(crate) struct FirstBytes(Vec<u8>);
+
+impl FirstBytes {
+    const ROOM: usize = 256;
+
+    fn take(&mut self, bytes: &[u8]) {
+        let room = Self::ROOM.saturating_sub(self.0.len());
+        self.0.extend_from_slice(&bytes[..bytes.len().min(room)]);
+    }
+
+    /// Whether they begin a tensor.
+    pub(super) fn is_tensor(&self) -> bool {
+        self.0.starts_with(crate::object::TENSOR_MAGIC)
+    }
+
+    /// The head that they are.
+    pub(crate) fn tensor_head(&self, id: ObjectId) -> Result<TensorHead, ReadError> {
+        let head = TensorHead::decode(&self.0).map_err(|source| ReadError::Decode { id, source })?;
+        Ok(head.0)
+    }
+}
+
+impl Write for FirstBytes {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.take(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

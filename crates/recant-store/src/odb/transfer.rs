@@ -11,8 +11,8 @@ use recant_core::ObjectId;
 
 use super::frame::Frame;
 use super::read::open_link;
-use super::{Odb, ReadError, WriteError, Writer};
-use crate::object::TensorHead;
+use super::{FirstBytes, Odb, ReadError, WriteError, Writer};
+use crate::object::Reference;
 
 /// A file that has arrived and is not in its place.
 #[derive(Debug)]
@@ -96,19 +96,20 @@ impl Writer {
     pub fn wants(&mut self, received: &mut Received) -> Result<Vec<ObjectId>, TransferError> {
         let id = received.id;
         let refused = |source: ReadError| TransferError::Refused { id, source: source.into() };
-        let founds = self.odb.founds(id, &received.tmp).map_err(refused)?;
+        let founds = self.odb.founds_at(id, &received.tmp).map_err(refused)?;
         let missing = self.missing(founds)?;
         if !missing.is_empty() {
             return Ok(missing);
         }
         self.verify(received).map_err(refused)?;
-        let referred = self.odb.referred(id, &received.tmp).map_err(refused)?;
-        Ok(self.missing(referred)?)
+        let source = self.odb.source_at(id, &received.tmp).map_err(refused)?;
+        let needs = self.odb.needs_of(source).map_err(refused)?;
+        Ok(self.missing(needs)?)
     }
 
-    fn missing(&mut self, ids: Vec<ObjectId>) -> Result<Vec<ObjectId>, WriteError> {
+    fn missing(&mut self, needs: Vec<Reference>) -> Result<Vec<ObjectId>, WriteError> {
         let mut missing = Vec::new();
-        for id in ids {
+        for Reference { id, .. } in needs {
             if !self.have(id)? {
                 missing.push(id);
             }
@@ -121,10 +122,33 @@ impl Writer {
     /// # Errors
     /// [`TransferError`]; nothing was put in place then.
     pub fn accept(&mut self, mut received: Received) -> Result<(), TransferError> {
-        if let Err(source) = self.verify(&mut received) {
-            return self.refuse(received, |id| TransferError::Refused { id, source: source.into() });
+        let counted = self.verify(&mut received).and_then(|()| self.recount(&received));
+        let recounted = match counted {
+            Ok(recounted) => recounted,
+            Err(source) => {
+                return self.refuse(received, |id| TransferError::Refused { id, source: source.into() });
+            }
+        };
+        if let Some(frame) = recounted {
+            self.discard(&received.tmp);
+            received.tmp = self.tmp();
+            self.write(&received.tmp, |file| file.write_all(&frame.encode()))?;
         }
         Ok(self.place(&received.tmp, received.id)?)
+    }
+
+    /// The head of a received file with the steps that it takes here, where it claims others: what it is made
+    /// from may be stored otherwise than where it came from.
+    fn recount(&self, received: &Received) -> Result<Option<Frame>, ReadError> {
+        let id = received.id;
+        let frame = self.odb.source_at(id, &received.tmp)?.frame;
+        let counted = self.odb.chain(id, frame.clone(), &|_| false)?.steps;
+        if frame.claimed().is_none_or(|claimed| claimed == counted) {
+            return Ok(None);
+        }
+        // What would not be read back is not written.
+        let told = |source: crate::DecodeError| ReadError::Frame { id, reason: source.to_string() };
+        Frame::decode(&frame.with_steps(counted).encode()).map(Some).map_err(told)
     }
 
     fn verify(&self, received: &mut Received) -> Result<(), ReadError> {
@@ -132,12 +156,12 @@ impl Writer {
             return Ok(());
         }
         let id = received.id;
-        let mut head = Head(Vec::new());
+        let mut head = FirstBytes::default();
         let source = self.odb.source_at(id, &received.tmp)?;
         let copied = self.odb.copy_from(source, &mut head)?;
         copied.map_err(|source| ReadError::Io { path: received.tmp.clone(), source })?;
-        if head.0.starts_with(crate::object::TENSOR_MAGIC) {
-            TensorHead::decode(&head.0).map_err(|source| ReadError::Decode { id, source })?;
+        if head.is_tensor() {
+            head.tensor_head(id)?;
         }
         received.verified = true;
         Ok(())
@@ -150,20 +174,5 @@ impl Writer {
     ) -> Result<T, TransferError> {
         self.discard(&received.tmp);
         Err(error(received.id))
-    }
-}
-
-/// Keeps enough for a tensor's head.
-struct Head(Vec<u8>);
-
-impl io::Write for Head {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let room = 256usize.saturating_sub(self.0.len());
-        self.0.extend_from_slice(&bytes[..bytes.len().min(room)]);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

@@ -6,16 +6,11 @@ use std::path::{Path, PathBuf};
 
 use recant_core::{HostTensor, ManifestId, ObjectId, ParamPath, PatchId, TensorId};
 
+use super::bundle::BUNDLES;
 use super::frame::{Frame, LinkFrame};
 use super::{OBJECTS, Odb, TMP, WriteError, pack};
 use crate::disk::{Disk, DiskFile};
 use crate::object::{Manifest, encode_tensor, object_id};
-
-/// A tensor this many steps from stored bytes is stored as bytes itself, which bounds what a checkout of it
-/// costs: about a second for a matrix of ten million numbers.
-const TENSOR_STEPS_MAX: u32 = 128;
-/// The same for manifests, which cost one small file a step.
-const MANIFEST_STEPS_MAX: u32 = 64;
 
 /// Writes objects. What it wrote is durable once [`Writer::sync`] returned, and not before.
 pub struct Writer {
@@ -173,7 +168,7 @@ impl Writer {
             return Ok(id);
         }
         let steps = self.odb.steps(base)?.saturating_add(u32::try_from(patches.len()).unwrap_or(u32::MAX));
-        if steps > TENSOR_STEPS_MAX {
+        if steps > Frame::TENSOR_STEPS {
             return self.put_tensor(tensor);
         }
         let frame = Frame::Tensor { steps, base, path: path.clone(), patches: patches.to_vec() };
@@ -199,7 +194,7 @@ impl Writer {
                 && (&base.ties, &base.files, base.layout)
                     == (&manifest.ties, &manifest.files, manifest.layout);
             let steps = self.odb.steps(base_id)?.saturating_add(1);
-            if alike && steps <= MANIFEST_STEPS_MAX {
+            if alike && steps <= Frame::MANIFEST_STEPS {
                 let differs = |(path, id): &(&ParamPath, &TensorId)| base.tensors.get(*path) != Some(*id);
                 let changed: BTreeMap<_, _> =
                     manifest.tensors.iter().filter(differs).map(|(path, &id)| (path.clone(), id)).collect();
@@ -211,13 +206,31 @@ impl Writer {
         Ok(id)
     }
 
+    /// Stores an object's file as it stands, unverified.
+    pub(crate) fn put_file(&mut self, id: ObjectId, file: &[u8]) -> Result<(), WriteError> {
+        self.file(id, |out| out.write_all(file))
+    }
+
+    /// Writes the head of a derived object again, with so many steps; `false` when that cannot be.
+    pub(crate) fn restep(&mut self, id: ObjectId, steps: u32) -> Result<bool, WriteError> {
+        let frame = self.odb.source(id)?.frame.with_steps(steps).encode();
+        if Frame::decode(&frame).is_err() {
+            return Ok(false);
+        }
+        self.file(id, |file| file.write_all(&frame))?;
+        Ok(true)
+    }
+
     /// Whether the object is there already, with everything that it is made from: after a crash a file may
     /// have lasted whose patch has not. Its folder counts as dirty then too, because whoever renamed the file
     /// into it may have died before the folder was synced.
     pub(crate) fn have(&mut self, id: ObjectId) -> Result<bool, WriteError> {
-        let there = self.odb.contains(id)? && self.odb.is_founded(id)?;
-        if there {
-            self.mark(&Odb::path(id));
+        let alone = self.odb.stands_alone(id)?;
+        let there = (alone || self.odb.contains(id)?) && self.odb.is_founded(id)?;
+        match (there, alone) {
+            (true, true) => self.mark(&Odb::path(id)),
+            (true, false) => self.dirty.extend([PathBuf::from(BUNDLES), PathBuf::new()]),
+            _ => {}
         }
         Ok(there)
     }
@@ -247,7 +260,7 @@ impl Writer {
     }
 
     /// Writes and syncs a temporary file; removes it when that fails.
-    pub(super) fn write(
+    pub(crate) fn write(
         &mut self,
         tmp: &Path,
         fill: impl FnOnce(&mut dyn Write) -> io::Result<()>,
@@ -288,12 +301,12 @@ impl Writer {
         self.dirty.insert(PathBuf::from(OBJECTS));
     }
 
-    pub(super) fn tmp(&mut self) -> PathBuf {
+    pub(crate) fn tmp(&mut self) -> PathBuf {
         self.next += 1;
         Path::new(TMP).join(format!("{}-{}-{}", std::process::id(), self.lane, self.next))
     }
 
-    pub(super) fn discard(&self, tmp: &Path) {
+    pub(crate) fn discard(&self, tmp: &Path) {
         // Best effort on the way out of an error; fsck --repair and gc sweep what stays.
         let _ = self.odb.disk.remove(tmp);
     }

@@ -1,16 +1,20 @@
 //! A store on a disk: one pointer to the newest operation, and objects.
 //!
 //! ```text
-//! FORMAT    "recant store 1\n"
+//! FORMAT    "recant store 1\n", or "recant store 2\n" where there may be bundles
 //! head      the id of the newest operation, 64 hexadecimal digits and a newline
 //! lock      empty; a writer holds a lock on it, which the system takes back when the writer dies
 //! objects/  ab/cdef…: an object's file, by its id
+//! bundles/  many objects' files in one, by the digest of all of it
+//! live      how much is live at a commit; may be missing
 //! tmp/      files being written
 //! ```
 //!
 //! Every branch and tag stands inside the operation that `head` names, so one rename moves all of them, and
 //! a reader that has read `head` has a consistent view without any lock.
 
+mod gather;
+mod size;
 mod transaction;
 
 use std::io;
@@ -20,23 +24,30 @@ use std::time::{Duration, Instant};
 
 use recant_core::OperationId;
 
+use gather::GATHER_FROM;
+pub use size::Size;
 pub use transaction::{Stamp, Transaction, TransactionError};
 
 use crate::disk::{Disk, Held, RealDisk, read_small};
-use crate::name::Name;
+use crate::name::{Name, NameError};
 use crate::object::{Operation, Step, View};
 use crate::odb::{OBJECTS, Odb, ReadError, TMP, WriteError, Writer};
 
-/// What FORMAT says.
-const FORMAT: &str = "recant store 1\n";
+/// The file that makes a folder a store, and says which version.
+const FORMAT: &str = "FORMAT";
+/// A store in which every object has a file of its own.
+const ALONE: &str = "recant store 1\n";
+/// A store that may have bundles.
+const BUNDLED: &str = "recant store 2\n";
 /// How long a writer waits for another one.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A versioned store. Cloning shares the disk; nothing is cached, so two handles never disagree.
+/// A versioned store. Cloning shares the disk; nothing that can change is cached, so two handles never disagree.
 #[derive(Debug, Clone)]
 pub struct Store {
     odb: Odb,
     patience: Duration,
+    gather_from: usize,
 }
 
 /// A store cannot be opened or made.
@@ -51,7 +62,7 @@ pub enum OpenError {
     },
     /// The store is of another version.
     #[error(
-        "{dir} is a store of format {found:?}, and this recant knows \"recant store 1\"; use a newer recant"
+        "{dir} is a store of format {found:?}, and this recant knows up to \"recant store 2\"; use a newer recant"
     )]
     Version {
         /// The folder.
@@ -76,6 +87,9 @@ pub enum OpenError {
     /// An object cannot be written.
     #[error(transparent)]
     Write(#[from] WriteError),
+    /// The first branch cannot be called so.
+    #[error(transparent)]
+    Name(#[from] NameError),
 }
 
 /// The newest operation cannot be found.
@@ -107,6 +121,7 @@ impl Store {
     /// # Errors
     /// [`OpenError`].
     pub fn init(dir: &Path, branch: Name, stamp: &Stamp) -> Result<Self, OpenError> {
+        branch.check_ref()?;
         let io = |source| OpenError::Io { path: dir.to_owned(), source };
         match std::fs::read_dir(dir) {
             Ok(mut entries) => {
@@ -127,7 +142,8 @@ impl Store {
     /// # Errors
     /// [`OpenError`].
     pub fn init_on(disk: Arc<dyn Disk>, branch: Name, stamp: &Stamp) -> Result<Self, OpenError> {
-        let store = Self { odb: Odb::new(disk), patience: PATIENCE };
+        branch.check_ref()?;
+        let store = Self::on(disk);
         let disk = &*store.odb.disk;
         for dir in [OBJECTS, TMP] {
             disk.make_dir(Path::new(dir)).map_err(|source| OpenError::Io { path: dir.into(), source })?;
@@ -144,8 +160,12 @@ impl Store {
         writer.put(&first.encode())?;
         writer.sync()?;
         store.point(first.id())?;
-        store.replace("FORMAT", FORMAT.as_bytes())?;
+        store.replace(FORMAT, ALONE.as_bytes())?;
         Ok(store)
+    }
+
+    fn on(disk: Arc<dyn Disk>) -> Self {
+        Self { odb: Odb::new(disk), patience: PATIENCE, gather_from: GATHER_FROM }
     }
 
     /// Opens a store.
@@ -161,15 +181,15 @@ impl Store {
     /// # Errors
     /// [`OpenError`].
     pub fn open_on(disk: Arc<dyn Disk>, dir: &Path) -> Result<Self, OpenError> {
-        let found = match read_small(&*disk, Path::new("FORMAT"), 256) {
+        let found = match read_small(&*disk, Path::new(FORMAT), 256) {
             Ok(found) => found,
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                 return Err(OpenError::NotAStore { dir: dir.to_owned() });
             }
-            Err(source) => return Err(OpenError::Io { path: dir.join("FORMAT"), source }),
+            Err(source) => return Err(OpenError::Io { path: dir.join(FORMAT), source }),
         };
-        if found == FORMAT.as_bytes() {
-            return Ok(Self { odb: Odb::new(disk), patience: PATIENCE });
+        if [ALONE, BUNDLED].iter().any(|format| found == format.as_bytes()) {
+            return Ok(Self::on(disk));
         }
         let found = String::from_utf8_lossy(&found).trim().to_owned();
         if found.starts_with("recant store ") {
@@ -224,14 +244,23 @@ impl Store {
     /// # Errors
     /// [`HeadError`].
     pub fn operations(&self) -> Result<Vec<(OperationId, Operation)>, HeadError> {
-        let mut operations = Vec::new();
+        self.walk_operations()?.collect()
+    }
+
+    /// [`Store::operations`], each read when its turn comes.
+    ///
+    /// # Errors
+    /// [`HeadError`].
+    pub fn walk_operations(
+        &self,
+    ) -> Result<impl Iterator<Item = Result<(OperationId, Operation), HeadError>>, HeadError> {
         let mut next = Some(self.head_operation()?);
-        while let Some(id) = next {
-            let operation = self.odb.operation(id)?;
-            next = operation.parent;
-            operations.push((id, operation));
-        }
-        Ok(operations)
+        Ok(std::iter::from_fn(move || {
+            let id = next.take()?;
+            let operation = self.odb.operation(id);
+            next = operation.as_ref().ok().and_then(|operation| operation.parent);
+            Some(operation.map(|operation| (id, operation)).map_err(HeadError::from))
+        }))
     }
 
     /// Becomes the writer, waiting for another one if there is one.
@@ -278,7 +307,7 @@ impl Store {
         self.replace("head", format!("{id}\n").as_bytes())
     }
 
-    fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), WriteError> {
+    pub(crate) fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), WriteError> {
         let disk = &*self.odb.disk;
         let tmp = Path::new(TMP).join(format!("{}-{name}", std::process::id()));
         let written = (|| {

@@ -1,10 +1,12 @@
 //! Changing the store: write everything, then publish one pointer.
 
+use std::collections::BTreeMap;
+
 use recant_core::{CommitId, OperationId};
 
 use super::{HeadError, Store};
 use crate::disk::Held;
-use crate::name::Name;
+use crate::name::{Name, NameError};
 use crate::object::{Commit, Head, Operation, Step, View};
 use crate::odb::{ReadError, WriteError, Writer};
 
@@ -36,6 +38,9 @@ pub enum TransactionError {
     /// An object cannot be written.
     #[error(transparent)]
     Write(#[from] WriteError),
+    /// A new branch or tag would be taken for something else.
+    #[error(transparent)]
+    Name(#[from] NameError),
     /// The pointer was moved, but the system would not say that the move will last.
     #[error("it was done, but may be lost if the machine stops now: {source}")]
     Unsure {
@@ -51,6 +56,8 @@ pub struct Transaction {
     store: Store,
     _lock: Box<dyn Held>,
     parent: OperationId,
+    /// The names as they are published.
+    before: View,
     /// The names; changes are published together.
     pub view: View,
     /// Writes objects.
@@ -68,7 +75,7 @@ impl Transaction {
         stamp: Stamp,
     ) -> Self {
         let writer = Writer::new(store.odb().clone());
-        Self { store, _lock: lock, parent, view, writer, stamp }
+        Self { store, _lock: lock, parent, before: view.clone(), view, writer, stamp }
     }
 
     /// The store.
@@ -104,12 +111,28 @@ impl Transaction {
         Ok(commit.id())
     }
 
-    /// Publishes the view as a new operation: when this returns, it is durable.
+    /// Publishes the view as a new operation: when this returns, it is durable. A view that is as it was is
+    /// no operation: an undo would take nothing back. Returns the newest operation then.
     ///
     /// # Errors
     /// [`TransactionError`].
     pub fn publish(self, what: impl Into<String>) -> Result<OperationId, TransactionError> {
+        if self.view == self.before {
+            return Ok(self.parent);
+        }
+        self.check_names()?;
         self.publish_step(what, Step::Forward)
+    }
+
+    /// Names that came are fit to be names. Those that were there stay: they can be deleted, and an undo brings
+    /// them back.
+    fn check_names(&self) -> Result<(), NameError> {
+        let new = |now: &BTreeMap<Name, CommitId>, before: &BTreeMap<Name, CommitId>| {
+            let mut new = now.keys().filter(|name| !before.contains_key(name));
+            new.try_for_each(Name::check_ref)
+        };
+        new(&self.view.branches, &self.before.branches)?;
+        new(&self.view.tags, &self.before.tags)
     }
 
     pub(crate) fn publish_step(
@@ -142,6 +165,8 @@ impl Transaction {
             Ok(now) if now == id => TransactionError::Unsure { source },
             _ => TransactionError::Write(source),
         })?;
+        // It is done. Gathering loses nothing when it fails, and is tried again by the next one.
+        let _ = self.store.gather_many();
         Ok(id)
     }
 }

@@ -7,7 +7,7 @@ use recant_core::{
 };
 
 use super::sign::SecretKey;
-use crate::history::{History, HistoryError, Live};
+use crate::history::{History, HistoryError, Live, expected_generation};
 use crate::name::Name;
 use crate::object::{Commit, Deed, FactSet, Ledger, Manifest, Record};
 use crate::odb::{ReadError, WriteError};
@@ -231,10 +231,12 @@ impl Next {
     pub(crate) fn behind(tx: &mut Transaction, parent: CommitId) -> Result<Self, CommitError> {
         let odb = tx.store().odb();
         let former = odb.commit(parent)?;
+        let generation = expected_generation([former.generation].into_iter());
+        let lies = HistoryError::Generation { id: parent, generation: former.generation };
         let parent_manifest = odb.manifest(former.manifest)?;
         let commit = Commit {
             parents: vec![parent],
-            generation: former.generation + 1,
+            generation: generation.ok_or(lies)?,
             manifest: former.manifest,
             deed: Deed::Edit,
             patch: None,

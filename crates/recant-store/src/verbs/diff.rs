@@ -6,7 +6,7 @@ use recant_core::{CommitId, Delta, ParamPath, TensorId};
 
 use super::commit::CommitError;
 use crate::history::History;
-use crate::object::{Deed, FactRecord};
+use crate::object::{Apart, Deed, FactRecord, Part};
 use crate::store::Store;
 
 /// How one matrix differs.
@@ -32,6 +32,8 @@ pub struct Diff {
     pub added: Vec<(CommitId, FactRecord)>,
     /// Facts that the first has and the second has not.
     pub removed: Vec<(CommitId, FactRecord)>,
+    /// Files, ties and the layout, where they differ. Edits leave them alone.
+    pub parts: Vec<Apart>,
     /// Matrices that differ.
     pub matrices: BTreeMap<ParamPath, MatrixDiff>,
 }
@@ -89,7 +91,7 @@ impl Store {
         let mut diff = Diff {
             added: beside(&facts_other, &facts_one),
             removed: beside(&facts_one, &facts_other),
-            matrices: BTreeMap::new(),
+            ..Diff::default()
         };
         let mut ranks: BTreeMap<ParamPath, Option<usize>> = BTreeMap::new();
         let manifest = odb.manifest(odb.commit(one)?.manifest)?;
@@ -107,6 +109,9 @@ impl Store {
             }
         }
         let other_manifest = odb.manifest(odb.commit(other)?.manifest)?;
+        diff.parts = manifest.parts_apart(&other_manifest);
+        // Those are among the matrices.
+        diff.parts.retain(|apart| !matches!(apart.part, Part::Tensor(_)));
         let paths: BTreeSet<&ParamPath> =
             manifest.tensors.keys().chain(other_manifest.tensors.keys()).collect();
         for path in paths {

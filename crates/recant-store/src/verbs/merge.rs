@@ -7,7 +7,7 @@ use recant_core::{CommitId, ParamPath};
 use super::commit::{CommitError, Next, Rebuild};
 use super::revert::ledger_at;
 use super::sign::SecretKey;
-use crate::history::{History, Live};
+use crate::history::{History, HistoryError, Live, expected_generation};
 use crate::object::{Deed, FactRecord, FactSet};
 use crate::store::{Stamp, Store};
 use crate::weights::{self, Known};
@@ -104,7 +104,9 @@ impl Store {
         let other = history.commit(theirs)?;
         let mut next = Next::behind(&mut tx, head)?;
         next.commit.parents.push(theirs);
-        next.commit.generation = next.commit.generation.max(other.generation + 1);
+        let lies = HistoryError::Generation { id: theirs, generation: other.generation };
+        let behind = expected_generation([other.generation].into_iter()).ok_or(lies)?;
+        next.commit.generation = next.commit.generation.max(behind);
         next.commit.deed = Deed::Merge;
         next.commit.message = format!("Merge {}", theirs.short());
         for (name, id) in &other.states {

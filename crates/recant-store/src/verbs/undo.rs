@@ -41,13 +41,18 @@ impl From<crate::ReadError> for UndoError {
     }
 }
 
-/// The operation that made the view, behind undos and redos.
+/// The operation that made the view: behind undos and redos, and behind operations that changed nothing, which
+/// earlier versions logged.
 fn made_by(odb: &Odb, id: OperationId) -> Result<(OperationId, Operation), crate::ReadError> {
     let (mut id, mut operation) = (id, odb.operation(id)?);
-    while let Step::Undo(restored) | Step::Redo(restored) = operation.step {
-        (id, operation) = (restored, odb.operation(restored)?);
+    loop {
+        let before = match (operation.step, operation.parent) {
+            (Step::Undo(restored) | Step::Redo(restored), _) => restored,
+            (Step::Forward, Some(before)) if odb.operation(before)?.view == operation.view => before,
+            (Step::Forward, _) => return Ok((id, operation)),
+        };
+        (id, operation) = (before, odb.operation(before)?);
     }
-    Ok((id, operation))
 }
 
 impl Store {
@@ -81,10 +86,10 @@ impl Store {
             at = newest.parent.ok_or(UndoError::End)?;
             newest = odb.operation(at)?;
         }
-        if at == now {
+        let mut next = made_by(odb, at)?;
+        if next.0 == now {
             return Err(UndoError::End);
         }
-        let mut next = (at, newest);
         loop {
             let before = next.1.parent.ok_or(UndoError::End)?;
             let before = made_by(odb, before)?;

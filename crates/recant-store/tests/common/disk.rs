@@ -9,7 +9,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use recant_store::disk::{Disk, DiskFile, Held};
+use recant_store::disk::{Disk, DiskFile, Held, ReadAt};
 
 /// What happens to the operation that is failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -170,6 +170,17 @@ impl FaultyDisk {
     }
 }
 
+struct FaultyAt(Vec<u8>);
+
+impl ReadAt for FaultyAt {
+    fn read_at(&self, at: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let at = at as usize;
+        let from = self.0.get(at..at + buffer.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        buffer.copy_from_slice(from);
+        Ok(())
+    }
+}
+
 struct FaultyFile {
     state: Arc<Mutex<State>>,
     inode: usize,
@@ -229,6 +240,13 @@ impl Disk for FaultyDisk {
         let inode = *state.names.get(path).ok_or(io::ErrorKind::NotFound)?;
         let bytes = state.inodes[inode].now.clone();
         Ok((bytes.len() as u64, Box::new(io::Cursor::new(bytes))))
+    }
+
+    fn open_at(&self, path: &Path) -> io::Result<(u64, Box<dyn ReadAt>)> {
+        let mut bytes = Vec::new();
+        let (len, mut file) = self.open(path)?;
+        file.read_to_end(&mut bytes)?;
+        Ok((len, Box::new(FaultyAt(bytes))))
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
-use recant_core::ParamPath;
+use recant_core::{ModelDigest, ParamPath};
 use recant_files::MODEL_DIRECTORY;
 use recant_model::Architecture;
 use recant_store::{Import, Layout, Name, Store};
@@ -139,15 +139,26 @@ pub(crate) fn checkout(args: &CheckoutArgs, session: &Session) -> Result<(), Cli
     store.guard(&mut outputs).map_err(StoreError::from)?;
     let files = store.checkout_files(id).map_err(StoreError::from)?;
     let output = outputs.directory(&args.out, MODEL_DIRECTORY, files)?;
-    store.checkout_to(id, &output).map_err(StoreError::from)?;
-    let digest = store.model_digest(id).map_err(StoreError::from)?;
+    let written = store.checkout_to(id, &output).map_err(StoreError::from)?;
+    let committed = store.model_digest(id).map_err(StoreError::from)?;
+    // Of what was written, as it is opened: its configuration says which matrices are one.
+    let digest = written.digest(&ties(&args.out)?);
     if args.store.json {
         let out = args.out.display().to_string();
-        return crate::cli::print_json(
+        crate::cli::print_json(
             &json!({ "commit": id.to_string(), "model": digest.to_string(), "out": out }),
-        );
+        )?;
+        return told(committed, digest);
     }
     say!("wrote {} to {}, every tensor verified", id.short(), args.out.display());
     say!("model  {digest}");
-    Ok(())
+    told(committed, digest)
+}
+
+/// Whether what was written is what the commit says.
+fn told(committed: ModelDigest, written: ModelDigest) -> Result<(), CliError> {
+    match committed == written {
+        true => Ok(()),
+        false => Err(StoreError::Tied { committed, written }.into()),
+    }
 }

@@ -3,6 +3,8 @@
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 
+use recant_core::ModelDigest;
+
 /// An error of a verb.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -118,6 +120,16 @@ pub enum StoreError {
     NotVerified {
         /// How many.
         count: usize,
+    },
+    /// A commit ties other matrices than the configuration that it carries.
+    #[error(
+        "the commit says that its model is {committed}, and with the ties of its configuration what was written is {written}"
+    )]
+    Tied {
+        /// What the commit says.
+        committed: ModelDigest,
+        /// What was written.
+        written: ModelDigest,
     },
     /// A bisection has no way to go.
     #[error("{good} is not in the history of {bad}, so no commit between them can be to blame")]

@@ -3,10 +3,10 @@
 use clap::Args;
 use recant_core::CommitId;
 use recant_store::object::{Commit, Deed, FactRecord, Head, View};
-use recant_store::{Form, History};
+use recant_store::{Counts, History};
 use serde_json::{Value, json};
 
-use super::{StoreArgs, StoreError, count, date, labels, size};
+use super::{StoreArgs, StoreError, count, date, labels};
 use crate::cli::error::CliError;
 
 /// Arguments of `recant log`.
@@ -43,12 +43,10 @@ pub(crate) fn log(args: &LogArgs) -> Result<(), CliError> {
         None => vec![store.resolve("HEAD").map_err(StoreError::from)?],
     };
     let mut history = History::new(store.odb());
-    let mut order = history.ancestors(&tips).map_err(StoreError::from)?;
-    order.truncate(max);
     let mut lanes = Lanes::default();
     let mut printed = Vec::new();
-    for id in order {
-        let commit = history.commit(id).map_err(StoreError::from)?;
+    for step in history.walk(&tips).map_err(StoreError::from)?.take(max) {
+        let (id, commit) = step.map_err(StoreError::from)?;
         if args.store.json {
             printed.push(commit_json(&view, id, &commit));
             continue;
@@ -132,8 +130,9 @@ impl Lanes {
 }
 
 fn operations(args: &LogArgs, store: &recant_store::Store, max: usize) -> Result<(), CliError> {
-    let operations = store.operations().map_err(StoreError::from)?;
-    let operations = operations.into_iter().take(max);
+    let operations = store.walk_operations().map_err(StoreError::from)?.take(max);
+    let operations = operations.collect::<Result<Vec<_>, _>>().map_err(StoreError::from)?;
+    let operations = operations.into_iter();
     if args.store.json {
         let all: Vec<Value> = operations
             .map(|(id, operation)| {
@@ -161,27 +160,21 @@ pub(crate) struct StatusArgs {
 pub(crate) fn status(args: &StatusArgs) -> Result<(), CliError> {
     let store = args.store.open()?;
     let view = store.view().map_err(StoreError::from)?;
-    let odb = store.odb();
-    let ids = odb.ids().map_err(StoreError::from)?;
-    let (mut bytes, mut n_linked) = (0, 0);
-    for &id in &ids {
-        bytes += odb.file_len(id).map_err(StoreError::from)?;
-        n_linked += usize::from(odb.form(id).map_err(StoreError::from)? == Form::Linked);
-    }
+    let size = store.size().map_err(StoreError::from)?;
     let head = view.head_commit();
-    let live = match head {
-        Some(id) => Some(History::new(odb).live(id).map_err(StoreError::from)?),
-        None => None,
-    };
-    let n_edits = live.as_ref().map_or(0, |live| live.edits.len());
-    let n_facts = head.map_or(Ok(0), |id| store.facts(id).map(|facts| facts.len()));
-    let n_facts = n_facts.map_err(StoreError::from)?;
-    let digest = head.map(|id| store.model_digest(id)).transpose().map_err(StoreError::from)?;
+    let (mut live, mut n_linked, mut digest) = (Counts::default(), 0, None);
+    if let Some(id) = head {
+        live = store.counts(id).map_err(StoreError::from)?;
+        let commit = store.odb().commit(id).map_err(StoreError::from)?;
+        let manifest = store.odb().manifest(commit.manifest).map_err(StoreError::from)?;
+        n_linked = store.linked(&manifest).map_err(StoreError::from)?;
+        digest = Some(manifest.model_digest());
+    }
     if args.store.json {
         return crate::cli::print_json(&json!({
             "branch": view.head_branch().map(|name| name.as_str()), "head": head.map(|id| id.to_string()),
-            "model": digest.map(|id| id.to_string()), "edits": n_edits, "facts": n_facts, "branches": view.branches.len(),
-            "tags": view.tags.len(), "objects": ids.len(), "bytes": bytes, "linked": n_linked,
+            "model": digest.map(|id| id.to_string()), "edits": live.edits, "facts": live.facts, "branches": view.branches.len(),
+            "tags": view.tags.len(), "objects": size.objects, "bytes": size.bytes, "linked": n_linked,
         }));
     }
     match (&view.head, head) {
@@ -192,10 +185,10 @@ pub(crate) fn status(args: &StatusArgs) -> Result<(), CliError> {
     }
     if let Some(digest) = digest {
         say!("model  {digest}");
-        say!("{}, {}", count(n_edits, "live edit"), count(n_facts, "fact"));
+        say!("{}, {}", count(live.edits, "live edit"), count(live.facts, "fact"));
     }
     say!("{}, {}", count(view.branches.len(), "branch"), count(view.tags.len(), "tag"));
-    say!("{}, {} on disk", count(ids.len(), "object"), size(bytes));
+    say!("{}, {} on disk", count(size.objects, "object"), super::size(size.bytes));
     if n_linked > 0 {
         say!("{n_linked} tensors are linked in place; `recant verify` reads them");
     }

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use recant_core::{CommitId, Delta};
-use recant_store::object::FactRecord;
+use recant_store::object::{FactRecord, Way};
 use recant_store::{Diff, SignatureState};
 use serde_json::{Value, json};
 
@@ -109,10 +109,21 @@ pub(crate) fn diff(args: &DiffArgs) -> Result<(), CliError> {
         let rank = matrix.rank.map_or("full rank".to_owned(), |rank| format!("rank at most {rank}"));
         say!("~ {path} {:?}, {norm}, {rank}", matrix.shape);
     }
+    for apart in &diff.parts {
+        say!("{} {}", mark(apart.how), apart.part);
+    }
     if diff == Diff::default() {
         say!("no difference");
     }
     Ok(())
+}
+
+fn mark(how: Way) -> char {
+    match how {
+        Way::Added => '+',
+        Way::Removed => '-',
+        Way::Changed => '~',
+    }
 }
 
 fn diff_json(from: CommitId, to: CommitId, diff: &Diff) -> Value {
@@ -138,8 +149,13 @@ fn diff_json(from: CommitId, to: CommitId, diff: &Diff) -> Value {
             })
         })
         .collect();
+    let parts: Vec<Value> = diff
+        .parts
+        .iter()
+        .map(|apart| json!({ "part": apart.part.to_string(), "how": apart.how.name() }))
+        .collect();
     json!({
         "from": from.to_string(), "to": to.to_string(), "added": facts(&diff.added),
-        "removed": facts(&diff.removed), "matrices": matrices,
+        "removed": facts(&diff.removed), "matrices": matrices, "parts": parts,
     })
 }

@@ -1,16 +1,23 @@
 //! Checking everything, and mending what can be mended.
 //!
-//! Every object is read, hashed, decoded strictly, and what it refers to is looked for. Repair never deletes
+//! Every object is read, hashed, decoded strictly, and what it refers to is looked for and has to be of the
+//! right kind. Repair never deletes
 //! what it does not understand: it sets it aside in `quarantine/`.
+
+mod check;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use recant_core::{CommitId, Delta, ObjectId, OperationId};
+use recant_core::{CommitId, Delta, ManifestId, ObjectId, OperationId};
 
-use crate::object::{Commit, Kind, Operation, references};
-use crate::odb::{Odb, ReadError, TMP, WriteError};
+use self::check::Check;
+use crate::name::{Name, NameError};
+use crate::object::{Apart, Commit, Kind, Operation, View};
+use crate::odb::bundle::BUNDLES;
+use crate::odb::{Odb, ReadError, WriteError, Writer};
 use crate::store::{HeadError, Stamp, Store, TransactionError};
+use crate::verbs::PublicKey;
 
 const QUARANTINE: &str = "quarantine";
 
@@ -42,15 +49,88 @@ pub enum Problem {
         /// What it refers to.
         missing: ObjectId,
     },
+    /// An object refers to one of another kind than belongs there.
+    #[error("{kind} {id} refers to {other} as a {expected}, and that is a {found}", kind = kind.name(), expected = expected.name(), found = found.name())]
+    Kind {
+        /// The object.
+        id: ObjectId,
+        /// Its kind.
+        kind: Kind,
+        /// What it refers to.
+        other: ObjectId,
+        /// The other's kind.
+        found: Kind,
+        /// The kind that belongs there.
+        expected: Kind,
+    },
     /// A commit's generation does not follow from its parents'.
-    #[error("commit {id} claims generation {claimed}, where {expected} follows from its parents")]
+    #[error("commit {id} claims generation {claimed}, where {} follows from its parents", match expected {
+        Some(expected) => expected.to_string(),
+        None => "none".to_owned(),
+    })]
     Generation {
         /// The commit.
         id: CommitId,
         /// What it claims.
         claimed: u64,
-        /// What follows.
-        expected: u64,
+        /// What follows; `None` when that is more than can be counted.
+        expected: Option<u64>,
+    },
+    /// A commit has another part than its parent, which no edit changes.
+    #[error("commit {id}: {apart} against its parent, which no edit does")]
+    Part {
+        /// The commit.
+        id: CommitId,
+        /// The part, and how it differs.
+        apart: Apart,
+    },
+    /// The layout of the weights' file is none, or not one of the manifest's tensors.
+    #[error("manifest {id}: the layout of its weights' file is not theirs: {reason}")]
+    Layout {
+        /// The manifest.
+        id: ManifestId,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A signature does not belong to its commit.
+    #[error("the signature of commit {id} by key {key} is not one of this commit: it was tampered with")]
+    Signature {
+        /// The commit.
+        id: CommitId,
+        /// The key.
+        key: PublicKey,
+    },
+    /// A derived object claims other steps than there are.
+    #[error("object {id} claims to follow in {claimed} steps, and follows in {counted}")]
+    Steps {
+        /// The object.
+        id: ObjectId,
+        /// What it claims.
+        claimed: u32,
+        /// What there are.
+        counted: u32,
+    },
+    /// A branch or a tag has a name that reads as something else.
+    #[error("{kind} {source}; {kind}/{name} reaches it all the same; make another for its commit and delete it", name = source.name)]
+    Name {
+        /// Branch or tag.
+        kind: &'static str,
+        /// The name, and what it could be taken for.
+        source: NameError,
+    },
+    /// A bundle of objects is not what its name says.
+    #[error("bundle {name} is damaged: {reason}")]
+    Bundle {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The file that says how much is live does not say what is.
+    #[error("{path} of the store is wrong: {reason}", path = crate::live::FILE)]
+    Live {
+        /// What is wrong.
+        reason: String,
     },
     /// A file that does not belong there.
     #[error("{path} does not belong into a store")]
@@ -122,43 +202,17 @@ impl Store {
     /// # Errors
     /// [`FsckError`] when the store cannot even be looked at.
     pub fn fsck(&self) -> Result<Fsck, FsckError> {
-        let odb = self.odb();
-        let mut fsck = Fsck::default();
-        let mut present = BTreeSet::new();
-        for (path, id) in odb.files()? {
-            match id {
-                Some(id) => {
-                    present.insert(id);
-                }
-                None => fsck.problems.push(Problem::Stray { path }),
-            }
-        }
-        let tmp = PathBuf::from(TMP);
-        let left = odb.disk.list(&tmp).map_err(|source| ReadError::Io { path: tmp.clone(), source })?;
-        fsck.problems.extend(left.into_iter().map(|name| Problem::Temporary { path: tmp.join(name) }));
-        let mut generations = BTreeMap::new();
-        for &id in &present {
-            fsck.objects += 1;
-            match check(odb, id, &mut generations) {
-                Ok((kind, needs)) => {
-                    let missing = needs.into_iter().filter(|needed| !present.contains(needed));
-                    fsck.problems.extend(missing.map(|missing| Problem::Missing { id, kind, missing }));
-                }
-                Err(source) => fsck.problems.push(Problem::Object { id, source: odb.explain(source) }),
-            }
-        }
-        for (&id, (claimed, parents)) in &generations {
-            let known =
-                parents.iter().map(|parent| generations.get(parent).map(|(generation, _)| *generation));
-            // A missing parent is a problem of its own.
-            let Some(above) = known.collect::<Option<Vec<u64>>>() else { continue };
-            let expected = above.into_iter().max().unwrap_or_default() + 1;
-            if *claimed != expected {
-                fsck.problems.push(Problem::Generation { id, claimed: *claimed, expected });
-            }
-        }
+        let odb = self.odb().remembering();
+        let mut check = Check::new(&odb);
+        check.run()?;
+        let mut fsck = check.fsck;
+        fsck.problems.extend(self.wrong_snapshot().map(|reason| Problem::Live { reason }));
         match self.operations() {
-            Ok(operations) => self.tell_leftovers(&operations, &mut fsck),
+            Ok(operations) => {
+                self.tell_leftovers(&operations, &mut fsck);
+                let view = operations.first().map(|(_, operation)| &operation.view);
+                fsck.problems.extend(view.into_iter().flat_map(unfit_names));
+            }
             Err(source) => fsck.problems.push(Problem::Head { source }),
         }
         Ok(fsck)
@@ -166,6 +220,14 @@ impl Store {
 
     /// Objects that miss something but that no operation leads to are no loss.
     fn tell_leftovers(&self, operations: &[(OperationId, Operation)], fsck: &mut Fsck) {
+        let lacks = |problem: &Problem| {
+            let lost = |source: &ReadError| matches!(source, ReadError::Missing { .. });
+            matches!(problem, Problem::Missing { .. })
+                || matches!(problem, Problem::Object { source, .. } if lost(source))
+        };
+        if !fsck.problems.iter().any(lacks) {
+            return;
+        }
         let roots = operations.iter().map(|(id, _)| ObjectId::from(*id));
         // If the reachable part is damaged itself, every problem stays one.
         let Ok(reached) = self.odb().reachable(roots) else { return };
@@ -229,7 +291,9 @@ impl Store {
                 disk.remove(path).map_err(|source| io(path, source))?;
                 Ok(Some(format!("removed {}", path.display())))
             }
+            Problem::Bundle { name, .. } => self.take_apart(name).map(Some),
             Problem::Incomplete { id, .. } => {
+                self.take_apart_around(*id)?;
                 let path = Odb::path(*id);
                 if disk.exists(&path).map_err(|source| io(&path, source))? {
                     disk.remove(&path).map_err(|source| io(&path, source))?;
@@ -237,14 +301,45 @@ impl Store {
                 Ok(Some(format!("removed incomplete object {id}")))
             }
             Problem::Stray { path } => aside(path),
+            // It is counted anew when it is written next.
+            Problem::Live { .. } => aside(Path::new(crate::live::FILE)),
+            Problem::Steps { id, counted, .. } => {
+                let mut writer = Writer::new(self.odb().clone());
+                let mended = writer.restep(*id, *counted)?;
+                writer.sync()?;
+                Ok(mended.then(|| format!("counted the steps of object {id}: {counted}")))
+            }
             Problem::Object { id, source } => match source {
                 // The object's file is sound, and what it is made from is not there: it may come back.
                 ReadError::Link { .. } | ReadError::Io { .. } => Ok(None),
                 ReadError::Missing { id: other } if other != id => Ok(None),
-                _ => aside(&Odb::path(*id)),
+                // Told as a problem of the bundle.
+                ReadError::Bundle { .. } => Ok(None),
+                _ => {
+                    self.take_apart_around(*id)?;
+                    aside(&Odb::path(*id))
+                }
             },
             _ => Ok(None),
         }
+    }
+
+    /// Takes the bundles apart that hold an object, so that its file stands alone.
+    fn take_apart_around(&self, id: ObjectId) -> Result<(), FsckError> {
+        for bundle in self.odb().bundles()?.iter().filter(|bundle| bundle.find(id).is_some()) {
+            self.take_apart(&bundle.name)?;
+        }
+        Ok(())
+    }
+
+    fn take_apart(&self, name: &str) -> Result<String, FsckError> {
+        let disk = &*self.odb().disk;
+        let dir = Path::new(QUARANTINE);
+        let failed = |source| WriteError::Io { path: dir.to_owned(), source };
+        disk.make_dir(dir).map_err(failed)?;
+        let to = dir.join(format!("{BUNDLES}-{name}"));
+        let count = self.unbundle(name, &to)?;
+        Ok(format!("took {count} objects out of bundle {name}, which is set aside as {}", to.display()))
     }
 
     /// Points the head at the newest operation that is whole: the one that no other follows; of several,
@@ -317,40 +412,11 @@ fn derive_one(odb: &Odb, tx: &mut crate::Transaction, commit: &Commit) -> Option
     Some(found)
 }
 
-type Generations = BTreeMap<CommitId, (u64, Vec<CommitId>)>;
-
-/// An object's kind and what it needs, after its bytes have been hashed and decoded.
-fn check(odb: &Odb, id: ObjectId, generations: &mut Generations) -> Result<(Kind, Vec<ObjectId>), ReadError> {
-    let needs = odb.needs(id)?;
-    let kind = odb.kind(id)?;
-    if kind == Some(Kind::Tensor) {
-        // Large: hashed in passing, and the head decoded.
-        let mut head = FirstBytes(Vec::new());
-        let copied = odb.copy(id, &mut head)?;
-        copied.map_err(|source| ReadError::Io { path: Odb::path(id), source })?;
-        crate::object::TensorHead::decode(&head.0).map_err(|source| ReadError::Decode { id, source })?;
-        return Ok((Kind::Tensor, needs));
-    }
-    let payload = odb.load(id)?;
-    let (kind, _) = references(&payload).map_err(|source| ReadError::Decode { id, source })?;
-    if kind == Kind::Commit {
-        let commit = Commit::decode(&payload).map_err(|source| ReadError::Decode { id, source })?;
-        generations.insert(CommitId::from_bytes(*id.as_bytes()), (commit.generation, commit.parents));
-    }
-    Ok((kind, needs))
-}
-
-/// Keeps the first bytes: enough for a tensor's head.
-struct FirstBytes(Vec<u8>);
-
-impl std::io::Write for FirstBytes {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let room = 256usize.saturating_sub(self.0.len());
-        self.0.extend_from_slice(&bytes[..bytes.len().min(room)]);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
+/// Names of earlier versions, which took any.
+fn unfit_names(view: &View) -> Vec<Problem> {
+    let unfit = |(kind, name): (&'static str, &Name)| {
+        name.check_ref().err().map(|source| Problem::Name { kind, source })
+    };
+    let branches = view.branches.keys().map(|name| ("branch", name));
+    branches.chain(view.tags.keys().map(|name| ("tag", name))).filter_map(unfit).collect()
 }
