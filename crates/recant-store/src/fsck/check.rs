@@ -65,7 +65,9 @@ impl<'a> Check<'a> {
         self.fsck.objects = present.len();
         for &id in &present {
             match self.look(id) {
-                Ok(node) => drop(self.nodes.insert(id, node)),
+                Ok(node) => {
+                    self.nodes.insert(id, node);
+                }
                 Err(source) => self.tell(id, source),
             }
         }
