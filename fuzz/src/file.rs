@@ -58,3 +58,24 @@ pub fn files(bytes: &[u8]) -> bool {
     }
     loaded.is_ok()
 }
+
+/// A bundle in a store. The store is checked and mended to the end; the bundle is refused, or it is whole, and every
+/// object in it is one that the store holds.
+pub fn bundle(bytes: &[u8]) -> bool {
+    let disk = good().copy();
+    let name = recant_store::object::object_id(bytes).to_string();
+    disk.overwrite(&Path::new("bundles").join(name), bytes.to_vec());
+    let store = Store::open_on(Arc::new(disk), Path::new("store")).expect("FORMAT is as it was");
+    let clean = store.fsck().expect("damage is reported, not an error").is_clean();
+    if clean {
+        for id in store.odb().ids().expect("a clean store") {
+            match store.odb().load(id) {
+                Ok(loaded) => assert_eq!(recant_store::object::object_id(&loaded), id),
+                Err(ReadError::Missing { .. }) => {}
+                Err(error) => panic!("passed and not readable: {error}"),
+            }
+        }
+    }
+    store.repair(&stamp(9)).expect("what cannot be mended is told");
+    clean
+}

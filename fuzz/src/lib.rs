@@ -9,7 +9,7 @@ mod common;
 mod file;
 pub mod seeds;
 
-pub use file::files;
+pub use file::{bundle, files};
 
 use recant_core::{AdapterState, ObjectId, ParamPath, Site, WeightPatch};
 use recant_store::object::{

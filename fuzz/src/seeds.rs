@@ -26,8 +26,9 @@ pub struct Seed {
 }
 
 /// Every target and its function.
-pub const TARGETS: [(&str, fn(&[u8]) -> bool); 6] = [
+pub const TARGETS: [(&str, fn(&[u8]) -> bool); 7] = [
     ("adapter", crate::adapter),
+    ("bundle", crate::bundle),
     ("files", crate::files),
     ("header", crate::header),
     ("names", crate::names),
@@ -59,6 +60,17 @@ pub fn seeds() -> Vec<Seed> {
         }
         add(target, false, &hex, payload);
     }
+    let bundle = gathered();
+    add("bundle", false, "good", bundle.clone());
+    for (name, at) in
+        [("magic", 3), ("record", 20), ("index", bundle.len() - 60), ("count", bundle.len() - 40)]
+    {
+        let mut bytes = bundle.clone();
+        bytes[at] ^= 0x81;
+        add("bundle", true, name, bytes);
+    }
+    add("bundle", true, "cut", bundle[..bundle.len() - 1].to_vec());
+    add("bundle", true, "empty", Vec::new());
     add("objects", false, "facts", facts().encode());
     add("objects", false, "blob", blob().encode());
     add("adapter", false, "grace", state().encode());
@@ -98,6 +110,16 @@ fn read(disk: &FaultyDisk, path: &Path) -> Vec<u8> {
         .and_then(|(_, mut file)| file.read_to_end(&mut bytes))
         .expect("a disk that does not fail");
     bytes
+}
+
+/// The bundle of a store whose objects were gathered.
+fn gathered() -> Vec<u8> {
+    let disk = good().copy();
+    let store = Store::open_on(std::sync::Arc::new(disk.clone()), Path::new("store")).expect("a store");
+    crate::common::edit(&store.with_gathering(1), 2, 3);
+    let files = disk.files();
+    let path = files.iter().find(|path| path.starts_with("bundles")).expect("a bundle");
+    read(&disk, path)
 }
 
 fn facts() -> FactSet {

