@@ -24,8 +24,17 @@ pub(super) struct Bundles {
 impl Odb {
     /// Where the file of an object that stands alone is.
     pub(crate) fn path(id: ObjectId) -> PathBuf {
-        let hex = id.to_string();
-        [OBJECTS, &hex[..2], &hex[2..]].iter().collect()
+        // Spelled here, because every look at an object begins with it.
+        let digit = |nibble: u8| char::from(b"0123456789abcdef"[usize::from(nibble)]);
+        let mut path = String::with_capacity(OBJECTS.len() + 66);
+        path.push_str(OBJECTS);
+        for (i, byte) in id.as_bytes().iter().enumerate() {
+            if i < 2 {
+                path.push(std::path::MAIN_SEPARATOR);
+            }
+            path.extend([digit(byte >> 4), digit(byte & 15)]);
+        }
+        path.into()
     }
 
     /// Whether there is a file for an object.

@@ -159,7 +159,7 @@ impl Odb {
         let Source { id, frame, len, mut reader } = source;
         let io = |source| ReadError::Io { path: Self::path(id), source };
         match frame {
-            Frame::Plain => chunks(&mut reader, take).map_err(io),
+            Frame::Plain => chunks(&mut reader, len, take).map_err(io),
             Frame::Packed { len: unpacked, width, packed } => {
                 let damaged = |reason: String| ReadError::Frame { id, reason };
                 if packed != len.saturating_sub(Frame::PACKED_LEN as u64) {
@@ -180,7 +180,8 @@ impl Odb {
             Frame::Link(link) => {
                 take(&link.head.encode());
                 let mut file = open_link(id, &link)?;
-                chunks(&mut file, take).map_err(|source| link_error(id, &link.path, source.to_string()))
+                chunks(&mut file, u64::MAX, take)
+                    .map_err(|source| link_error(id, &link.path, source.to_string()))
             }
             Frame::Tensor { .. } => {
                 take(&encode_tensor(&self.derive_tensor(id, frame)?));
@@ -377,8 +378,9 @@ impl Write for FirstBytes {
 /// Named where a vector is the sink: it does not fail.
 const OBJECT_BUFFER: &str = "(memory)";
 
-fn chunks(reader: &mut dyn Read, take: &mut dyn FnMut(&[u8])) -> io::Result<()> {
-    let mut buffer = vec![0; 1 << 18];
+/// Passes on all bytes; about as many as `len`, for which room is made.
+fn chunks(reader: &mut dyn Read, len: u64, take: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+    let mut buffer = vec![0; len.clamp(64, 1 << 18) as usize];
     loop {
         match reader.read(&mut buffer) {
             Ok(0) => return Ok(()),
