@@ -100,7 +100,12 @@ impl Store {
     ///
     /// # Errors
     /// [`CheckoutError`]; nothing under `out` has changed then.
-    pub fn checkout(&self, id: CommitId, out: &Path, options: CheckoutOptions) -> Result<Written, CheckoutError> {
+    pub fn checkout(
+        &self,
+        id: CommitId,
+        out: &Path,
+        options: CheckoutOptions,
+    ) -> Result<Written, CheckoutError> {
         let mut outputs = Outputs::new(&Temporaries::default()).replacing(options.force);
         self.guard(&mut outputs)?;
         let output = outputs.directory(out, MODEL_DIRECTORY, self.checkout_files(id)?)?;

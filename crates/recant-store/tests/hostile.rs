@@ -10,7 +10,11 @@ use recant_core::{
     Change, CommitId, Delta, Dtype, HostTensor, ManifestId, ObjectId, ParamPath, PatchId, WeightPatch,
 };
 use recant_store::object::{Commit, Deed, Kind, Manifest, Part, Way, encode_tensor, object_id};
-use recant_store::{CheckoutError, Draft, EditKind, Problem, SecretKey, Wrong};
+use recant_store::{CheckoutError, Draft, EditKind, FileName, Problem, SecretKey, Wrong};
+
+fn file(path: &str) -> FileName {
+    FileName::new(path).unwrap()
+}
 
 /// What a model consists of beside the numbers of its tensors is its base's: a commit that smuggles a file, a
 /// tie, a tensor or a layout in is told by part, by fsck, verify and diff, and is not written out.
@@ -23,25 +27,25 @@ fn every_part_that_no_edit_changes_is_compared_with_the_base() {
         (
             "another tokenizer",
             |forge, manifest| {
-                manifest.files.insert(name("tokenizer.json"), forge.blob(b"{\"evil\":1}"));
+                manifest.files.insert(file("tokenizer.json"), forge.blob(b"{\"evil\":1}"));
             },
-            Part::File(name("tokenizer.json")),
+            Part::File(file("tokenizer.json")),
             Way::Changed,
         ),
         (
             "an added program",
             |forge, manifest| {
-                manifest.files.insert(name("modeling.py"), forge.blob(b"import os"));
+                manifest.files.insert(file("modeling.py"), forge.blob(b"import os"));
             },
-            Part::File(name("modeling.py")),
+            Part::File(file("modeling.py")),
             Way::Added,
         ),
         (
             "no configuration",
             |_, manifest| {
-                manifest.files.remove(&name("config.json"));
+                manifest.files.remove(&file("config.json"));
             },
-            Part::File(name("config.json")),
+            Part::File(file("config.json")),
             Way::Removed,
         ),
         (
@@ -189,7 +193,7 @@ fn references_of_the_wrong_kind_are_told() {
     let one = edit(&forge.store, 0, 1);
     let commit = forge.store.odb().commit(one).unwrap();
     let tensor = forge.manifest(one).tensors[&path(1)];
-    let blob = forge.manifest(one).files[&name("config.json")];
+    let blob = forge.manifest(one).files[&file("config.json")];
     type Change<'a> = Box<dyn Fn(&mut Commit, &mut Manifest) + 'a>;
     let cases: Vec<(&str, Kind, Change<'_>)> = vec![
         (
@@ -222,7 +226,7 @@ fn references_of_the_wrong_kind_are_told() {
             "files",
             Kind::Blob,
             Box::new(|_, manifest| {
-                manifest.files.insert(name("config.json"), tensor.into());
+                manifest.files.insert(file("config.json"), tensor.into());
             }),
         ),
         ("layout", Kind::Blob, Box::new(|_, manifest| manifest.layout = tensor.into())),
