@@ -1,17 +1,30 @@
 //! A tensor as a checkpoint holds it: element type, shape and little-endian bytes.
 
+use std::sync::{Arc, OnceLock};
+
 use bytes::Bytes;
 use half::{bf16, f16};
 
 use crate::{Dtype, TensorId};
 
-/// A tensor on the host. Cloning shares the bytes; the bytes are never changed in place.
-#[derive(Clone, PartialEq, Eq)]
+/// A tensor on the host. Cloning shares the bytes; the bytes are never changed in place, so the content id is
+/// computed once and shared as well.
+#[derive(Clone)]
 pub struct HostTensor {
     dtype: Dtype,
     shape: Vec<usize>,
     bytes: Bytes,
+    id: Arc<OnceLock<TensorId>>,
 }
+
+impl PartialEq for HostTensor {
+    fn eq(&self, other: &Self) -> bool {
+        // The id follows from the rest.
+        (self.dtype, &self.shape, &self.bytes) == (other.dtype, &other.shape, &other.bytes)
+    }
+}
+
+impl Eq for HostTensor {}
 
 /// Bytes and a shape do not make a tensor.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -64,7 +77,7 @@ impl HostTensor {
         if bytes.len() != expected {
             return Err(TensorError::Length { dtype, shape, expected, found: bytes.len() });
         }
-        Ok(Self { dtype, shape, bytes })
+        Ok(Self { dtype, shape, bytes, id: Arc::default() })
     }
 
     /// A tensor from numbers, each rounded once (to nearest, ties to even) to `dtype`.
@@ -131,9 +144,19 @@ impl HostTensor {
     }
 
     /// Content id: BLAKE3 over `"recant tensor 1"`, the dtype tag (1 byte), the rank (u64 LE), each side
-    /// (u64 LE) and the bytes.
+    /// (u64 LE) and the bytes. The bytes are read at the first call; clones share what it found.
     #[must_use]
     pub fn id(&self) -> TensorId {
+        *self.id.get_or_init(|| self.hash())
+    }
+
+    /// Whether [`HostTensor::id`] is known already, here or by a clone.
+    #[must_use]
+    pub fn has_id(&self) -> bool {
+        self.id.get().is_some()
+    }
+
+    fn hash(&self) -> TensorId {
         let mut hasher = blake3::Hasher::new();
         hasher.update(b"recant tensor 1");
         hasher.update(&[self.dtype.tag()]);
@@ -255,6 +278,18 @@ mod tests {
         let row = HostTensor::from_f32(Dtype::F32, vec![1, 2], &[1.0, 2.0]).unwrap();
         let column = HostTensor::from_f32(Dtype::F32, vec![2, 1], &[1.0, 2.0]).unwrap();
         assert_ne!(row.id(), column.id());
+    }
+
+    #[test]
+    fn an_id_is_computed_once_and_shared_by_clones() {
+        let tensor = HostTensor::from_f32(Dtype::F32, vec![1, 2], &[1.0, 2.0]).unwrap();
+        let clone = tensor.clone();
+        assert!(!clone.has_id());
+        let id = tensor.id();
+        assert!(clone.has_id());
+        let again = HostTensor::new(Dtype::F32, vec![1, 2], tensor.bytes().clone()).unwrap();
+        assert!(!again.has_id() && again == tensor);
+        assert_eq!((clone.id(), again.id()), (id, id));
     }
 
     #[test]

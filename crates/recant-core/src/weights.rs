@@ -87,6 +87,13 @@ impl Weights {
         self.tensors.values().map(|tensor| tensor.bytes().len()).sum()
     }
 
+    /// Bytes of the tensors whose ids are not known yet: what the next [`Weights::digest`] reads.
+    #[must_use]
+    pub fn unhashed_bytes(&self) -> usize {
+        let unhashed = self.tensors.values().filter(|tensor| !tensor.has_id());
+        unhashed.map(|tensor| tensor.bytes().len()).sum()
+    }
+
     /// Content id of all weights: BLAKE3 over `"recant model 1"`, then for every tensor in path order the
     /// path's length (u64 LE), the path and the tensor id, then the same for every tie with the first name
     /// in place of the id.
