@@ -11,11 +11,12 @@ pub mod seeds;
 
 pub use file::{bundle, files};
 
+use recant_checkpoint::{Foreign, Header};
 use recant_core::{AdapterState, ObjectId, ParamPath, Site, WeightPatch};
 use recant_store::object::{
     Blob, Commit, FactSet, Manifest, Operation, decode_tensor, encode_tensor, references,
 };
-use recant_store::{Layout, Name, PublicKey};
+use recant_store::{Name, PublicKey};
 
 /// Objects of a store. Whatever bytes a decoder accepts are the ones that its encoder writes.
 pub fn objects(bytes: &[u8]) -> bool {
@@ -54,19 +55,33 @@ pub fn adapter(bytes: &[u8]) -> bool {
     true
 }
 
-/// Headers of safetensors files. An accepted header's tensors lie one behind the other, and each is as long as
+/// Headers of safetensors files. An accepted header's tensors lie one after the other, and each is as long as
 /// its shape says.
 pub fn header(bytes: &[u8]) -> bool {
-    let Ok(layout) = Layout::parse(bytes) else { return false };
+    let Ok(header) = Header::parse(bytes) else { return false };
     let mut at = 0;
-    for place in &layout.places {
-        assert_eq!(place.begin, at);
-        let len = place.shape.iter().map(|&side| side as u64).product::<u64>() * place.dtype.size() as u64;
+    for entry in &header.tensors {
+        assert_eq!(entry.begin, at);
+        let len = entry.shape.iter().map(|&side| side as u64).product::<u64>() * entry.dtype.size() as u64;
         at += len;
-        assert_eq!(place.end, at);
+        assert_eq!(entry.end, at);
     }
-    assert_eq!(layout.data_len(), at);
-    assert_eq!(layout.by_name().len(), layout.places.len(), "one name, two places");
+    assert_eq!(header.data_len(), at);
+    assert_eq!(header.by_name().len(), header.tensors.len(), "one name, two tensors");
+    true
+}
+
+/// Whole safetensors files. Every tensor of an accepted one lies within the file, and the file is not one of those
+/// that a download leaves in place of another.
+pub fn checkpoint(bytes: &[u8]) -> bool {
+    let foreign = Foreign::of(bytes);
+    let Ok((header, data_start)) = Header::of_file(bytes) else { return false };
+    assert_eq!(foreign, None, "a text is a safetensors file");
+    assert_eq!(data_start as u64 + header.data_len(), bytes.len() as u64);
+    for entry in &header.tensors {
+        let (begin, end) = (data_start + entry.begin as usize, data_start + entry.end as usize);
+        assert!(bytes.get(begin..end).is_some());
+    }
     true
 }
 

@@ -26,9 +26,10 @@ pub struct Seed {
 }
 
 /// Every target and its function.
-pub const TARGETS: [(&str, fn(&[u8]) -> bool); 7] = [
+pub const TARGETS: [(&str, fn(&[u8]) -> bool); 8] = [
     ("adapter", crate::adapter),
     ("bundle", crate::bundle),
+    ("checkpoint", crate::checkpoint),
     ("files", crate::files),
     ("header", crate::header),
     ("names", crate::names),
@@ -88,6 +89,16 @@ pub fn seeds() -> Vec<Seed> {
     for (name, text) in HEADERS_HOSTILE {
         add("header", true, name, text.into());
     }
+    for (name, json) in HEADERS_GOOD {
+        let file = checkpoint(json);
+        add("checkpoint", true, &format!("{name}-cut"), file[..file.len() - 1].to_vec());
+        add("checkpoint", true, &format!("{name}-longer"), [&file[..], &[0]].concat());
+        add("checkpoint", false, name, file);
+    }
+    add("checkpoint", true, "empty", Vec::new());
+    add("checkpoint", true, "endless", u64::MAX.to_le_bytes().to_vec());
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n";
+    add("checkpoint", true, "lfs-pointer", pointer.into());
     let giant: String =
         (0..20_000).map(|i| format!(r#""t{i}":{{"dtype":"U8","shape":[],"data_offsets":[0,1]}},"#)).collect();
     add("header", true, "giant", format!("{{{}}}", giant.trim_end_matches(',')).into());
@@ -102,6 +113,12 @@ pub fn seeds() -> Vec<Seed> {
         add("names", true, &format!("hostile-{i}"), (*text).into());
     }
     seeds
+}
+
+/// A safetensors file with this header and data of zeros.
+fn checkpoint(json: &str) -> Vec<u8> {
+    let data = recant_checkpoint::Header::parse(json.as_bytes()).expect("a good header").data_len();
+    [&(json.len() as u64).to_le_bytes()[..], json.as_bytes(), &vec![0; data as usize]].concat()
 }
 
 fn read(disk: &FaultyDisk, path: &Path) -> Vec<u8> {
@@ -214,8 +231,9 @@ const HEADERS_GOOD: [(&str, &str); 3] = [
     ),
 ];
 
-const HEADERS_HOSTILE: [(&str, &str); 10] = [
+const HEADERS_HOSTILE: [(&str, &str); 11] = [
     ("no-object", "[]"),
+    ("metadata-of-numbers", r#"{"__metadata__":{"format":1}}"#),
     ("cut", r#"{"a":{"dtype":"F32","sha"#),
     ("dtype", r#"{"a":{"dtype":"F99","shape":[1],"data_offsets":[0,4]}}"#),
     ("gap", r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#),

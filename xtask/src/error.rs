@@ -46,7 +46,7 @@ pub(crate) enum Error {
     #[error(transparent)]
     Collect(#[from] recant::methods::moments::CollectError),
     #[error(transparent)]
-    Apply(#[from] recant::core::ApplyError),
+    Apply(#[from] recant::model::PatchError),
     #[error(transparent)]
     Cli(#[from] recant::cli::CliError),
     #[error(transparent)]

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use recant_core::{ApplyError, Matrix, StateError, WeightPatch};
-use recant_model::{InputError, Model, ParamError, TokenizerError};
+use recant_core::{Matrix, StateError, WeightPatch};
+use recant_model::{InputError, Model, ParamError, PatchError, TokenizerError};
 
 use crate::contexts::ContextError;
 use crate::fact::{Fact, FactError};
@@ -13,13 +13,24 @@ pub trait Editor: Send + Sync {
     /// The name that users type, such as `r-rome`.
     fn name(&self) -> &str;
 
+    /// As [`Editor::plan_after`], on a model without adapters: what a method has to say. Others call
+    /// [`Editor::plan_after`].
+    ///
+    /// # Errors
+    /// As [`Editor::plan_after`].
+    fn plan_on_weights(&self, model: &Model, facts: &[Fact], carry: &Carry) -> Result<Plan, EditError>;
+
     /// Plans the edit that makes `model` state `facts`, knowing what earlier plans left in `carry`. The model
     /// is only read, and the same inputs give the same plan. An editor without memory ignores the carry and
     /// hands it on.
     ///
     /// # Errors
-    /// [`EditError`] names the fact or setting that stands in the way.
-    fn plan_after(&self, model: &Model, facts: &[Fact], carry: &Carry) -> Result<Plan, EditError>;
+    /// [`EditError`] names the fact or setting that stands in the way. A model that carries adapters is refused:
+    /// the plan would be made for the weights alone, which is not the model that answers.
+    fn plan_after(&self, model: &Model, facts: &[Fact], carry: &Carry) -> Result<Plan, EditError> {
+        refuse_adapters(self.name(), model)?;
+        self.plan_on_weights(model, facts, carry)
+    }
 
     /// Plans the first edit: [`Editor::plan_after`] with nothing carried.
     ///
@@ -31,6 +42,17 @@ pub trait Editor: Send + Sync {
 
     /// Every setting that decides the plan, by its name in the literature, for reports and records.
     fn settings(&self) -> BTreeMap<String, String>;
+}
+
+/// Refuses a model that carries adapters, for a method that looks at the weights alone.
+///
+/// # Errors
+/// [`EditError::Adapters`].
+pub fn refuse_adapters(method: &str, model: &Model) -> Result<(), EditError> {
+    match model.adapters().len() {
+        0 => Ok(()),
+        count => Err(EditError::Adapters { method: method.to_owned(), count }),
+    }
 }
 
 /// What an editor found out: the edit, and how it got there.
@@ -97,6 +119,27 @@ pub enum EditError {
         method: String,
         /// How many facts.
         count: usize,
+    },
+    /// The model carries adapters, which the method would not see.
+    #[error(
+        "{method} plans on a model's weights, and this model carries {count} adapters beside them, which it would \
+         ignore"
+    )]
+    Adapters {
+        /// The method.
+        method: String,
+        /// How many.
+        count: usize,
+    },
+    /// Quantities that belong together have other shapes.
+    #[error("{what} has the shape {found:?}, where {expected:?} is expected; this is a defect of recant")]
+    Shape {
+        /// What it is.
+        what: &'static str,
+        /// Rows and width expected.
+        expected: [usize; 2],
+        /// Rows and width found.
+        found: [usize; 2],
     },
     /// The model has no such layer.
     #[error("there is no layer {layer}; this model has {layers}, counted from 0")]
@@ -184,7 +227,7 @@ pub enum EditError {
     Param(#[from] ParamError),
     /// The plan cannot be applied.
     #[error(transparent)]
-    Apply(#[from] ApplyError),
+    Apply(#[from] PatchError),
 }
 
 impl EditError {

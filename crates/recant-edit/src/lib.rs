@@ -19,7 +19,7 @@ mod lifelong;
 mod scope;
 
 pub use contexts::{ContextError, Contexts};
-pub use editor::{Carry, EditError, Editor, LossStep, Plan, Trace};
+pub use editor::{Carry, EditError, Editor, LossStep, Plan, Trace, refuse_adapters};
 pub use fact::{Fact, FactError, Request};
 pub use lifelong::{Lifelong, Memory, WeightSequence};
 pub use scope::scoped;

@@ -1,7 +1,7 @@
 //! The scoped way to hold an edited model.
 
-use recant_core::{ApplyError, Blobs, WeightPatch};
-use recant_model::Model;
+use recant_core::{Blobs, WeightPatch};
+use recant_model::{Model, PatchError};
 
 /// Puts the former model back when dropped, on the way out of a panic too.
 struct Restore<'m> {
@@ -23,12 +23,12 @@ impl Drop for Restore<'_> {
 /// edit in place behind the owner's back.
 ///
 /// # Errors
-/// [`ApplyError`] when the patch does not fit; `body` is not run then.
+/// [`PatchError`] when the patch does not fit; `body` is not run then.
 pub fn scoped<R>(
     model: &mut Model,
     patch: &WeightPatch,
     body: impl FnOnce(&Model) -> R,
-) -> Result<R, ApplyError> {
+) -> Result<R, PatchError> {
     let (edited, _) = model.apply(patch, &Blobs::new())?;
     let former = std::mem::replace(model, edited);
     let scope = Restore { place: model, former };

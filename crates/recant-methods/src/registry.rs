@@ -240,7 +240,8 @@ pub fn make_retrieval(inputs: &MethodInputs, base: Model) -> Result<Pairs, EditE
 /// Opens the memory of a state, whichever method made it.
 ///
 /// # Errors
-/// [`EditError::State`] when the state is another model's, or of a method that this version does not know.
+/// [`EditError::State`] when the state is another model's, or of a method that this version does not know;
+/// [`EditError::Adapters`] when `base` is in front of another memory already.
 pub fn open_memory(state: &AdapterState, base: Model) -> Result<Box<dyn Memory>, EditError> {
     match state.kind() {
         "grace" => Ok(Box::new(Grace::open(base, state)?)),

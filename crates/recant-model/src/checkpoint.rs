@@ -1,8 +1,8 @@
 //! Reading `model.safetensors`: validate, then view.
 //!
 //! The file is memory-mapped and every tensor is a slice of the map, so opening a checkpoint costs its
-//! header. The header is untrusted: the `safetensors` crate checks that offsets neither overlap, leave
-//! gaps nor run past the end, and that byte counts match shapes; names are checked by [`ParamPath`].
+//! header. The header is untrusted: [`Header`] checks that offsets neither overlap, leave gaps nor run past the end,
+//! that byte counts match shapes, and the names.
 
 // A memory map is only as constant as its file. recant writes checkpoints by rename and never in place,
 // and the alternative, reading gigabytes to the heap, would double memory for every model.
@@ -10,14 +10,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use recant_core::{Dtype, HostTensor, ParamPath, ParamPathError, TensorError, Weights, WeightsError};
-use safetensors::SafeTensors;
+use recant_checkpoint::{Foreign, ForeignFile, Header, HeaderError};
+use recant_core::{HostTensor, ParamPath, TensorError, Weights, WeightsError};
 
 use crate::arch::{Architecture, ConfigError};
+use crate::note::ModelNote;
 use crate::params::ParamError;
 use crate::tokenizer::TokenizerError;
 
@@ -47,31 +48,16 @@ pub enum OpenError {
         /// What stands there instead.
         found: String,
     },
-    /// The header of the weights is not valid.
-    #[error("{path} is not a valid safetensors file: {reason}")]
+    /// A file is something else than its name says.
+    #[error("{0}")]
+    Foreign(#[from] ForeignFile),
+    /// The header of the weights is not valid, or the file is not as long as it says.
+    #[error("{path} is not a valid safetensors file: {source}")]
     Header {
         /// The file.
         path: PathBuf,
         /// What is wrong.
-        reason: String,
-    },
-    /// A tensor's name is not acceptable.
-    #[error("{path}: {source}")]
-    Name {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        source: ParamPathError,
-    },
-    /// A tensor's type is not known.
-    #[error("{path}: tensor `{name}` has dtype {dtype}, which recant does not carry")]
-    Dtype {
-        /// The file.
-        path: PathBuf,
-        /// The tensor.
-        name: ParamPath,
-        /// Its type.
-        dtype: String,
+        source: HeaderError,
     },
     /// A tensor's bytes do not fit its shape.
     #[error("{path}: tensor `{name}`: {source}")]
@@ -109,14 +95,6 @@ pub enum OpenError {
         /// What is wrong.
         source: ParamError,
     },
-    /// Weights that config.json ties differ.
-    #[error("{path}: {source}")]
-    Tie {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        source: WeightsError,
-    },
     /// tokenizer.json cannot be used.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
@@ -129,8 +107,42 @@ pub(crate) struct Checkpoint {
 }
 
 /// Reads a small file whole.
-pub(crate) fn read(path: PathBuf) -> Result<Vec<u8>, OpenError> {
-    std::fs::read(&path).map_err(|source| OpenError::Read { path, source })
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, OpenError> {
+    let bytes = std::fs::read(path).map_err(|source| OpenError::Read { path: path.to_owned(), source })?;
+    Foreign::refuse(path, &bytes)?;
+    Ok(bytes)
+}
+
+/// Refuses a file that is something else than its name says; a file that is not there is reported by who reads it.
+pub(crate) fn refuse_foreign(path: &Path) -> Result<(), OpenError> {
+    let mut start = Vec::new();
+    if let Ok(file) = File::open(path) {
+        let read = file.take(Foreign::LOOK).read_to_end(&mut start);
+        read.map_err(|source| OpenError::Read { path: path.to_owned(), source })?;
+    }
+    Ok(Foreign::refuse(path, &start)?)
+}
+
+/// The tokens that end a text by generation_config.json, where there is one.
+pub(crate) fn ends_of_generation(dir: &Path) -> Result<Vec<u32>, OpenError> {
+    let path = dir.join("generation_config.json");
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let config = read(&path)?;
+    Architecture::ends_of_generation(&config).map_err(|source| OpenError::Config { path, source })
+}
+
+/// What there is to say about a directory.
+pub(crate) fn notes(
+    unused: Vec<ParamPath>,
+    unread: Vec<String>,
+    untied: Vec<(ParamPath, ParamPath)>,
+) -> Vec<ModelNote> {
+    let unused = (!unused.is_empty()).then_some(ModelNote::UnusedTensors { names: unused });
+    let unread = (!unread.is_empty()).then_some(ModelNote::UnreadKeys { keys: unread });
+    let untied = untied.into_iter().map(|(alias, path)| ModelNote::Untied { alias, path });
+    unused.into_iter().chain(unread).chain(untied).collect()
 }
 
 /// Maps a safetensors file and checks everything about it that can be checked without a configuration.
@@ -142,51 +154,50 @@ pub(crate) fn map(dir: &Path) -> Result<Checkpoint, OpenError> {
         return Err(OpenError::Form { dir: dir.to_owned(), found });
     }
     let bytes = map_file(&path).map_err(|source| OpenError::Read { path: path.clone(), source })?;
-    let header = |reason: String| OpenError::Header { path: path.clone(), reason };
-    let (header_len, metadata) =
-        SafeTensors::read_metadata(&bytes).map_err(|error| header(describe(&error, bytes.len())))?;
-    let data_start = header_len + size_of::<u64>();
+    Foreign::refuse(&path, &bytes)?;
+    let (header, data_start) =
+        Header::of_file(&bytes).map_err(|source| OpenError::Header { path: path.clone(), source })?;
     let mut tensors = BTreeMap::new();
-    for (name, info) in metadata.tensors() {
-        let name = ParamPath::new(name).map_err(|source| OpenError::Name { path: path.clone(), source })?;
-        let dtype = format!("{:?}", info.dtype);
-        let Ok(dtype) = Dtype::from_name(&dtype) else {
-            return Err(OpenError::Dtype { path, name, dtype });
-        };
-        let (start, end) = info.data_offsets;
-        let slice = bytes.slice(data_start + start..data_start + end);
-        let tensor = HostTensor::new(dtype, info.shape.clone(), slice)
+    for entry in header.tensors {
+        // `of_file` has compared the offsets with the length of a slice.
+        let at = |offset: u64| data_start + usize::try_from(offset).unwrap_or(bytes.len() - data_start);
+        let slice = bytes.slice(at(entry.begin)..at(entry.end));
+        let name = entry.path;
+        let tensor = HostTensor::new(entry.dtype, entry.shape, slice)
             .map_err(|source| OpenError::Tensor { path: path.clone(), name: name.clone(), source })?;
         if let Some(index) = tensor.first_non_finite() {
             return Err(OpenError::NonFinite { path, name, index });
         }
         tensors.insert(name, tensor);
     }
-    Ok(Checkpoint { weights: Weights::from_tensors(tensors), metadata: metadata.metadata().clone() })
+    let metadata = header.metadata.map(|notes| notes.into_iter().collect());
+    Ok(Checkpoint { weights: Weights::from_tensors(tensors), metadata })
 }
 
-/// Declares the matrices that the configuration ties to be one tensor with two names. Returns the second
-/// names that the file stores nevertheless, so that saving writes them again.
-pub(crate) fn tie(
-    weights: &mut Weights,
-    architecture: &Architecture,
-    dir: &Path,
-) -> Result<Vec<ParamPath>, OpenError> {
-    let path = dir.join(WEIGHTS);
-    let mut stored = Vec::new();
+/// The second names of a checkpoint's matrices.
+#[derive(Default)]
+pub(crate) struct Ties {
+    /// Those that the file stores nevertheless, so that saving writes them again.
+    pub(crate) stored: Vec<ParamPath>,
+    /// `(second name, first name)` where the file holds other bytes under each: both are kept.
+    pub(crate) untied: Vec<(ParamPath, ParamPath)>,
+}
+
+/// Declares the matrices that the configuration ties to be one tensor with two names. Those that differ in the file
+/// are left as two, as `transformers` loads them.
+pub(crate) fn tie(weights: &mut Weights, architecture: &Architecture) -> Ties {
+    let mut ties = Ties::default();
     let has = |name: &str| ParamPath::new(name).is_ok_and(|name| weights.get(&name).is_some());
-    let ties = architecture.ties(&has);
-    for (alias, first) in ties {
-        let parse =
-            |name| ParamPath::new(name).map_err(|source| OpenError::Name { path: path.clone(), source });
-        let (alias, first) = (parse(alias)?, parse(first)?);
-        // A missing first name is reported by `build`, which knows its shape.
-        if weights.get(&first).is_some() {
-            stored.extend(weights.get(&alias).map(|_| alias.clone()));
-            weights.tie(alias, first).map_err(|source| OpenError::Tie { path: path.clone(), source })?;
+    for (alias, first) in architecture.ties(&has) {
+        let stored = weights.get(&alias).is_some();
+        match weights.tie(alias.clone(), first.clone()) {
+            Ok(()) => ties.stored.extend(stored.then_some(alias)),
+            Err(WeightsError::TiedButDifferent { .. }) => ties.untied.push((alias, first)),
+            // `build` reports a name that is missing, and knows its shape.
+            Err(_) => {}
         }
     }
-    Ok(stored)
+    ties
 }
 
 fn map_file(path: &Path) -> io::Result<Bytes> {
@@ -202,23 +213,4 @@ fn map_file(path: &Path) -> io::Result<Bytes> {
 fn other_form(dir: &Path) -> Option<String> {
     let forms = ["model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"];
     forms.into_iter().find(|name| dir.join(name).exists()).map(str::to_owned)
-}
-
-/// The crate's errors name the rule; this adds what a person can do about the two common ones.
-fn describe(error: &safetensors::SafeTensorError, file_len: usize) -> String {
-    use safetensors::SafeTensorError as E;
-    match error {
-        E::HeaderTooSmall => format!("the file has {file_len} bytes, fewer than a header; it is truncated"),
-        E::InvalidHeaderLength => {
-            format!(
-                "its header claims more than the {file_len} bytes of the file; it is truncated or damaged"
-            )
-        }
-        E::MetadataIncompleteBuffer => {
-            "its tensors do not end where the file ends; the download was cut or the file is damaged"
-                .to_owned()
-        }
-        E::HeaderTooLarge => "its header claims an absurd size; the file is damaged".to_owned(),
-        other => other.to_string(),
-    }
 }

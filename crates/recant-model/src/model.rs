@@ -16,7 +16,8 @@ use crate::arch::{Architecture, Layout, ModelSpec, Slot};
 use crate::checkpoint::{self, OpenError};
 use crate::forward::{ForwardInput, InputError, TokenBatch, gather_rows};
 use crate::hook::Hook;
-use crate::params::Params;
+use crate::note::ModelNote;
+use crate::params::{ParamError, Params};
 use crate::tokenizer::{Tokenizer, TokenizerError};
 
 /// The forward pass of a decoder language model.
@@ -54,6 +55,7 @@ pub struct Model {
     /// Tied second names that the source file stores all the same.
     pub(crate) stored_aliases: Vec<ParamPath>,
     pub(crate) source: PathBuf,
+    notes: Vec<ModelNote>,
 }
 
 /// A next-token answer.
@@ -79,6 +81,18 @@ pub enum AskError {
     Input(#[from] InputError),
 }
 
+/// A patch does not give an edited model. The model is as it was.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PatchError {
+    /// It was not made for these weights.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    /// The forward pass cannot be built over the changed weights.
+    #[error(transparent)]
+    Param(#[from] ParamError),
+}
+
 impl Model {
     /// Opens a Hugging Face directory: `config.json`, `model.safetensors`, `tokenizer.json`.
     ///
@@ -90,17 +104,24 @@ impl Model {
     /// config.json, and every number for NaN and infinity.
     pub fn open(dir: &Path, device: &Device) -> Result<Self, OpenError> {
         let config_path = dir.join("config.json");
-        let config = checkpoint::read(config_path.clone())?;
-        let architecture = Architecture::parse(&config)
-            .map_err(|source| OpenError::Config { path: config_path.clone(), source })?;
+        let config = checkpoint::read(&config_path)?;
+        let (architecture, unread) = Architecture::parse_with_unread(&config)
+            .map_err(|source| OpenError::Config { path: config_path, source })?;
+        let architecture = architecture.ending_at(checkpoint::ends_of_generation(dir)?);
         let checkpoint = checkpoint::map(dir)?;
         let mut weights = checkpoint.weights;
-        let stored_aliases = checkpoint::tie(&mut weights, &architecture, dir)?;
+        let ties = checkpoint::tie(&mut weights, &architecture);
         let params = Params::upload(&weights, device);
-        let net = architecture
-            .build(&params)
+        let (net, used) = architecture
+            .build_with_names(&params)
             .map_err(|source| OpenError::Param { path: dir.join(checkpoint::WEIGHTS), source })?;
-        let tokenizer = Tokenizer::open(&dir.join("tokenizer.json"))?;
+        let tokenizer_path = dir.join("tokenizer.json");
+        checkpoint::refuse_foreign(&tokenizer_path)?;
+        let tokenizer = Tokenizer::open(&tokenizer_path)?;
+        let unused = weights.iter().map(|(name, _)| name);
+        let unused =
+            unused.filter(|name| !used.contains(*name) && !architecture.is_stored_constant(name.as_str()));
+        let notes = checkpoint::notes(unused.cloned().collect(), unread, ties.untied);
         Ok(Self {
             spec: architecture.spec(),
             architecture,
@@ -110,9 +131,16 @@ impl Model {
             tokenizer,
             adapters: Vec::new(),
             metadata: checkpoint.metadata,
-            stored_aliases,
+            stored_aliases: ties.stored,
             source: dir.to_owned(),
+            notes,
         })
+    }
+
+    /// What a user should know about the directory that the model was opened from.
+    #[must_use]
+    pub fn notes(&self) -> &[ModelNote] {
+        &self.notes
     }
 
     /// The sizes.
@@ -220,25 +248,23 @@ impl Model {
     /// host and on the device.
     ///
     /// # Errors
-    /// [`ApplyError`]; see [`WeightPatch::apply`].
-    pub fn apply(&self, patch: &WeightPatch, blobs: &Blobs) -> Result<(Self, Applied), ApplyError> {
+    /// [`PatchError`]; see [`WeightPatch::apply`].
+    pub fn apply(&self, patch: &WeightPatch, blobs: &Blobs) -> Result<(Self, Applied), PatchError> {
         let applied = patch.apply(&self.weights, blobs)?;
         let changed = applied.changed.iter().filter_map(|path| Some((path, applied.weights.get(path)?)));
         let params = changed.fold(self.params.clone(), |mut params, (path, tensor)| {
             params.put(path, tensor);
             params
         });
-        let mut edited = self.clone();
-        edited.weights = applied.weights.clone();
-        edited.rebuild(params);
-        Ok((edited, applied))
+        let net = self.architecture.build(&params)?.into();
+        Ok((Self { weights: applied.weights.clone(), params, net, ..self.clone() }, applied))
     }
 
     /// The model as it was before `applied`: the exact former tensors, swapped back in.
     ///
     /// # Errors
-    /// [`ApplyError`] when a matrix that `applied` changed has been changed again since.
-    pub fn undo(&self, applied: &Applied) -> Result<Self, ApplyError> {
+    /// [`PatchError`] when a matrix that `applied` changed has been changed again since.
+    pub fn undo(&self, applied: &Applied) -> Result<Self, PatchError> {
         self.apply(&applied.undo, &applied.blobs).map(|(former, _)| former)
     }
 
@@ -252,14 +278,6 @@ impl Model {
             Layout::InOut => matrix.transpose(),
         };
         self.architecture.build(&self.params.with_matrix(&path, stored)).ok().map(Arc::from)
-    }
-
-    fn rebuild(&mut self, params: Params) {
-        // Shapes are unchanged by a patch, so what was built once builds again.
-        if let Ok(net) = self.architecture.build(&params) {
-            self.net = net.into();
-            self.params = params;
-        }
     }
 
     /// Log-probabilities over the vocabulary behind each of some places of a batch:
@@ -304,5 +322,29 @@ impl std::fmt::Debug for Model {
             .field("source", &self.source)
             .field("spec", &self.spec)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+mod tests {
+    use recant_backend::DeviceSpec;
+    use recant_core::Matrix;
+
+    use super::*;
+
+    /// New weights never meet the former forward pass: where none can be built, there is no edited model.
+    #[test]
+    fn a_forward_pass_that_cannot_be_built_is_an_error() {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/gpt2-tiny");
+        let mut model = Model::open(&dir, &Device::open(DeviceSpec::Flex).unwrap()).unwrap();
+        let (left, right) = (vec![0.1; model.spec.d_model], vec![0.1; model.spec.d_mlp]);
+        let addend = Addend::low_rank(Matrix::column(left), Matrix::column(right)).unwrap();
+        let patch = model.express(Slot::MlpDown(0), addend).unwrap();
+        let config = std::fs::read_to_string(dir.join("config.json")).unwrap();
+        let deeper = config.replace("\"n_layer\": 3", "\"n_layer\": 4");
+        model.architecture = Architecture::parse(deeper.as_bytes()).unwrap();
+        let refused = model.apply(&patch, &Blobs::new()).map(|_| ()).unwrap_err();
+        assert!(matches!(refused, PatchError::Param(ParamError::Missing { .. })), "{refused}");
     }
 }

@@ -1,6 +1,7 @@
 //! Device tensors by parameter path: what an architecture is built from.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 
 use burn::tensor::Tensor;
 use recant_backend::{Device, host, upload};
@@ -12,6 +13,8 @@ pub struct Params {
     device: Device,
     vectors: BTreeMap<ParamPath, Tensor<1>>,
     matrices: BTreeMap<ParamPath, Tensor<2>>,
+    /// Type and shape of what stays on the host, for naming it when it is asked for.
+    others: BTreeMap<ParamPath, (Dtype, Vec<usize>)>,
     ties: BTreeMap<ParamPath, ParamPath>,
 }
 
@@ -35,6 +38,14 @@ pub enum ParamError {
         /// The shape in the checkpoint.
         found: Vec<usize>,
     },
+    /// It holds no real numbers.
+    #[error("`{path}` is {dtype}; recant computes with f32, f16, bf16 and f64 weights")]
+    Dtype {
+        /// The parameter.
+        path: ParamPath,
+        /// Its element type.
+        dtype: Dtype,
+    },
     /// The name that the architecture builds is not acceptable.
     #[error(transparent)]
     Path(#[from] ParamPathError),
@@ -48,6 +59,7 @@ impl Params {
             device: device.clone(),
             vectors: BTreeMap::new(),
             matrices: BTreeMap::new(),
+            others: BTreeMap::new(),
             ties: BTreeMap::new(),
         }
     }
@@ -66,10 +78,13 @@ impl Params {
 
     /// Uploads one tensor in place of the former one.
     pub(crate) fn put(&mut self, path: &ParamPath, tensor: &HostTensor) {
-        match tensor.shape().len() {
-            1 => drop(upload(tensor, &self.device).map(|x| self.vectors.insert(path.clone(), x))),
-            2 => drop(upload(tensor, &self.device).map(|x| self.matrices.insert(path.clone(), x))),
-            _ => {}
+        let path = path.clone();
+        if let Ok(vector) = upload(tensor, &self.device) {
+            self.vectors.insert(path, vector);
+        } else if let Ok(matrix) = upload(tensor, &self.device) {
+            self.matrices.insert(path, matrix);
+        } else {
+            self.others.insert(path, (tensor.dtype(), tensor.shape().to_vec()));
         }
     }
 
@@ -133,9 +148,16 @@ impl Params {
     }
 
     fn absent(&self, path: &ParamPath, expected: Vec<usize>) -> ParamError {
-        let vector = self.vectors.get(path).map(|x| x.dims().to_vec());
-        match vector.or_else(|| self.matrices.get(path).map(|x| x.dims().to_vec())) {
-            Some(found) => ParamError::Shape { path: path.clone(), expected, found },
+        let shape = |found: Vec<usize>| ParamError::Shape { path: path.clone(), expected, found };
+        if let Some(vector) = self.vectors.get(path) {
+            return shape(vector.dims().to_vec());
+        }
+        if let Some(matrix) = self.matrices.get(path) {
+            return shape(matrix.dims().to_vec());
+        }
+        match self.others.get(path) {
+            Some((dtype, found)) if dtype.is_float() => shape(found.clone()),
+            Some((dtype, _)) => ParamError::Dtype { path: path.clone(), dtype: *dtype },
             None => ParamError::Missing { path: path.to_string() },
         }
     }
@@ -149,6 +171,48 @@ impl Params {
         let vectors = self.vectors.iter().filter_map(|(path, x)| stored(path, x.dims().to_vec(), host(x)));
         let matrices = self.matrices.iter().filter_map(|(path, x)| stored(path, x.dims().to_vec(), host(x)));
         Weights::from_tensors(vectors.chain(matrices))
+    }
+}
+
+/// Parameters on their way into a forward pass: as [`Params`], and remembers which were taken.
+pub(crate) struct Taking<'a> {
+    params: &'a Params,
+    names: RefCell<BTreeSet<ParamPath>>,
+}
+
+impl<'a> Taking<'a> {
+    pub(crate) fn new(params: &'a Params) -> Self {
+        Self { params, names: RefCell::default() }
+    }
+
+    /// The names under which what was taken is stored.
+    pub(crate) fn taken(self) -> BTreeSet<ParamPath> {
+        self.names.into_inner()
+    }
+
+    pub(crate) fn device(&self) -> &Device {
+        self.params.device()
+    }
+
+    pub(crate) fn has(&self, path: &str) -> bool {
+        self.params.has(path)
+    }
+
+    pub(crate) fn vector(&self, path: &str, len: usize) -> Result<Tensor<1>, ParamError> {
+        self.note(path)?;
+        self.params.vector(path, len)
+    }
+
+    pub(crate) fn matrix(&self, path: &str, shape: [usize; 2]) -> Result<Tensor<2>, ParamError> {
+        self.note(path)?;
+        self.params.matrix(path, shape)
+    }
+
+    fn note(&self, path: &str) -> Result<(), ParamError> {
+        let path = ParamPath::new(path)?;
+        let stored = self.params.ties.get(&path).cloned().unwrap_or(path);
+        self.names.borrow_mut().insert(stored);
+        Ok(())
     }
 }
 

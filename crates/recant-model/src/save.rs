@@ -137,7 +137,7 @@ impl Model {
             }
             Err(error) => return Err(SaveError::Serialise { path, reason: error.to_string() }),
         }
-        crate::header::order_metadata(&to)
+        recant_checkpoint::order_metadata(&to)
             .and_then(|()| recant_files::set_mode_of(&to, &self.source.join(WEIGHTS)))
             .map_err(|source| SaveError::Write { path, source })
     }

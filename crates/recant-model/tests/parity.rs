@@ -14,8 +14,15 @@ use recant_model::{
 };
 use safetensors::SafeTensors;
 
-const FIXTURES: [&str; 5] =
-    ["gpt2-tiny", "gpt2-tiny-f16", "gpt2-tiny-bf16", "llama-tiny-gqa", "llama-tiny-tied"];
+const FIXTURES: [&str; 7] = [
+    "gpt2-tiny",
+    "gpt2-tiny-f16",
+    "gpt2-tiny-bf16",
+    "llama-tiny-gqa",
+    "llama-tiny-tied",
+    "llama-tiny-llama3",
+    "llama-tiny-linear",
+];
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)

@@ -5,12 +5,12 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use recant_checkpoint::{Header, HeaderError};
 use recant_core::{CommitId, ModelDigest, ParamPath, TensorId};
 use recant_files::{MODEL_DIRECTORY, OutputDirectory, OutputError, Outputs, Temporaries};
 
 use crate::history::{History, HistoryError};
 use crate::import::WEIGHTS;
-use crate::layout::{Layout, LayoutError};
 use crate::links::GuardError;
 use crate::object::{Apart, Manifest, TensorHead};
 use crate::odb::ReadError;
@@ -46,7 +46,7 @@ pub enum CheckoutError {
     Read(#[from] ReadError),
     /// The stored header is not valid.
     #[error("the stored safetensors header is not valid: {0}")]
-    Layout(#[from] LayoutError),
+    Header(#[from] HeaderError),
     /// History cannot be walked.
     #[error(transparent)]
     History(#[from] HistoryError),
@@ -161,7 +161,7 @@ impl Store {
                 .map_err(|source| CheckoutError::Write { path: name.as_str().into(), source })?;
         }
         let header = odb.blob(manifest.layout)?.bytes;
-        let layout = Layout::parse(&header)?;
+        let layout = Header::parse(&header)?;
         if let Some(reason) = manifest.misfit(&layout, |_| None) {
             return Err(CheckoutError::Misfit { reason });
         }
@@ -171,7 +171,7 @@ impl Store {
         let mut file = BufWriter::with_capacity(1 << 20, File::create_new(&path).map_err(failed)?);
         file.write_all(&(header.len() as u64).to_le_bytes()).map_err(failed)?;
         file.write_all(&header).map_err(failed)?;
-        for place in layout.places {
+        for place in layout.tensors {
             // A name that the manifest does not have is a misfit.
             let Some(id) = manifest.get(&place.path) else { continue };
             let head = TensorHead { dtype: place.dtype, shape: place.shape }.encode();

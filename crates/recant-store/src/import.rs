@@ -6,9 +6,9 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use recant_checkpoint::{Foreign, ForeignFile, Header, HeaderError, TensorEntry};
 use recant_core::{CommitId, ModelDigest, ObjectId, ParamPath, TensorId};
 
-use crate::layout::{Layout, LayoutError, MAX_HEADER, Place};
 use crate::name::{FileName, Name};
 use crate::object::{Blob, Commit, Deed, Manifest, Record, TensorHead};
 use crate::odb::{LinkFrame, WriteError, Writer};
@@ -33,7 +33,8 @@ pub struct Import {
     pub link: bool,
     /// Compress what is copied.
     pub pack: bool,
-    /// Second and first names of matrices that are one, as the configuration says.
+    /// Second and first names of matrices that are one, as the configuration says. Where the file holds other bytes
+    /// under the second name, both matrices are kept and none is tied.
     pub ties: Vec<(ParamPath, ParamPath)>,
     /// The branch to make; without it, the head's, which must have no commit yet.
     pub branch: Option<Name>,
@@ -54,6 +55,8 @@ pub struct Imported {
     pub tensors: usize,
     /// Bytes of the tensors.
     pub bytes: u64,
+    /// Second names that were to be tied and hold bytes of their own.
+    pub untied: Vec<ParamPath>,
 }
 
 /// A checkpoint cannot be imported. The store's history is as it was; tensors that were copied before the
@@ -69,34 +72,19 @@ pub enum ImportError {
         /// What the system said.
         source: io::Error,
     },
-    /// The weights' header is not valid.
+    /// The weights' header is not valid, or the file is not as long as it says.
     #[error("{path}: {source}")]
-    Layout {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        source: LayoutError,
-    },
-    /// The file is not as long as its header says.
-    #[error("{path} has {found} bytes where its header asks for {expected}; it is cut or damaged")]
-    Length {
-        /// The file.
-        path: PathBuf,
-        /// What the header asks for.
-        expected: u64,
-        /// What is there.
-        found: u64,
-    },
-    /// The header's length is absurd.
-    #[error("{path} claims a header of {claimed} bytes; it is no safetensors file, or damaged")]
     Header {
         /// The file.
         path: PathBuf,
-        /// What it claims.
-        claimed: u64,
+        /// What is wrong.
+        source: HeaderError,
     },
-    /// Two matrices that should be one differ.
-    #[error("`{alias}` is said to be tied to `{path}` but holds other bytes, or `{path}` is missing")]
+    /// A file is something else than weights.
+    #[error("{0}")]
+    Foreign(#[from] ForeignFile),
+    /// A matrix has a second name, but there is no matrix.
+    #[error("`{alias}` is said to be tied to `{path}`, which is missing")]
     Tie {
         /// The second name.
         alias: ParamPath,
@@ -154,7 +142,7 @@ impl Store {
         let layout = file_blob(&mut tx.writer, file.header.clone())?;
         let bytes = file.layout.data_len();
         let stored = file.tensors(import.link, &mut tx.writer)?;
-        let (tensors, ties) = tie(stored, &import.ties)?;
+        let Tied { tensors, ties, untied } = tie(stored, &import.ties)?;
         let manifest = Manifest { tensors, ties, files, layout };
         let manifest_id = tx.writer.put_manifest(&manifest, None)?;
         let digest = manifest.model_digest();
@@ -187,26 +175,32 @@ impl Store {
         tx.view.head = crate::object::Head::Branch(branch);
         tx.publish("import")?;
         let tensors = manifest.tensors.len();
-        Ok(Imported { commit: id, digest, tensors, bytes })
+        Ok(Imported { commit: id, digest, tensors, bytes, untied })
     }
 }
 
-type Tied = (BTreeMap<ParamPath, TensorId>, BTreeMap<ParamPath, ParamPath>);
+/// The tensors by their first names, and the second names.
+#[derive(Default)]
+struct Tied {
+    tensors: BTreeMap<ParamPath, TensorId>,
+    ties: BTreeMap<ParamPath, ParamPath>,
+    untied: Vec<ParamPath>,
+}
 
-fn tie(
-    mut stored: BTreeMap<ParamPath, TensorId>,
-    ties: &[(ParamPath, ParamPath)],
-) -> Result<Tied, ImportError> {
-    let mut tied = BTreeMap::new();
+fn tie(stored: BTreeMap<ParamPath, TensorId>, ties: &[(ParamPath, ParamPath)]) -> Result<Tied, ImportError> {
+    let mut tied = Tied { tensors: stored, ..Tied::default() };
     for (alias, path) in ties {
-        let first = stored.get(path).copied();
-        let second = stored.remove(alias);
-        if first.is_none() || second.is_some_and(|second| Some(second) != first) {
+        let Some(first) = tied.tensors.get(path).copied() else {
             return Err(ImportError::Tie { alias: alias.clone(), path: path.clone() });
+        };
+        if tied.tensors.get(alias).is_some_and(|second| *second != first) {
+            tied.untied.push(alias.clone());
+            continue;
         }
-        tied.insert(alias.clone(), path.clone());
+        tied.tensors.remove(alias);
+        tied.ties.insert(alias.clone(), path.clone());
     }
-    Ok((stored, tied))
+    Ok(tied)
 }
 
 /// A safetensors file whose header has been checked.
@@ -214,7 +208,7 @@ struct Weights {
     path: PathBuf,
     file: File,
     header: Vec<u8>,
-    layout: Layout,
+    layout: Header,
 }
 
 impl Weights {
@@ -222,27 +216,24 @@ impl Weights {
         let read = |source| ImportError::Read { path: path.to_owned(), source };
         let mut file = File::open(path).map_err(read)?;
         let found = file.metadata().map_err(read)?.len();
-        let mut prefix = [0; 8];
-        file.read_exact(&mut prefix).map_err(read)?;
-        let claimed = u64::from_le_bytes(prefix);
-        if claimed > MAX_HEADER || claimed > found - 8 {
-            return Err(ImportError::Header { path: path.to_owned(), claimed });
-        }
+        let mut start = Vec::new();
+        (&mut file).take(Foreign::LOOK).read_to_end(&mut start).map_err(read)?;
+        Foreign::refuse(path, &start)?;
+        let bad = |source| ImportError::Header { path: path.to_owned(), source };
+        let prefix = start.first_chunk().ok_or(HeaderError::Short { found }).map_err(bad)?;
+        let claimed = Header::len_of(*prefix, found).map_err(bad)?;
+        file.seek(SeekFrom::Start(prefix.len() as u64)).map_err(read)?;
         let mut header = Vec::new();
         (&mut file).take(claimed).read_to_end(&mut header).map_err(read)?;
-        let layout =
-            Layout::parse(&header).map_err(|source| ImportError::Layout { path: path.to_owned(), source })?;
-        let expected = (8 + claimed).saturating_add(layout.data_len());
-        if expected != found {
-            return Err(ImportError::Length { path: path.to_owned(), expected, found });
-        }
+        let layout = Header::parse(&header).map_err(bad)?;
+        layout.check_file_len(claimed, found).map_err(bad)?;
         Ok(Self { path: path.to_owned(), file, header, layout })
     }
 
     /// Stores all tensors. Reading, hashing, writing and waiting for the disk take turns in a lane, so that
     /// lanes fill each other's pauses.
     fn tensors(self, link: bool, writer: &mut Writer) -> Result<BTreeMap<ParamPath, TensorId>, ImportError> {
-        let places = self.layout.places.clone();
+        let places = self.layout.tensors.clone();
         let n_lanes = match self.layout.data_len() {
             ..LANES_FROM => 1,
             _ => std::thread::available_parallelism().map_or(1, usize::from).clamp(1, MAX_LANES),
@@ -303,7 +294,12 @@ impl Weights {
         }
     }
 
-    fn tensor(&mut self, place: &Place, link: bool, writer: &mut Writer) -> Result<TensorId, ImportError> {
+    fn tensor(
+        &mut self,
+        place: &TensorEntry,
+        link: bool,
+        writer: &mut Writer,
+    ) -> Result<TensorId, ImportError> {
         let path = self.path.clone();
         let read = |source| ImportError::Read { path: path.clone(), source };
         let head = TensorHead { dtype: place.dtype, shape: place.shape.clone() };

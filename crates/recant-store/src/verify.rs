@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use recant_checkpoint::Header;
 use recant_core::{CommitId, ModelDigest, ParamPath, TensorId};
 
 use crate::history::{History, HistoryError};
-use crate::layout::Layout;
 use crate::name::Name;
 use crate::object::{Apart, Kind};
 use crate::odb::{FirstBytes, ReadError};
@@ -163,7 +163,7 @@ impl Store {
             copied.map_err(|source| ReadError::Io { path: "(nowhere)".into(), source })?;
             heads.insert(tensor, first.tensor_head(tensor.into())?);
         }
-        let misfit = match Layout::parse(&odb.blob(base.layout)?.bytes) {
+        let misfit = match Header::parse(&odb.blob(base.layout)?.bytes) {
             Ok(layout) => base.misfit(&layout, |id| heads.get(&id).cloned()),
             Err(error) => Some(error.to_string()),
         };

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use common::disk::FaultyDisk;
 use common::{name, rank_one, stamp};
 use proptest::prelude::*;
+use recant_checkpoint::Header;
 use recant_core::{
     CommitId, Dtype, HostTensor, ManifestId, ModelDigest, ObjectId, OperationId, ParamPath, PatchId,
     TensorId, Weights,
@@ -19,7 +20,7 @@ use recant_store::object::{
     Blob, Commit, Deed, FactRecord, FactSet, Head, Kind, Ledger, Manifest, Operation, Record, Signature,
     Step, View, decode_tensor, encode_tensor, object_id, references,
 };
-use recant_store::{FileName, Layout, Name, ReadError, Store};
+use recant_store::{FileName, Name, ReadError, Store};
 
 fn id(seed: u8) -> [u8; 32] {
     [seed; 32]
@@ -192,7 +193,8 @@ proptest! {
             let _ = again(kind, &bytes);
             let _ = references(&[&sample[..15.min(sample.len())], &bytes[..]].concat());
         }
-        let _ = Layout::parse(&bytes);
+        let _ = Header::parse(&bytes);
+        let _ = Header::of_file(&bytes);
     }
 
     /// Set union is commutative, associative and idempotent.

@@ -5,9 +5,11 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use common::{edit, head, name, patch, path, rank_one, stamp, store_in, tensor, write_model};
-use recant_core::HostTensor;
+use recant_checkpoint::HeaderError;
+use recant_core::{HostTensor, ParamPath};
 use recant_store::object::{FactRecord, Record};
 use recant_store::{
     CheckoutOptions, CommitError, Draft, EditKind, Form, GcOptions, How, Import, ImportError, MergeOptions,
@@ -365,17 +367,39 @@ fn importing_twice_and_half_is_refused_by_name() {
     let import = |import: &Import| store.import(&model, import, &stamp(5), None).unwrap_err();
     assert!(matches!(import(&Import::default()), ImportError::Occupied { .. }));
     let side = Import { branch: Some(name("side")), ..Import::default() };
-    let tied = Import { ties: vec![(path(0), path(1))], ..side.clone() };
+    let nowhere = ParamPath::new("nowhere").unwrap();
+    let tied = Import { ties: vec![(path(0), nowhere)], ..side.clone() };
     assert!(matches!(import(&tied), ImportError::Tie { .. }));
     let file = model.join("model.safetensors");
     let bytes = std::fs::read(&file).unwrap();
     std::fs::write(&file, &bytes[..bytes.len() - 1]).unwrap();
-    assert!(matches!(import(&side), ImportError::Length { .. }));
+    let header = |error| match error {
+        ImportError::Header { source, .. } => source,
+        other => panic!("{other}"),
+    };
+    assert!(matches!(header(import(&side)), HeaderError::File { .. }));
     std::fs::write(&file, u64::MAX.to_le_bytes()).unwrap();
-    assert!(matches!(import(&side), ImportError::Header { .. }));
+    assert!(matches!(header(import(&side)), HeaderError::Size { .. }));
     std::fs::write(&file, "short").unwrap();
-    assert!(matches!(import(&side), ImportError::Read { .. }));
+    assert!(matches!(header(import(&side)), HeaderError::Short { found: 5 }));
+    std::fs::write(&file, "version https://git-lfs.github.com/spec/v1\noid sha256:1\n").unwrap();
+    assert!(matches!(import(&side), ImportError::Foreign(_)));
     assert_eq!(store.view().unwrap(), before);
+}
+
+/// A head that differs from the embedding it is said to be tied to is kept beside it.
+#[test]
+fn a_tied_name_with_bytes_of_its_own_is_imported_untied() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = store_in(dir.path());
+    let import = Import { ties: vec![(path(0), path(1))], branch: Some(name("side")), ..Import::default() };
+    let model = dir.path().join("model");
+    let done = store.import(&model, &import, &stamp(5), None).unwrap();
+    assert_eq!(done.untied, [path(0)]);
+    let out = dir.path().join("out");
+    store.checkout(done.commit, &out, CheckoutOptions::default()).unwrap();
+    let bytes = |dir: &Path| std::fs::read(dir.join("model.safetensors")).unwrap();
+    assert!(bytes(&out) == bytes(&model));
 }
 
 #[test]

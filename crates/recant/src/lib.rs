@@ -30,6 +30,7 @@
 //! (models and their files), [`edit`] (facts, editors, scopes), [`methods`], [`eval`], [`linalg`], [`store`] (history).
 
 pub use recant_backend as backend;
+pub use recant_checkpoint as checkpoint;
 pub use recant_core as core;
 pub use recant_edit as edit;
 pub use recant_eval as eval;

@@ -75,7 +75,7 @@ fn model_cases() -> Vec<Case> {
             "offsets past the end",
             |d| weights(d, |b| b.truncate(b.len() / 2)),
             ask(),
-            &["model.safetensors", "do not end where the file ends"],
+            &["model.safetensors", "the download was cut"],
         ),
         (
             "overlapping offsets",

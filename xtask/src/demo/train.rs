@@ -14,9 +14,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use recant::backend::{Device, upload_ints};
 use recant::core::{Dtype, HostTensor, ParamPath};
-use recant::model::{
-    Architecture, ForwardInput, Model, NoHook, Params, TokenBatch, Tokenizer, gather_rows, order_metadata_of,
-};
+use recant::model::{Architecture, ForwardInput, Model, NoHook, Params, TokenBatch, Tokenizer, gather_rows};
 use safetensors::SafeTensors;
 use serde_json::json;
 
@@ -279,7 +277,7 @@ fn write_tensors(
         })
         .collect::<Result<_, Error>>()?;
     let mut bytes = safetensors::serialize(views, Some(metadata))?;
-    order_metadata_of(&mut bytes);
+    recant::checkpoint::order_metadata_of(&mut bytes);
     Ok(crate::output::write(to, &bytes, replace)?)
 }
 

@@ -144,7 +144,7 @@ impl Editor for AlphaEdit {
         "alphaedit"
     }
 
-    fn plan_after(&self, model: &Model, facts: &[Fact], carry: &Carry) -> Result<Plan, EditError> {
+    fn plan_on_weights(&self, model: &Model, facts: &[Fact], carry: &Carry) -> Result<Plan, EditError> {
         let mut closed_form = |layer: usize, k: &Rows, r: &Rows| {
             let p = self.projector(layer)?;
             let k_p = batch::remembered(carry, &keys_of(layer));

@@ -76,7 +76,7 @@ pub fn climb(
         let seen = prepared.see(&now, layer, goal, settings)?;
         // r = (z − h) / (layers that are still to come, this one included)
         let share = if settings.blue { 1.0 } else { 1.0 / (layers.len() - at) as f64 };
-        let residuals = z.clone().minus(&seen.hidden).unwrap_or(z.clone()).scaled(share);
+        let residuals = residual(&z, &seen.hidden)?.scaled(share);
         targets = (!settings.blue).then_some(z);
         let form = closed_form(layer, &seen.keys, &residuals)?;
         let step = express(&now, layer, &form)?;
@@ -87,6 +87,18 @@ pub fn climb(
     let mut plan = Plan::new(patch);
     plan.traces = traces;
     Ok(plan)
+}
+
+/// What the values still lack: z − h.
+///
+/// # Errors
+/// [`EditError::Shape`] when there is not one state a value, each as wide as it.
+pub fn residual(z: &Rows, hidden: &Rows) -> Result<Rows, EditError> {
+    z.clone().minus(hidden).ok_or_else(|| EditError::Shape {
+        what: "the block's output at the subjects",
+        expected: [z.count(), z.width()],
+        found: [hidden.count(), hidden.width()],
+    })
 }
 
 /// A closed form as a patch of the model's own layout.
@@ -146,4 +158,20 @@ pub(crate) fn named(
     named.insert("mom2_adjustment".to_owned(), measured.to_string());
     named.insert("contexts".to_owned(), contexts.templates().len().to_string());
     named
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_of_another_shape_are_an_error_and_no_residual() {
+        let z = Rows::new(2, vec![1.0, 2.0, 3.0, 4.0]).unwrap();
+        let hidden = Rows::new(2, vec![1.0, 1.0, 1.0, 1.0]).unwrap();
+        assert_eq!(residual(&z, &hidden).unwrap().data(), [0.0, 1.0, 2.0, 3.0]);
+        let fewer = Rows::new(2, vec![1.0, 1.0]).unwrap();
+        let error = residual(&z, &fewer).unwrap_err();
+        assert!(matches!(error, EditError::Shape { expected: [2, 2], found: [1, 2], .. }), "{error}");
+    }
 }

@@ -89,7 +89,7 @@ impl Editor for Emmet {
         "emmet"
     }
 
-    fn plan_after(&self, model: &Model, facts: &[Fact], carry: &Carry) -> Result<Plan, EditError> {
+    fn plan_on_weights(&self, model: &Model, facts: &[Fact], carry: &Carry) -> Result<Plan, EditError> {
         let EmmetSettings { batch: settings, ridge } = &self.settings;
         let metric = Metric {
             covariance: &self.covariance,

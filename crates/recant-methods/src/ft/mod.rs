@@ -119,7 +119,7 @@ impl Editor for FineTune {
         }
     }
 
-    fn plan_after(&self, model: &Model, facts: &[Fact], carry: &Carry) -> Result<Plan, EditError> {
+    fn plan_on_weights(&self, model: &Model, facts: &[Fact], carry: &Carry) -> Result<Plan, EditError> {
         let settings = self.settings;
         let device = model.device();
         let layers = model.spec().layers;

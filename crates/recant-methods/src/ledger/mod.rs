@@ -23,7 +23,7 @@ mod value;
 use std::collections::BTreeMap;
 
 use recant_core::WeightPatch;
-use recant_edit::{Carry, Contexts, EditError, Editor, Fact, Plan, Trace};
+use recant_edit::{Carry, Contexts, EditError, Editor, Fact, Plan, Trace, refuse_adapters};
 use recant_linalg::Rows;
 use recant_model::Model;
 
@@ -117,6 +117,7 @@ impl LedgerEditor {
     /// # Errors
     /// [`EditError`].
     pub fn entries(&self, base: &Model, facts: &[Fact]) -> Result<Vec<(Fact, Entry)>, EditError> {
+        refuse_adapters(self.name(), base)?;
         let settings = &self.settings.batch;
         let prepared = Prepared::new(base, facts, &self.contexts)?;
         let mut entries: Vec<(Fact, Entry)> = facts.iter().map(|fact| (fact.clone(), Vec::new())).collect();
@@ -226,7 +227,7 @@ impl Editor for LedgerEditor {
 
     /// Plans the ledger of these facts with `model` as its base. A ledger that goes on is a
     /// [`LedgerSequence`], which keeps the base.
-    fn plan_after(&self, model: &Model, facts: &[Fact], carry: &Carry) -> Result<Plan, EditError> {
+    fn plan_on_weights(&self, model: &Model, facts: &[Fact], carry: &Carry) -> Result<Plan, EditError> {
         let ledger = self.ledger(model, facts)?;
         let (patch, trace) = self.materialise(model, &ledger, &mut Vec::new())?;
         let mut plan = Plan::new(patch);

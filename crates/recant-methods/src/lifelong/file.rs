@@ -56,7 +56,7 @@ pub fn save_state_to(state: &AdapterState, output: &OutputFile) -> Result<(), St
 /// # Errors
 /// [`StateFileError::Read`], [`StateFileError::Format`].
 pub fn load_state(path: &Path) -> Result<AdapterState, StateFileError> {
-    let bytes =
-        std::fs::read(path).map_err(|source| StateFileError::Read { path: path.to_owned(), source })?;
+    let bytes = recant_checkpoint::read_file(path)
+        .map_err(|source| StateFileError::Read { path: path.to_owned(), source })?;
     AdapterState::decode(&bytes).map_err(|source| StateFileError::Format { path: path.to_owned(), source })
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use recant_core::{AdapterState, Matrix, ParamPath};
-use recant_edit::{EditError, Fact, Lifelong, Memory, Request};
+use recant_edit::{EditError, Fact, Lifelong, Memory, Request, refuse_adapters};
 use recant_model::{Adapter, Model};
 
 use super::{Lessons, check_state};
@@ -66,6 +66,7 @@ impl Pairs {
     /// # Errors
     /// [`EditError::Layer`].
     pub fn new(base: Model, rule: Box<dyn PairRule>) -> Result<Self, EditError> {
+        refuse_adapters(rule.name(), &base)?;
         crate::upper::block(&base, rule.layer())?;
         Ok(Self { rule, now: base.clone(), base, lessons: Lessons::default(), pairs: Vec::new(), loss: None })
     }

@@ -111,7 +111,7 @@ impl Editor for LocFt {
         "locft-bf"
     }
 
-    fn plan_after(&self, model: &Model, facts: &[Fact], carry: &Carry) -> Result<Plan, EditError> {
+    fn plan_on_weights(&self, model: &Model, facts: &[Fact], carry: &Carry) -> Result<Plan, EditError> {
         let settings = self.settings;
         let slot = Slot::MlpDown(settings.layer);
         let layers = model.spec().layers;

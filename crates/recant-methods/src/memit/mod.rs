@@ -68,7 +68,7 @@ impl Editor for Memit {
         "memit"
     }
 
-    fn plan_after(&self, model: &Model, facts: &[Fact], carry: &Carry) -> Result<Plan, EditError> {
+    fn plan_on_weights(&self, model: &Model, facts: &[Fact], carry: &Carry) -> Result<Plan, EditError> {
         let settings = &self.settings;
         let metric = Metric {
             covariance: &self.covariance,

@@ -41,6 +41,14 @@ pub enum CollectError {
         /// How many there are.
         layers: usize,
     },
+    /// The model carries adapters, which the moments of its weights' keys would not see.
+    #[error(
+        "the model carries {count} adapters beside its weights; second moments are measured without them"
+    )]
+    Adapters {
+        /// How many.
+        count: usize,
+    },
     /// The corpus has no tokens.
     #[error("the corpus has no tokens")]
     Empty,
@@ -106,11 +114,14 @@ impl<'m> Collector<'m> {
     /// which suffices for an estimate of full rank ("FastMEMIT", arXiv 2506.04226).
     ///
     /// # Errors
-    /// [`CollectError::Layer`].
+    /// [`CollectError::Layer`], [`CollectError::Adapters`].
     pub fn new(model: &'m Model, layers: &[usize], budget: Option<u64>) -> Result<Self, CollectError> {
         let spec = model.spec();
         if let Some(&layer) = layers.iter().find(|&&layer| layer >= spec.layers) {
             return Err(CollectError::Layer { layer, layers: spec.layers });
+        }
+        if !model.adapters().is_empty() {
+            return Err(CollectError::Adapters { count: model.adapters().len() });
         }
         let zeros = || vec![0.0; spec.d_mlp * spec.d_mlp];
         Ok(Self {

@@ -99,8 +99,8 @@ impl Moments {
     /// # Errors
     /// [`MomentsFileError`].
     pub fn load(path: &Path) -> Result<Self, MomentsFileError> {
-        let bytes =
-            std::fs::read(path).map_err(|source| MomentsFileError::Read { path: path.to_owned(), source })?;
+        let bytes = recant_checkpoint::read_file(path)
+            .map_err(|source| MomentsFileError::Read { path: path.to_owned(), source })?;
         Self::decode(&bytes, path)
     }
 

@@ -8,6 +8,8 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
+use recant_checkpoint::Foreign;
+
 /// A file is no `.npz` that can be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -82,6 +84,11 @@ impl Npz {
     /// Reads the directory.
     pub(super) fn open(path: &Path) -> Result<Self, NpzError> {
         let mut file = File::open(path)?;
+        let mut start = Vec::new();
+        (&mut file).take(Foreign::LOOK).read_to_end(&mut start)?;
+        if let Some(kind) = Foreign::of(&start) {
+            return Err(NpzError::Read(kind.into()));
+        }
         let len = file.seek(SeekFrom::End(0))?;
         // The end record is 22 bytes and a comment of at most 65,535.
         let from = len.saturating_sub(22 + 65_535);

@@ -93,8 +93,8 @@ impl Collector<'_> {
     /// # Errors
     /// [`ResumeError`].
     pub fn resume(mut self, path: &Path) -> Result<Self, ResumeError> {
-        let bytes =
-            std::fs::read(path).map_err(|source| MomentsFileError::Read { path: path.to_owned(), source })?;
+        let bytes = recant_checkpoint::read_file(path)
+            .map_err(|source| MomentsFileError::Read { path: path.to_owned(), source })?;
         let refuse = |reason: String| MomentsFileError::Format { path: path.to_owned(), reason };
         let sheet = Sheet::read(&bytes, FORMAT).map_err(refuse)?;
         let mut held = sheet.layers("sum").map_err(refuse)?;

@@ -138,7 +138,7 @@ pub(super) fn encode(metadata: &[(&str, String)], entries: &[Entry]) -> io::Resu
         .map_err(other)?;
     let metadata = metadata.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
     let mut bytes = safetensors::serialize(views, Some(metadata)).map_err(other)?;
-    recant_model::order_metadata_of(&mut bytes);
+    recant_checkpoint::order_metadata_of(&mut bytes);
     Ok(bytes)
 }
 

@@ -166,7 +166,7 @@ impl Editor for Rome {
         }
     }
 
-    fn plan_after(&self, model: &Model, facts: &[Fact], carry: &Carry) -> Result<Plan, EditError> {
+    fn plan_on_weights(&self, model: &Model, facts: &[Fact], carry: &Carry) -> Result<Plan, EditError> {
         match facts {
             [fact] => {
                 let mut plan = self.plan_one(model, fact)?;

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use burn::tensor::Tensor;
 use recant_backend::{host, upload_f32};
 use recant_core::AdapterState;
-use recant_edit::{Contexts, EditError, Fact, Lifelong, Memory};
+use recant_edit::{Contexts, EditError, Fact, Lifelong, Memory, refuse_adapters};
 use recant_model::{Model, Slot};
 
 pub use merge::MergeAlg;
@@ -62,8 +62,9 @@ impl Wise {
     /// A WISE that knows nothing yet.
     ///
     /// # Errors
-    /// [`EditError::Layer`], [`EditError::Setting`].
+    /// [`EditError::Adapters`], [`EditError::Layer`], [`EditError::Setting`].
     pub fn begin(base: Model, settings: WiseSettings, contexts: Contexts) -> Result<Self, EditError> {
+        refuse_adapters("wise", &base)?;
         block(&base, settings.layer)?;
         settings.check()?;
         Ok(Self {

@@ -6,76 +6,63 @@
 use burn::tensor::{Tensor, module};
 use recant_backend::{Device, ops::gelu_tanh, upload_ints};
 use recant_core::{Point, Site};
-use serde::Deserialize;
 
-use super::{ConfigError, ModelSpec, OneOrMany, at_least_one, divides};
+use super::{ConfigError, Keys, ModelSpec, divides};
 use crate::attention::{Attend, merge_heads, split_heads};
 use crate::forward::{ForwardInput, Source, narrowed};
 use crate::hook::{Hook, at};
 use crate::model::LanguageModel;
-use crate::params::{ParamError, Params};
+use crate::params::{ParamError, Taking};
 
 /// config.json of a GPT-2 checkpoint, as far as it decides the computation.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone)]
 pub struct Gpt2Config {
     n_layer: usize,
     n_embd: usize,
     n_head: usize,
     n_positions: usize,
     vocab_size: usize,
-    n_inner: Option<usize>,
-    #[serde(default = "gelu_new")]
-    activation_function: String,
-    #[serde(default = "epsilon")]
+    n_inner: usize,
     layer_norm_epsilon: f64,
-    #[serde(default = "yes")]
-    scale_attn_weights: bool,
-    #[serde(default)]
-    scale_attn_by_inverse_layer_idx: bool,
-    #[serde(default)]
-    add_cross_attention: bool,
-    #[serde(default = "yes")]
     tie_word_embeddings: bool,
-    bos_token_id: Option<u32>,
-    eos_token_id: Option<OneOrMany>,
+    bos: Option<u32>,
+    pub(super) eos: Vec<u32>,
 }
 
-fn gelu_new() -> String {
-    "gelu_new".to_owned()
-}
+/// Names of the one function that `ops::gelu_tanh` is.
+const GELU_TANH: [&str; 5] =
+    ["gelu_new", "gelu_pytorch_tanh", "gelu_python_tanh", "gelu_accurate", "gelu_fast"];
 
-fn epsilon() -> f64 {
-    1e-5
-}
-
-fn yes() -> bool {
-    true
-}
-
-/// The prefix before `wte.weight`: hub files of the bare model have none.
+/// The prefix before `wpe.weight` and all others but the head: hub files of the bare model have none. The position
+/// embeddings decide, because a tied token embedding may be stored under the head's name alone.
 pub(super) fn prefix(has: &dyn Fn(&str) -> bool) -> &'static str {
-    if has("wte.weight") { "" } else { "transformer." }
+    if has("wpe.weight") { "" } else { "transformer." }
 }
 
 impl Gpt2Config {
-    pub(super) fn parse(config: &[u8]) -> Result<Self, ConfigError> {
-        let this: Self = serde_json::from_slice(config)?;
-        let refuse = |key, value: String| Err(ConfigError::Setting { key, value });
-        if !matches!(this.activation_function.as_str(), "gelu_new" | "gelu_pytorch_tanh") {
-            return refuse("activation_function", this.activation_function);
+    /// Sizes have to be given, under GPT-2's names or under those of all other models; the rest has the defaults of
+    /// `transformers`.
+    pub(super) fn parse(keys: &Keys) -> Result<Self, ConfigError> {
+        let activation = keys.text("activation_function")?.unwrap_or_else(|| "gelu_new".to_owned());
+        if !GELU_TANH.contains(&activation.as_str()) {
+            return Err(ConfigError::Setting { key: "activation_function".into(), value: activation });
         }
-        if !this.scale_attn_weights {
-            return refuse("scale_attn_weights", "false".into());
+        if !keys.flag_or("scale_attn_weights", true)? {
+            return Err(ConfigError::Setting { key: "scale_attn_weights".into(), value: "false".into() });
         }
-        if this.scale_attn_by_inverse_layer_idx {
-            return refuse("scale_attn_by_inverse_layer_idx", "true".into());
-        }
-        if this.add_cross_attention {
-            return refuse("add_cross_attention", "true".into());
-        }
-        let sizes = [("n_layer", this.n_layer), ("n_embd", this.n_embd), ("n_head", this.n_head)];
-        at_least_one(&sizes)?;
-        at_least_one(&[("n_positions", this.n_positions), ("vocab_size", this.vocab_size)])?;
+        let n_embd = keys.size(&["n_embd", "hidden_size"])?;
+        let this = Self {
+            n_layer: keys.size(&["n_layer", "num_hidden_layers"])?,
+            n_embd,
+            n_head: keys.size(&["n_head", "num_attention_heads"])?,
+            n_positions: keys.size_or(&["n_positions", "max_position_embeddings"], 1024)?,
+            vocab_size: keys.size(&["vocab_size"])?,
+            n_inner: keys.size_or(&["n_inner"], n_embd.saturating_mul(4))?,
+            layer_norm_epsilon: keys.number("layer_norm_epsilon")?.unwrap_or(1e-5),
+            tie_word_embeddings: keys.flag_or("tie_word_embeddings", true)?,
+            bos: keys.ids_or("bos_token_id", &[50256])?.first().copied(),
+            eos: keys.ids_or("eos_token_id", &[50256])?,
+        };
         divides(("n_head", this.n_head), ("n_embd", this.n_embd))?;
         Ok(this)
     }
@@ -85,20 +72,20 @@ impl Gpt2Config {
             architecture: "gpt2",
             layers: self.n_layer,
             d_model: self.n_embd,
-            d_mlp: self.n_inner.unwrap_or(4 * self.n_embd),
+            d_mlp: self.n_inner,
             heads: self.n_head,
             kv_heads: self.n_head,
             head_dim: self.n_embd / self.n_head,
             vocab: self.vocab_size,
             context: self.n_positions,
-            bos: self.bos_token_id,
-            eos: OneOrMany::to_vec(self.eos_token_id.as_ref()),
+            bos: self.bos,
+            eos: self.eos.clone(),
         }
     }
 
-    pub(super) fn ties(&self, has: &dyn Fn(&str) -> bool) -> Vec<(String, String)> {
-        let embedding = format!("{}wte.weight", prefix(has));
-        if self.tie_word_embeddings { vec![("lm_head.weight".to_owned(), embedding)] } else { Vec::new() }
+    /// Name of the token embedding when it is the head as well.
+    pub(super) fn tied_embedding(&self, has: &dyn Fn(&str) -> bool) -> Option<String> {
+        self.tie_word_embeddings.then(|| format!("{}wte.weight", prefix(has)))
     }
 }
 
@@ -134,7 +121,7 @@ pub(super) struct Gpt2 {
 }
 
 impl Gpt2 {
-    pub(super) fn build(config: &Gpt2Config, params: &Params) -> Result<Self, ParamError> {
+    pub(super) fn build(config: &Gpt2Config, params: &Taking<'_>) -> Result<Self, ParamError> {
         let spec = config.spec();
         let (d, d_mlp) = (spec.d_model, spec.d_mlp);
         let prefix = prefix(&|path| params.has(path));

@@ -1,104 +1,85 @@
 //! Llama: rotary positions, RMSNorm before each sublayer, grouped-query attention, SwiGLU, weights stored
 //! `[out, in]`, tied or untied head.
 //!
-//! Touvron et al., "LLaMA" (arXiv 2302.13971) and "Llama 2" (arXiv 2307.09288); RoPE: Su et al.
-//! (arXiv 2104.09864) in the half-split form of the `transformers` checkpoint.
+//! Touvron et al., "LLaMA" (arXiv 2302.13971) and "Llama 2" (arXiv 2307.09288); Llama 3.1 and later differ in the
+//! rotary frequencies ([`Rope`]).
 
 use burn::tensor::{Tensor, module};
 use recant_backend::{
     Device,
     ops::{rms_norm, silu},
-    upload_f32,
 };
 use recant_core::{Point, Site};
-use serde::Deserialize;
 
-use super::{ConfigError, ModelSpec, OneOrMany, at_least_one, divides};
+use super::{ConfigError, Keys, ModelSpec, divides};
 use crate::attention::{Attend, merge_heads, split_heads};
 use crate::forward::{ForwardInput, Source, narrowed};
 use crate::hook::{Hook, at};
 use crate::model::LanguageModel;
-use crate::params::{ParamError, Params};
+use crate::params::{ParamError, Taking};
+use crate::rope::{Rope, rotate};
 
 /// config.json of a Llama checkpoint, as far as it decides the computation.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone)]
 pub struct LlamaConfig {
     num_hidden_layers: usize,
     hidden_size: usize,
     intermediate_size: usize,
     num_attention_heads: usize,
-    num_key_value_heads: Option<usize>,
-    head_dim: Option<usize>,
+    num_key_value_heads: usize,
+    head_dim: usize,
     max_position_embeddings: usize,
     vocab_size: usize,
     rms_norm_eps: f64,
-    #[serde(default = "silu_name")]
-    hidden_act: String,
-    rope_theta: Option<f64>,
-    rope_scaling: Option<RopeParameters>,
-    rope_parameters: Option<RopeParameters>,
-    #[serde(default)]
+    pub(super) rope: Rope,
     attention_bias: bool,
-    #[serde(default)]
     mlp_bias: bool,
-    #[serde(default)]
     tie_word_embeddings: bool,
-    bos_token_id: Option<u32>,
-    eos_token_id: Option<OneOrMany>,
+    bos: Option<u32>,
+    pub(super) eos: Vec<u32>,
 }
 
-/// The rotary settings: `rope_parameters` since transformers 5, `rope_theta` and `rope_scaling` before.
-#[derive(Debug, Clone, Deserialize)]
-struct RopeParameters {
-    rope_theta: Option<f64>,
-    #[serde(alias = "type")]
-    rope_type: Option<String>,
-}
-
-fn silu_name() -> String {
-    "silu".to_owned()
+/// The prefix before every name but the head's: files of the bare model have none.
+pub(super) fn prefix(has: &dyn Fn(&str) -> bool) -> &'static str {
+    if has("norm.weight") { "" } else { "model." }
 }
 
 impl LlamaConfig {
-    pub(super) fn parse(config: &[u8]) -> Result<Self, ConfigError> {
-        let this: Self = serde_json::from_slice(config)?;
-        if this.hidden_act != "silu" {
-            return Err(ConfigError::Setting { key: "hidden_act", value: this.hidden_act });
+    /// Sizes have to be given; the rest has the defaults of `transformers`.
+    pub(super) fn parse(keys: &Keys) -> Result<Self, ConfigError> {
+        // `swish` is the older name of the same function.
+        if let Some(value) =
+            keys.text("hidden_act")?.filter(|name| !["silu", "swish"].contains(&name.as_str()))
+        {
+            return Err(ConfigError::Setting { key: "hidden_act".into(), value });
         }
-        for rope in [&this.rope_scaling, &this.rope_parameters].into_iter().flatten() {
-            if let Some(kind) = rope.rope_type.as_deref().filter(|kind| *kind != "default") {
-                return Err(ConfigError::Setting { key: "rope_type", value: kind.to_owned() });
-            }
+        let hidden_size = keys.size(&["hidden_size"])?;
+        let heads = keys.size(&["num_attention_heads"])?;
+        let own_head_dim = keys.whole(&["head_dim"])?;
+        if own_head_dim.is_none() {
+            divides(("num_attention_heads", heads), ("hidden_size", hidden_size))?;
         }
-        at_least_one(&[
-            ("num_hidden_layers", this.num_hidden_layers),
-            ("hidden_size", this.hidden_size),
-            ("intermediate_size", this.intermediate_size),
-            ("num_attention_heads", this.num_attention_heads),
-            ("num_key_value_heads", this.kv_heads()),
-            ("max_position_embeddings", this.max_position_embeddings),
-            ("vocab_size", this.vocab_size),
-            ("head_dim", this.head_dim()),
-        ])?;
-        if this.head_dim.is_none() {
-            divides(("num_attention_heads", this.num_attention_heads), ("hidden_size", this.hidden_size))?;
-        }
-        divides(("num_key_value_heads", this.kv_heads()), ("num_attention_heads", this.num_attention_heads))?;
-        divides(("2 (rotated halves)", 2), ("head_dim", this.head_dim()))?;
+        let context = keys.size_or(&["max_position_embeddings"], 2048)?;
+        let this = Self {
+            num_hidden_layers: keys.size(&["num_hidden_layers"])?,
+            hidden_size,
+            intermediate_size: keys.size(&["intermediate_size"])?,
+            num_attention_heads: heads,
+            num_key_value_heads: keys.size_or(&["num_key_value_heads"], heads)?,
+            head_dim: keys.size_or(&["head_dim"], hidden_size / heads)?,
+            max_position_embeddings: context,
+            vocab_size: keys.size(&["vocab_size"])?,
+            rms_norm_eps: keys.number("rms_norm_eps")?.unwrap_or(1e-6),
+            rope: Rope::parse(keys, context)?,
+            attention_bias: keys.flag_or("attention_bias", false)?,
+            mlp_bias: keys.flag_or("mlp_bias", false)?,
+            tie_word_embeddings: keys.flag_or("tie_word_embeddings", false)?,
+            bos: keys.ids_or("bos_token_id", &[1])?.first().copied(),
+            eos: keys.ids_or("eos_token_id", &[2])?,
+        };
+        divides(("num_key_value_heads", this.num_key_value_heads), ("num_attention_heads", heads))?;
+        divides(("2 (rotated halves)", 2), ("head_dim", this.head_dim))?;
         Ok(this)
-    }
-
-    fn kv_heads(&self) -> usize {
-        self.num_key_value_heads.unwrap_or(self.num_attention_heads)
-    }
-
-    fn head_dim(&self) -> usize {
-        self.head_dim.unwrap_or(self.hidden_size.checked_div(self.num_attention_heads).unwrap_or(0))
-    }
-
-    fn theta(&self) -> f64 {
-        let nested = self.rope_parameters.as_ref().and_then(|rope| rope.rope_theta);
-        nested.or(self.rope_theta).unwrap_or(10_000.0)
     }
 
     pub(super) fn spec(&self) -> ModelSpec {
@@ -108,18 +89,18 @@ impl LlamaConfig {
             d_model: self.hidden_size,
             d_mlp: self.intermediate_size,
             heads: self.num_attention_heads,
-            kv_heads: self.kv_heads(),
-            head_dim: self.head_dim(),
+            kv_heads: self.num_key_value_heads,
+            head_dim: self.head_dim,
             vocab: self.vocab_size,
             context: self.max_position_embeddings,
-            bos: self.bos_token_id,
-            eos: OneOrMany::to_vec(self.eos_token_id.as_ref()),
+            bos: self.bos,
+            eos: self.eos.clone(),
         }
     }
 
-    pub(super) fn ties(&self) -> Vec<(String, String)> {
-        let tie = || vec![("lm_head.weight".to_owned(), "model.embed_tokens.weight".to_owned())];
-        self.tie_word_embeddings.then(tie).unwrap_or_default()
+    /// Name of the token embedding when it is the head as well.
+    pub(super) fn tied_embedding(&self, has: &dyn Fn(&str) -> bool) -> Option<String> {
+        self.tie_word_embeddings.then(|| format!("{}embed_tokens.weight", prefix(has)))
     }
 }
 
@@ -144,7 +125,7 @@ struct Block {
 pub(super) struct Llama {
     spec: ModelSpec,
     epsilon: f64,
-    theta: f64,
+    rope: Rope,
     device: Device,
     embed_tokens: Tensor<2>,
     blocks: Vec<Block>,
@@ -153,9 +134,10 @@ pub(super) struct Llama {
 }
 
 impl Llama {
-    pub(super) fn build(config: &LlamaConfig, params: &Params) -> Result<Self, ParamError> {
+    pub(super) fn build(config: &LlamaConfig, params: &Taking<'_>) -> Result<Self, ParamError> {
         let spec = config.spec();
         let (d, d_mlp) = (spec.d_model, spec.d_mlp);
+        let prefix = prefix(&|path| params.has(path));
         let (q_width, kv_width) = (spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim);
         let linear =
             |name: String, inputs: usize, outputs: usize, biased: bool| -> Result<Linear, ParamError> {
@@ -164,7 +146,7 @@ impl Llama {
                 Ok(Linear { weight, bias })
             };
         let block = |i: usize| -> Result<Block, ParamError> {
-            let name = |part: &str| format!("model.layers.{i}.{part}");
+            let name = |part: &str| format!("{prefix}layers.{i}.{part}");
             let attention = config.attention_bias;
             Ok(Block {
                 input_norm: params.vector(&name("input_layernorm.weight"), d)?,
@@ -178,54 +160,26 @@ impl Llama {
                 down_proj: linear(name("mlp.down_proj"), d_mlp, d, config.mlp_bias)?,
             })
         };
-        let embed_tokens = params.matrix("model.embed_tokens.weight", [spec.vocab, d])?;
+        let embed_tokens = params.matrix(&format!("{prefix}embed_tokens.weight"), [spec.vocab, d])?;
         let lm_head = match params.matrix("lm_head.weight", [spec.vocab, d]) {
             Err(ParamError::Missing { .. }) if config.tie_word_embeddings => embed_tokens.clone(),
             other => other?,
         };
         Ok(Self {
             epsilon: config.rms_norm_eps,
-            theta: config.theta(),
+            rope: config.rope.clone(),
             device: params.device().clone(),
             blocks: (0..spec.layers).map(block).collect::<Result<_, _>>()?,
-            norm: params.vector("model.norm.weight", d)?,
+            norm: params.vector(&format!("{prefix}norm.weight"), d)?,
             embed_tokens,
             lm_head,
             spec,
         })
     }
-
-    /// Cosines and sines of the rotation angles, `[batch, 1, tokens, head_dim]`, both halves alike.
-    ///
-    /// Frequencies are computed in f64 whatever the dtype of the weights: rounding them would move every
-    /// position.
-    fn rotation(&self, input: &ForwardInput<'_>, rows: usize, tokens: usize) -> (Tensor<4>, Tensor<4>) {
-        let half = self.spec.head_dim / 2;
-        let frequency = |i: usize| self.theta.powf(-(i as f64) / half as f64);
-        let frequencies: Vec<f64> = (0..half).map(frequency).collect();
-        let table = |f: fn(f64) -> f64| {
-            let positions = input.positions.list(rows, tokens).into_iter();
-            let row = |p: usize| {
-                let angles = frequencies.iter().chain(&frequencies);
-                #[expect(clippy::cast_possible_truncation, reason = "the device computes in f32")]
-                angles.map(|w| f(p as f64 * w) as f32).collect::<Vec<_>>()
-            };
-            let numbers = positions.flat_map(row).collect();
-            upload_f32(numbers, [rows, 1, tokens, 2 * half], &self.device)
-        };
-        (table(f64::cos), table(f64::sin))
-    }
 }
 
 fn linear(x: Tensor<3>, linear: &Linear) -> Tensor<3> {
     module::linear(x, linear.weight.clone(), linear.bias.clone())
-}
-
-/// `x cos + rotate_half(x) sin`, `x` `[batch, heads, tokens, head_dim]`.
-fn rotate(x: Tensor<4>, (cos, sin): &(Tensor<4>, Tensor<4>)) -> Tensor<4> {
-    let half = x.dims()[3] / 2;
-    let (low, high) = (x.clone().narrow(3, 0, half), x.clone().narrow(3, half, half));
-    x * cos.clone() + Tensor::cat(vec![-high, low], 3) * sin.clone()
 }
 
 impl LanguageModel for Llama {
@@ -246,7 +200,7 @@ impl LanguageModel for Llama {
             Source::Residual { block, x } => (x.clone(), *block),
         };
         let [rows, tokens, _] = x.dims();
-        let rotation = self.rotation(&input, rows, tokens);
+        let rotation = self.rope.tables(&input.positions, [rows, tokens, self.spec.head_dim], &self.device);
         let mut only = input.only;
         let mut attend = Attend { past: input.past.as_ref(), keep: input.keep.take() };
         for (i, block) in self.blocks.iter().enumerate().skip(first) {

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use recant_checkpoint::Header;
 use recant_core::{CommitId, ManifestId, ObjectId, TensorId};
 
 use super::{Fsck, FsckError, Problem};
 use crate::history::expected_generation;
-use crate::layout::Layout;
 use crate::object::{Commit, Kind, Manifest, Reference, TensorHead, references};
 use crate::odb::bundle::{BUNDLES, unreadable};
 use crate::odb::{FirstBytes, Odb, ReadError, TMP};
@@ -36,7 +36,7 @@ pub(super) struct Check<'a> {
     /// Steps of derived objects, counted.
     steps: BTreeMap<ObjectId, u32>,
     heads: BTreeMap<TensorId, TensorHead>,
-    layouts: BTreeMap<ObjectId, Result<Option<Layout>, String>>,
+    layouts: BTreeMap<ObjectId, Result<Option<Header>, String>>,
     /// Of each manifest, a digest of everything but the tensors' ids.
     shapes: BTreeMap<ManifestId, ObjectId>,
     commits: BTreeMap<CommitId, CommitHead>,
@@ -225,7 +225,7 @@ impl<'a> Check<'a> {
         let odb = self.odb;
         let layout = self.layouts.entry(manifest.layout).or_insert_with(|| {
             let Ok(header) = odb.blob(manifest.layout) else { return Ok(None) };
-            Layout::parse(&header.bytes).map(Some).map_err(|error| error.to_string())
+            Header::parse(&header.bytes).map(Some).map_err(|error| error.to_string())
         });
         match layout {
             // A blob that is not there, or none, is a problem of its own.

@@ -14,10 +14,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use recant_checkpoint::Header;
 use recant_core::{ManifestId, ModelDigest, ObjectId, ParamPath, TensorId};
 
 use crate::codec::{DecodeError, Decoder, Encoder};
-use crate::layout::Layout;
 use crate::name::FileName;
 use crate::object::{Kind, Reference, TensorHead};
 
@@ -224,7 +224,7 @@ impl Manifest {
     /// says type and sides of a tensor where they are known.
     pub(crate) fn misfit(
         &self,
-        layout: &Layout,
+        layout: &Header,
         mut head: impl FnMut(TensorId) -> Option<TensorHead>,
     ) -> Option<String> {
         let places = layout.by_name();

@@ -2,11 +2,12 @@
 
 use clap::Args;
 use recant_backend::Device;
-use recant_model::{Answer, Model};
+use recant_model::Answer;
 use serde::Serialize;
 
 use super::args::ModelArgs;
 use super::error::CliError;
+use super::open_model;
 
 /// Arguments of `recant ask`.
 #[derive(Debug, Args)]
@@ -48,7 +49,7 @@ struct AskJson<'a> {
 }
 
 pub(crate) fn run(args: &AskArgs) -> Result<(), CliError> {
-    let model = Model::open(&args.model.model, &Device::open(args.model.device)?)?;
+    let model = open_model(&args.model.model, &Device::open(args.model.device)?)?;
     let model = super::learn::with_state(model, args.state.as_deref())?;
     let answers = model.answers(&args.prompt, args.top as usize)?;
     if args.json {

@@ -19,6 +19,7 @@ use super::args::MethodArgs;
 use super::ask::AnswerJson;
 use super::edit_outputs::EditOutputs;
 use super::error::CliError;
+use super::open_model;
 use super::resources::Resources;
 use super::session::Session;
 use super::store::{Account, EditTarget, StoreEditArgs, scores};
@@ -106,7 +107,7 @@ impl EditArgs {
         match EditTarget::open(&self.to, &self.method, device, session)? {
             Some((target, model)) => Ok((Some(target), model)),
             // Clap asks for one of the two.
-            None => Ok((None, Model::open(self.model.as_deref().unwrap_or(Path::new("")), device)?)),
+            None => Ok((None, open_model(self.model.as_deref().unwrap_or(Path::new("")), device)?)),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use recant_checkpoint::Foreign;
 use recant_files::OutputError;
 use recant_methods::moments;
 
@@ -37,7 +38,7 @@ pub enum CliError {
     Edit(#[from] recant_edit::EditError),
     /// An edit cannot be applied.
     #[error(transparent)]
-    Apply(#[from] recant_core::ApplyError),
+    Apply(#[from] recant_model::PatchError),
     /// Context templates cannot be used.
     #[error(transparent)]
     Contexts(#[from] recant_edit::ContextError),
@@ -129,6 +130,16 @@ impl CliError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         use recant_edit::{EditError, FactError};
+        if let Some(kind) = Foreign::behind(self) {
+            return Some(fetch_hint(kind).to_owned());
+        }
+        if self.is_about_quantised_weights() {
+            return Some(
+                "load the model with transformers, `dequantize()` it and save it in bf16; if the weights are not \
+                 quantised, take quantization_config out of config.json"
+                    .to_owned(),
+            );
+        }
         if let Some(hint) = super::store::system_hint(self) {
             return Some(hint.to_owned());
         }
@@ -167,6 +178,23 @@ impl CliError {
         }
     }
 
+    fn is_about_quantised_weights(&self) -> bool {
+        use recant_checkpoint::HeaderError;
+        use recant_model::{ConfigError, OpenError, ParamError};
+        use recant_store::ImportError;
+        matches!(
+            self,
+            Self::Open(
+                OpenError::Config { source: ConfigError::Quantised { .. }, .. }
+                    | OpenError::Param { source: ParamError::Dtype { .. }, .. }
+                    | OpenError::Header { source: HeaderError::Dtype { .. }, .. },
+            ) | Self::Store(
+                StoreError::Config { source: ConfigError::Quantised { .. }, .. }
+                    | StoreError::Import(ImportError::Header { source: HeaderError::Dtype { .. }, .. }),
+            )
+        )
+    }
+
     /// The exit code: 130, as shells say it, for what was broken off, 1 for everything else.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
@@ -203,4 +231,16 @@ fn output_hint(error: &OutputError) -> Option<&'static str> {
         OutputError::Left { .. } => "look through the former folder, then remove it",
         _ => return None,
     })
+}
+
+/// How to get the file itself.
+fn fetch_hint(kind: Foreign) -> &'static str {
+    match kind {
+        Foreign::LfsPointer => "run `git lfs pull` in the clone, or download the file itself",
+        Foreign::WebPage => {
+            "download the file itself: its address has `resolve` where that of its page has `blob`, and some models \
+             ask for a login"
+        }
+        _ => "check the name and your access rights, and download it again",
+    }
 }

@@ -15,10 +15,10 @@ use recant_model::Model;
 
 use super::args::{MethodArgs, ModelArgs};
 use super::error::CliError;
-use super::progress;
 use super::resources::Resources;
 use super::resume::Journal;
 use super::session::Session;
+use super::{open_model, progress};
 
 /// Arguments of `recant eval`.
 #[derive(Debug, Clone, Args)]
@@ -120,7 +120,7 @@ pub fn evaluate(args: &EvalArgs, session: &Session) -> Result<(), CliError> {
     let inputs = args.probe.iter().chain([&args.data]);
     inputs.into_iter().try_for_each(|path| outputs.reads(Role::Input, path))?;
     let files = ReportFiles::decide(&mut outputs, &args.out)?;
-    let mut model = Model::open(&args.model.model, &Device::open(args.model.device)?)?;
+    let mut model = open_model(&args.model.model, &Device::open(args.model.device)?)?;
     let resources = Resources::gather(&args.with, &args.method, &model)?;
     let editors = args
         .method

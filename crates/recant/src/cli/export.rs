@@ -14,6 +14,7 @@ use safetensors::tensor::TensorView;
 use serde_json::{Map, Value, json};
 
 use super::error::CliError;
+use super::open_model;
 use super::session::Session;
 
 /// Arguments of `recant export`.
@@ -68,7 +69,7 @@ pub(crate) fn run(args: &ExportArgs, session: &Session) -> Result<(), CliError> 
     outputs.reads(Role::Model, &args.model)?;
     outputs.reads(Role::Input, &args.patch)?;
     let output = outputs.directory(&args.out, ADAPTER_DIRECTORY, Vec::new())?;
-    let model = Model::open(&args.model, &Device::open(DeviceSpec::Flex)?)?;
+    let model = open_model(&args.model, &Device::open(DeviceSpec::Flex)?)?;
     let bytes = std::fs::read(&args.patch)
         .map_err(|error| CliError::Read { path: args.patch.clone(), reason: error.to_string() })?;
     let patch = WeightPatch::decode(&bytes)

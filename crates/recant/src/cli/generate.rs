@@ -2,11 +2,12 @@
 
 use clap::Args;
 use recant_backend::Device;
-use recant_model::{Model, Strategy};
+use recant_model::Strategy;
 use serde_json::json;
 
 use super::args::ModelArgs;
 use super::error::CliError;
+use super::open_model;
 
 /// Arguments of `recant generate`.
 #[derive(Debug, Args)]
@@ -41,7 +42,7 @@ pub(crate) fn run(args: &GenerateArgs) -> Result<(), CliError> {
         Some(top_k) => Strategy::Sample { top_k, temperature: args.temperature, seed: args.seed }.check()?,
         None => Strategy::Greedy,
     };
-    let model = Model::open(&args.model.model, &Device::open(args.model.device)?)?;
+    let model = open_model(&args.model.model, &Device::open(args.model.device)?)?;
     let model = super::learn::with_state(model, args.state.as_deref())?;
     let written = model.generate(&args.prompt, args.max_new, strategy)?;
     if args.json {

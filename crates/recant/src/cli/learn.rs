@@ -16,9 +16,9 @@ use serde_json::json;
 
 use super::args::{MethodArgs, ModelArgs};
 use super::error::CliError;
-use super::progress;
 use super::resources::Resources;
 use super::session::Session;
+use super::{open_model, progress};
 
 /// Arguments of `recant learn`.
 #[derive(Debug, Args)]
@@ -110,7 +110,7 @@ pub(crate) fn learn(args: &LearnArgs, session: &Session) -> Result<(), CliError>
     args.with.guard(&mut outputs)?;
     args.data.iter().try_for_each(|data| outputs.reads(Role::Input, data))?;
     let output = outputs.continued(&args.state, MEMORY)?;
-    let model = Model::open(&args.model.model, &Device::open(args.model.device)?)?;
+    let model = open_model(&args.model.model, &Device::open(args.model.device)?)?;
     let mut memory: Box<dyn Memory> = if args.state.exists() {
         open_memory(&load_state(&args.state)?, model)?
     } else {
@@ -153,7 +153,7 @@ pub(crate) fn forget(args: &ForgetArgs, session: &Session) -> Result<(), CliErro
     args.model.guard(&mut outputs)?;
     let output = outputs.continued(&args.state, MEMORY)?;
     let state = load_state(&args.state)?;
-    let model = Model::open(&args.model.model, &Device::open(args.model.device)?)?;
+    let model = open_model(&args.model.model, &Device::open(args.model.device)?)?;
     let mut memory = open_memory(&state, model)?;
     match (args.edit, args.back_to) {
         (Some(edit), _) => memory.forget(edit)?,

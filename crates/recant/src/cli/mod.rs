@@ -127,6 +127,18 @@ fn model_files(dir: &std::path::Path) -> Result<Vec<std::path::PathBuf>, CliErro
         .map_err(|error| CliError::Read { path: dir.to_owned(), reason: error.to_string() })
 }
 
+/// Opens a model directory and prints what there is to know about it.
+fn open_model(
+    dir: &std::path::Path,
+    device: &recant_backend::Device,
+) -> Result<recant_model::Model, CliError> {
+    let model = recant_model::Model::open(dir, device)?;
+    for note in model.notes() {
+        remark!("note: {note}");
+    }
+    Ok(model)
+}
+
 fn print_json(value: &impl serde::Serialize) -> Result<(), CliError> {
     Ok(out::json(value)?)
 }

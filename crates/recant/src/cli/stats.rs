@@ -14,8 +14,8 @@ use serde_json::json;
 
 use super::args::ModelArgs;
 use super::error::CliError;
-use super::progress;
 use super::session::Session;
+use super::{open_model, progress};
 
 /// Arguments of `recant stats`.
 #[derive(Debug, Args)]
@@ -55,7 +55,7 @@ pub(crate) fn run(args: &StatsArgs, session: &Session) -> Result<(), CliError> {
     let output = outputs.file(&args.out, STATISTICS)?;
     let partial = outputs.continued(&partial_path(&args.out), PARTIAL)?;
     let stopped = session.stop_politely();
-    let model = Model::open(&args.model.model, &Device::open(args.model.device)?)?;
+    let model = open_model(&args.model.model, &Device::open(args.model.device)?)?;
     if args.import.is_empty() {
         let moments = measure(args, &model, &partial, &stopped)?;
         moments.save_to(&output)?;

@@ -19,6 +19,7 @@ use serde_json::json;
 use super::args::{MethodArgs, ModelArgs};
 use super::error::CliError;
 use super::kinds::PATCH;
+use super::open_model;
 use super::resources::Resources;
 use super::session::Session;
 
@@ -195,7 +196,7 @@ pub(crate) fn run(args: &MoveArgs, session: &Session) -> Result<(), CliError> {
     let mut outputs = session.outputs(false);
     args.model.guard(&mut outputs)?;
     args.with.guard(&mut outputs)?;
-    let model = Model::open(&args.model.model, &Device::open(args.model.device)?)?;
+    let model = open_model(&args.model.model, &Device::open(args.model.device)?)?;
     let mut from = Holder::open(&args.from, &model)?;
     let from_output = outputs.continued(&args.from, from.kind())?;
     let loose = chosen(args, &from, &model)?;

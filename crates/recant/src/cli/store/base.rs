@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
+use recant_checkpoint::{Foreign, Header};
 use recant_core::{ModelDigest, ParamPath};
 use recant_files::MODEL_DIRECTORY;
 use recant_model::Architecture;
-use recant_store::{Import, Layout, Name, Store};
+use recant_store::{Import, ImportError, Name, Store};
 use serde_json::json;
 
 use super::{StoreArgs, StoreError, TOOL, key, size, stamp};
@@ -75,6 +76,9 @@ pub(crate) fn import(args: &ImportArgs) -> Result<(), CliError> {
     let sign = key(args.sign.as_deref())?;
     let done = store.import(&args.model, &import, &stamp(), sign.as_ref()).map_err(StoreError::from)?;
     let seconds = started.elapsed().as_secs_f64();
+    for name in &done.untied {
+        remark!("note: `{name}` is tied in config.json and has bytes of its own; both matrices are kept");
+    }
     if args.store.json {
         return crate::cli::print_json(&json!({
             "commit": done.commit.to_string(), "model": done.digest.to_string(),
@@ -94,14 +98,10 @@ fn ties(dir: &Path) -> Result<Vec<(ParamPath, ParamPath)>, StoreError> {
     let path = dir.join("config.json");
     let read = |path: &Path, reason: String| StoreError::Read { path: path.to_owned(), reason };
     let config = std::fs::read(&path).map_err(|error| read(&path, error.to_string()))?;
+    Foreign::refuse(&path, &config).map_err(ImportError::from)?;
     let architecture = Architecture::parse(&config).map_err(|source| StoreError::Config { path, source })?;
-    let weights = dir.join("model.safetensors");
-    let names = names(&weights).unwrap_or_default();
-    let has = |name: &str| names.iter().any(|known| known.as_str() == name);
-    let ties = architecture.ties(&has).into_iter();
-    let ties = ties.map(|(alias, first)| Ok((ParamPath::new(alias)?, ParamPath::new(first)?)));
-    let ties = ties.collect::<Result<Vec<_>, recant_core::ParamPathError>>();
-    ties.map_err(|error| read(&weights, error.to_string()))
+    let names = names(&dir.join("model.safetensors")).unwrap_or_default();
+    Ok(architecture.ties(&|name| names.iter().any(|known| known.as_str() == name)))
 }
 
 /// The names in a header, if it can be read.
@@ -110,10 +110,10 @@ fn names(path: &Path) -> Option<Vec<ParamPath>> {
     let mut file = std::fs::File::open(path).ok()?;
     let mut prefix = [0; 8];
     file.read_exact(&mut prefix).ok()?;
+    let len = Header::len_of(prefix, file.metadata().ok()?.len()).ok()?;
     let mut header = Vec::new();
-    file.take(u64::from_le_bytes(prefix).min(100_000_000)).read_to_end(&mut header).ok()?;
-    let layout = Layout::parse(&header).ok()?;
-    Some(layout.places.into_iter().map(|place| place.path).collect())
+    file.take(len).read_to_end(&mut header).ok()?;
+    Some(Header::parse(&header).ok()?.tensors.into_iter().map(|entry| entry.path).collect())
 }
 
 /// Arguments of `recant checkout`.

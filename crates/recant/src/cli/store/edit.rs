@@ -16,6 +16,7 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use super::{StoreError, TOOL, key, stamp};
 use crate::cli::error::CliError;
+use crate::cli::open_model;
 use crate::cli::session::Session;
 
 /// Arguments of `recant edit` that concern a store.
@@ -217,7 +218,7 @@ pub(super) fn open_at(
     session: &Session,
 ) -> Result<(TemporaryFolder, Model), CliError> {
     let (dir, out) = written(store, id, session)?;
-    let model = Model::open(&out, device)?;
+    let model = open_model(&out, device)?;
     Ok((dir, model))
 }
 

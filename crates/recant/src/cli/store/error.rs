@@ -191,9 +191,6 @@ impl StoreError {
                 ));
             }
             Self::Damaged { .. } => "`recant fsck --repair` mends what can be mended and says what it did",
-            Self::Import(recant_store::ImportError::Tie { .. }) => {
-                "config.json says tie_word_embeddings; set it to false if the two are meant to differ"
-            }
             _ => return None,
         };
         Some(hint.to_owned())

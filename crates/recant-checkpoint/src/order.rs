@@ -9,8 +9,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-/// Longest header that is looked at, in bytes; the safetensors crate has the same limit.
-const MAX_HEADER: u64 = 100_000_000;
+use crate::header::MAX_HEADER;
 
 /// Puts the metadata of the file's header into the order of its keys, in place. Tensors stay where they are.
 ///

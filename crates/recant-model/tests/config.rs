@@ -1,0 +1,215 @@
+//! config.json and generation_config.json as people have them: of every age of `transformers`, and of other tools.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod common;
+
+use std::path::Path;
+
+use common::{copy, fixture, log_probs, notes, open, set_config};
+use recant_model::{ConfigError, OpenError, SaveOptions, Strategy};
+use serde_json::{Value, json};
+
+/// Configurations that mean to `transformers` what the fixture's own means: the same numbers, bit for bit, no note,
+/// and the file is kept as it is.
+#[test]
+fn configurations_that_mean_the_same_compute_the_same() {
+    let absent = "(absent)";
+    let llama = [
+        json!({"rope_theta": 77.0}), // stale beside rope_parameters
+        json!({"rope_parameters": {"rope_type": "default", "rope_theta": 10000}}),
+        json!({"rope_parameters": absent, "rope_theta": 10000, "rope_scaling": null}),
+        json!({"rope_parameters": absent}),
+        json!({"rope_parameters": absent, "rope_scaling": {"rope_type": "default", "type": "default"}}),
+        json!({"rope_parameters": absent, "rope_theta": 77.0,
+            "rope_scaling": {"rope_type": "default", "rope_theta": 10000.0}}),
+        json!({"rope_parameters": absent, "rope_scaling": {"type": "dynamic", "factor": 2.0}}),
+        json!({"hidden_act": "swish"}),
+        json!({"hidden_act": absent, "max_position_embeddings": absent, "head_dim": absent}),
+        json!({"attention_bias": absent, "mlp_bias": absent, "tie_word_embeddings": absent}),
+        json!({"bos_token_id": -1, "pad_token_id": -1, "eos_token_id": -1}),
+        json!({"bos_token_id": absent, "eos_token_id": null}),
+        json!({"eos_token_id": [0, 5]}),
+        json!({"dtype": absent, "torch_dtype": "float16", "use_cache": false, "unk_token_id": 3, "_name_or_path": "x/y"}),
+        json!({"pretraining_tp": 2, "architectures": null, "auto_map": {"AutoConfig": "a.B"}}),
+        json!({"sliding_window": null, "layer_types": ["full_attention"], "partial_rotary_factor": 1.0}),
+        json!({"sliding_window": 4096}),
+        json!({"sliding_window": 4, "use_sliding_window": false}),
+        json!({"quantization_config": null, "pruned_heads": {}, "final_logit_softcapping": 0}),
+    ];
+    let gpt2 = [
+        json!({"n_embd": absent, "hidden_size": 32, "n_layer": absent, "num_hidden_layers": 3,
+            "n_head": absent, "num_attention_heads": 4, "n_positions": absent, "max_position_embeddings": 48}),
+        json!({"hidden_size": 32, "num_hidden_layers": 3, "n_ctx": 48}),
+        json!({"activation_function": absent, "layer_norm_epsilon": absent, "n_inner": absent}),
+        json!({"activation_function": "gelu_pytorch_tanh", "n_inner": 128}),
+        json!({"scale_attn_weights": absent, "tie_word_embeddings": absent, "add_cross_attention": absent}),
+        json!({"reorder_and_upcast_attn": true, "summary_type": "mean", "gradient_checkpointing": true}),
+        json!({"bos_token_id": absent, "eos_token_id": absent}),
+        json!({"task_specific_params": {"text-generation": {"do_sample": true, "max_length": 50}}}),
+    ];
+    let llama3 = [
+        json!({"rms_norm_eps": absent}),
+        json!({"rope_parameters": absent, "rope_theta": 100, "rope_scaling": {"rope_type": "llama3",
+            "type": "llama3", "factor": 8, "low_freq_factor": 1, "high_freq_factor": 4,
+            "original_max_position_embeddings": 32}}),
+    ];
+    let linear = [
+        json!({"rope_parameters": absent, "rope_theta": 100.0, "rope_scaling": {"type": "linear", "factor": 4.0}}),
+        json!({"tie_word_embeddings": true, "num_key_value_heads": 2}),
+    ];
+    let tied = [json!({"num_key_value_heads": absent})];
+    let all = [
+        ("llama-tiny-gqa", &llama[..]),
+        ("gpt2-tiny", &gpt2[..]),
+        ("llama-tiny-llama3", &llama3[..]),
+        ("llama-tiny-linear", &linear[..]),
+        ("llama-tiny-tied", &tied[..]),
+    ];
+    for (name, forms) in all {
+        let expected = log_probs(&open(&fixture(name)).unwrap());
+        for form in forms {
+            let dir = copy(name);
+            set_config(dir.path(), form);
+            let model = open(dir.path()).unwrap_or_else(|error| panic!("{name}, {form}: {error}"));
+            assert!(log_probs(&model) == expected, "{name}, {form}: other numbers");
+            assert!(model.notes().is_empty(), "{name}, {form}: {:?}", notes(&model));
+            let out = tempfile::tempdir().unwrap();
+            model.save(&out.path().join("saved"), SaveOptions::default()).unwrap();
+            let config = |dir: &Path| std::fs::read(dir.join("config.json")).unwrap();
+            let kept = config(&out.path().join("saved")) == config(dir.path());
+            assert!(kept, "{name}, {form}: config.json is not kept");
+        }
+    }
+}
+
+/// A key that would make another computation of it is refused by its name, whatever its value.
+#[test]
+fn what_would_be_another_computation_is_refused_by_name() {
+    let cases: [(&str, Value); 24] = [
+        ("gpt2-tiny", json!({"activation_function": "relu"})),
+        ("gpt2-tiny", json!({"scale_attn_weights": false})),
+        ("gpt2-tiny", json!({"scale_attn_by_inverse_layer_idx": true})),
+        ("gpt2-tiny", json!({"add_cross_attention": true})),
+        ("gpt2-tiny", json!({"is_encoder_decoder": true})),
+        ("gpt2-tiny", json!({"pruned_heads": {"0": [1]}})),
+        ("gpt2-tiny", json!({"alibi": true})),
+        ("llama-tiny-gqa", json!({"hidden_act": "gelu"})),
+        ("llama-tiny-gqa", json!({"rope_parameters": {"rope_type": "yarn", "factor": 4.0}})),
+        ("llama-tiny-gqa", json!({"rope_scaling": {"type": "longrope"}})),
+        ("llama-tiny-gqa", json!({"sliding_window": 4})),
+        ("llama-tiny-gqa", json!({"layer_types": ["full_attention", "sliding_attention"]})),
+        ("llama-tiny-gqa", json!({"partial_rotary_factor": 0.5})),
+        ("llama-tiny-gqa", json!({"rope_interleaved": true})),
+        ("llama-tiny-gqa", json!({"attention_multiplier": 0.015})),
+        ("llama-tiny-gqa", json!({"embedding_multiplier": 12.0})),
+        ("llama-tiny-gqa", json!({"residual_multiplier": 0.22})),
+        ("llama-tiny-gqa", json!({"logits_scaling": 8.0})),
+        ("llama-tiny-gqa", json!({"attn_logit_softcapping": 50.0})),
+        ("llama-tiny-gqa", json!({"final_logit_softcapping": 30.0})),
+        ("llama-tiny-gqa", json!({"qk_layernorm": true})),
+        ("llama-tiny-gqa", json!({"num_local_experts": 8})),
+        ("llama-tiny-gqa", json!({"clip_qkv": 8.0})),
+        ("llama-tiny-gqa", json!({"no_rope_layers": [1, 0]})),
+    ];
+    for (name, form) in cases {
+        let dir = copy(name);
+        set_config(dir.path(), &form);
+        let error = open(dir.path()).expect_err("another computation");
+        let OpenError::Config { source: ConfigError::Setting { key, .. }, path } = &error else {
+            panic!("{form}: {error}")
+        };
+        let named = form.as_object().unwrap().keys().next().unwrap();
+        assert!(key == named || (key == "rope_type" && named.starts_with("rope_")), "{form}: {error}");
+        assert!(path.ends_with("config.json") && error.to_string().contains("config.json"), "{error}");
+    }
+    let dir = copy("llama-tiny-gqa");
+    set_config(dir.path(), &json!({"quantization_config": {"quant_method": "gptq", "bits": 4}}));
+    let error = open(dir.path()).unwrap_err().to_string();
+    assert!(error.contains("quantised") && error.contains("gptq"), "{error}");
+}
+
+#[test]
+fn a_size_that_is_not_given_or_unusable_is_named() {
+    let keys: [(&str, &[&str]); 2] = [
+        ("gpt2-tiny", &["n_layer", "n_embd", "n_head", "vocab_size"]),
+        (
+            "llama-tiny-gqa",
+            &["num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size", "vocab_size"],
+        ),
+    ];
+    let forms = [
+        (json!("(absent)"), " is not given"),
+        (Value::Null, " is not given"),
+        (json!(0), " is 0"),
+        (json!("twelve"), " is \"twelve\", where a whole number below"),
+        (json!(-3), " is -3, where a whole number below"),
+        (json!(1_u64 << 62), " is 4611686018427387904, where a whole number below"),
+        (json!(1.5), " is 1.5, where a whole number below"),
+    ];
+    for (name, keys) in keys {
+        for key in keys {
+            for (value, expected) in &forms {
+                let dir = copy(name);
+                set_config(dir.path(), &json!({*key: value}));
+                let error = open(dir.path()).expect_err(key).to_string();
+                assert!(error.contains(&format!("{key}{expected}")), "{key}: {error}");
+            }
+        }
+    }
+    let others = [
+        ("gpt2-tiny", json!({"hidden_size": 64}), "which means the same"),
+        ("gpt2-tiny", json!({"layer_norm_epsilon": -1.0}), "layer_norm_epsilon"),
+        ("gpt2-tiny", json!({"eos_token_id": "end"}), "eos_token_id"),
+        ("llama-tiny-gqa", json!({"tie_word_embeddings": "no"}), "true or false"),
+        ("llama-tiny-gqa", json!({"num_key_value_heads": 3}), "does not divide"),
+        ("llama-tiny-gqa", json!({"model_type": 7}), "model_type"),
+    ];
+    for (name, form, expected) in others {
+        let dir = copy(name);
+        set_config(dir.path(), &form);
+        let error = open(dir.path()).expect_err("unusable").to_string();
+        assert!(error.contains(expected), "{form}: {error}");
+    }
+}
+
+#[test]
+fn keys_that_are_not_read_are_noted() {
+    let dir = copy("llama-tiny-gqa");
+    set_config(dir.path(), &json!({"max_sequence_length": 64, "mystery": 3, "nothing": null, "off": false}));
+    let notes = notes(&open(dir.path()).unwrap());
+    assert_eq!(notes.len(), 1);
+    assert!(notes[0].contains("`max_sequence_length`, `mystery`"), "{notes:?}");
+    assert!(!notes[0].contains("nothing") && !notes[0].contains("off"), "{notes:?}");
+}
+
+/// A text ends at the tokens of config.json and at those of generation_config.json.
+#[test]
+fn generation_ends_at_the_tokens_of_both_files() {
+    let write = |config: Value, generation: Option<Value>| {
+        let dir = copy("gpt2-tiny");
+        set_config(dir.path(), &json!({"eos_token_id": config}));
+        if let Some(ids) = generation {
+            let text = json!({"eos_token_id": ids, "do_sample": true}).to_string();
+            std::fs::write(dir.path().join("generation_config.json"), text).unwrap();
+        }
+        let model = open(dir.path()).unwrap();
+        let written = model.generate_ids(vec![5, 6, 7], 8, Strategy::Greedy, true).unwrap();
+        (written.ids, model.spec().eos.clone(), model.net().spec().eos.clone())
+    };
+    let free = write(Value::Null, None).0;
+    assert_eq!(free.len(), 11);
+    let (third, fifth) = (free[5], free[7]);
+    let before = |id: u32| 3 + free[3..].iter().position(|&other| other == id).unwrap();
+    assert_eq!(write(json!(third), None).0, free[..before(third)]);
+    assert_eq!(write(Value::Null, Some(json!(third))).0, free[..before(third)]);
+    let (ids, eos, of_net) = write(json!(fifth), Some(json!([third, fifth])));
+    assert_eq!(ids, free[..before(third).min(before(fifth))]);
+    assert_eq!((eos.clone(), of_net), (vec![fifth, third], eos));
+    assert_eq!(write(json!(fifth), Some(Value::Null)).0, free[..before(fifth)]);
+
+    let dir = copy("gpt2-tiny");
+    std::fs::write(dir.path().join("generation_config.json"), "{").unwrap();
+    let error = open(dir.path()).unwrap_err().to_string();
+    assert!(error.contains("generation_config.json") && error.contains("malformed"), "{error}");
+}
