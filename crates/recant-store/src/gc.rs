@@ -6,12 +6,12 @@
 //! gone and is told so.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use recant_core::ObjectId;
 
 use crate::object::Step;
-use crate::odb::{Odb, ReadError, TMP, WriteError};
+use crate::odb::{Odb, ReadError, WriteError};
 use crate::store::{HeadError, Stamp, Store, TransactionError};
 
 /// How to collect.
@@ -105,15 +105,15 @@ impl Store {
                 let view = odb.operation(head)?.view;
                 let mut kept = odb.reachable(view.commits().map(ObjectId::from))?;
                 kept.insert(head.into());
-                return self.sweep(&kept, options);
+                return self.remove(&kept, options);
             }
             false => head.into(),
         };
         let kept = odb.reachable([root])?;
-        self.sweep(&kept, options)
+        self.remove(&kept, options)
     }
 
-    fn sweep(&self, kept: &BTreeSet<ObjectId>, options: GcOptions) -> Result<Gc, GcError> {
+    fn remove(&self, kept: &BTreeSet<ObjectId>, options: GcOptions) -> Result<Gc, GcError> {
         let odb = self.odb();
         let mut gc = Gc { kept: kept.len(), ..Gc::default() };
         let failed = |path: &Path| {
@@ -134,12 +134,8 @@ impl Store {
                 odb.disk.remove(&path).map_err(failed(&path))?;
             }
         }
+        self.sweep()?;
         self.gather_kept(kept)?;
-        let tmp = PathBuf::from(TMP);
-        for name in odb.disk.list(&tmp).map_err(failed(&tmp))? {
-            let path = tmp.join(name);
-            odb.disk.remove(&path).map_err(failed(&path))?;
-        }
         Ok(gc)
     }
 }

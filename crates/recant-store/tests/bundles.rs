@@ -65,6 +65,22 @@ fn commits_and_collections_gather_small_objects() {
     assert_eq!(tensor(&store, base, 2), tensor(&store, last, 2));
 }
 
+/// What a dead process with this one's number left is in nobody's way.
+#[test]
+fn a_collection_sweeps_before_it_writes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = store_in(dir.path());
+    let commit = edit(&store, 0, 1);
+    let tmp = dir.path().join("store/tmp");
+    for name in ["0-1", "live", "FORMAT"] {
+        std::fs::write(tmp.join(format!("{}-{name}", std::process::id())), "left").unwrap();
+    }
+    store.with_gathering(1).gc(GcOptions::default(), &stamp(9)).unwrap();
+    let store = Store::open(&dir.path().join("store")).unwrap();
+    assert_eq!((alone(&dir.path().join("store")), head(&store)), (0, commit));
+    assert!(store.fsck().unwrap().problems.is_empty());
+}
+
 /// A handle that looked before the objects moved, and while bundles go into others, finds everything.
 #[test]
 fn a_reader_from_before_finds_what_was_gathered() {

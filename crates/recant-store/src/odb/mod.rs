@@ -70,7 +70,7 @@ pub enum ReadError {
         source: io::Error,
     },
     /// A bundle of object files cannot be used.
-    #[error("{path} of the store is damaged: {reason}; `recant fsck --repair` takes out of it what is whole")]
+    #[error("{path} of the store is damaged: {reason}; a repair takes out of it what is whole")]
     Bundle {
         /// The bundle.
         path: PathBuf,

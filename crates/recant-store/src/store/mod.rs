@@ -269,17 +269,23 @@ impl Store {
     /// [`TransactionError`].
     pub fn begin(&self, stamp: &Stamp) -> Result<Transaction, TransactionError> {
         let lock = self.lock()?;
-        // Whoever wrote these is dead: there is one writer, and that is this one now.
+        self.sweep()?;
+        let parent = self.head_operation()?;
+        let view = self.odb.operation(parent)?.view;
+        Ok(Transaction::new(self.clone(), lock, parent, view, stamp.clone()))
+    }
+
+    /// Removes what interrupted writers left, for whoever holds the lock: they are dead, and their files are in
+    /// the way of a process with the same number.
+    pub(crate) fn sweep(&self) -> Result<(), WriteError> {
         let disk = &*self.odb.disk;
-        let io = |source| TransactionError::Write(WriteError::Io { path: TMP.into(), source });
+        let io = |source| WriteError::Io { path: TMP.into(), source };
         // Copies of a store may lack it: many tools leave out empty folders.
         disk.make_dir(Path::new(TMP)).map_err(io)?;
         for name in disk.list(Path::new(TMP)).map_err(io)? {
             let _ = disk.remove(&Path::new(TMP).join(name));
         }
-        let parent = self.head_operation()?;
-        let view = self.odb.operation(parent)?.view;
-        Ok(Transaction::new(self.clone(), lock, parent, view, stamp.clone()))
+        Ok(())
     }
 
     pub(crate) fn lock(&self) -> Result<Box<dyn Held>, TransactionError> {

@@ -190,6 +190,12 @@ impl StoreError {
                     "what came is kept in {dir}; `recant pull {remote} --store {dir}` goes on from there"
                 ));
             }
+            Self::Object(recant_store::ReadError::Bundle { .. }) => {
+                "`recant fsck --repair` takes what is whole out of it and sets it aside"
+            }
+            Self::Checkout(recant_store::CheckoutError::Apart { .. }) => {
+                "`recant verify` lists every difference; an edit changes numbers alone, so somebody made this commit by hand"
+            }
             Self::Damaged { .. } => "`recant fsck --repair` mends what can be mended and says what it did",
             _ => return None,
         };
