@@ -26,6 +26,30 @@ pub fn dot(a: &[f64], b: &[f64]) -> f64 {
     lanes.iter().sum()
 }
 
+/// Results of `work` for 0..`count`, in order, computed on as many threads as the machine has. Each result is one
+/// thread's, so that it does not depend on how many those are.
+pub fn in_parallel<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(count);
+    if threads < 2 {
+        return (0..count).map(work).collect();
+    }
+    let each = count.div_ceil(threads);
+    let part = |first: usize| (first..(first + each).min(count)).map(&work).collect::<Vec<T>>();
+    let part = &part;
+    std::thread::scope(|scope| {
+        let others: Vec<_> =
+            (each..count).step_by(each).map(|first| scope.spawn(move || part(first))).collect();
+        let mut all = part(0);
+        for other in others {
+            all.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        all
+    })
+}
+
+/// Columns of an inverse that are solved for together: their rows stay in the cache.
+const STRIP: usize = 64;
+
 /// A factor of a symmetric positive definite n x n matrix, in index order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CanonicalFactor {
@@ -90,6 +114,32 @@ impl CanonicalFactor {
         }
         Rows::new(width, x)
     }
+
+    /// Some columns of M⁻¹, `[n, columns]`; `None` of no columns or one that is not there. A number does not depend on
+    /// which columns are asked for together.
+    #[must_use]
+    pub fn inverse_columns(&self, columns: std::ops::Range<usize>) -> Option<Rows> {
+        if columns.end > self.n {
+            return None;
+        }
+        let unit = |i: usize| columns.clone().map(move |at| if at == i { 1.0 } else { 0.0 });
+        self.solve(&Rows::new(columns.len(), (0..self.n).flat_map(unit).collect())?)
+    }
+
+    /// M⁻¹, row-major. Strips of columns are solved on as many threads as the machine has; the numbers do not depend
+    /// on how many those are.
+    #[must_use]
+    pub fn inverse(&self) -> Vec<f64> {
+        let strip = |at: usize| self.inverse_columns(at * STRIP..((at + 1) * STRIP).min(self.n));
+        let solved = in_parallel(self.n.div_ceil(STRIP), strip);
+        let mut inverse = vec![0.0; self.n * self.n];
+        for (at, columns) in solved.iter().enumerate() {
+            let at = at * STRIP;
+            let rows = inverse.chunks_exact_mut(self.n).zip(columns.iter().flat_map(Rows::iter));
+            rows.for_each(|(row, part)| row[at..at + part.len()].copy_from_slice(part));
+        }
+        inverse
+    }
 }
 
 #[cfg(test)]
@@ -108,6 +158,31 @@ mod tests {
         assert_eq!(singular, Err(FactorError::NotPositiveDefinite { pivot: 1 }));
         assert!(matches!(CanonicalFactor::new(1, &[f64::NAN]), Err(FactorError::NonFinite { .. })));
         assert!(matches!(CanonicalFactor::new(2, &[1.0]), Err(FactorError::Shape { .. })));
+    }
+
+    #[test]
+    fn results_come_in_order_whatever_the_count() {
+        for count in [0, 1, 2, 3, 17] {
+            assert_eq!(in_parallel(count, |i| i * i), (0..count).map(|i| i * i).collect::<Vec<_>>());
+        }
+    }
+
+    /// Over more than one strip, to the bit what solving for the whole unit matrix gives.
+    #[test]
+    fn an_inverse_is_the_solution_for_the_unit_matrix() {
+        let n = 2 * STRIP + 3;
+        let number = |i: usize, j: usize| ((i * j + 3 * (i + j)) as f64 * 0.7).sin() / n as f64;
+        let matrix: Vec<f64> =
+            (0..n * n).map(|at| number(at / n, at % n) + if at / n == at % n { 2.0 } else { 0.0 }).collect();
+        let factor = CanonicalFactor::new(n, &matrix).unwrap();
+        let unit = (0..n * n).map(|at| if at % (n + 1) == 0 { 1.0 } else { 0.0 }).collect();
+        let expected = factor.solve(&Rows::new(n, unit).unwrap()).unwrap();
+        let bits = |x: &[f64]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(&factor.inverse()), bits(expected.data()));
+        assert_eq!(factor.inverse_columns(n..n + 1), None);
+        let product: f64 =
+            (0..n).map(|k| number(1, k) * expected.row(k)[1]).sum::<f64>() + 2.0 * expected.row(1)[1];
+        assert!((product - 1.0).abs() < 1e-12, "{product}");
     }
 
     proptest! {

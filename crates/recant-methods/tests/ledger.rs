@@ -245,6 +245,59 @@ fn a_model_is_a_function_of_its_set_of_facts() {
     }
 }
 
+fn overlapped(report: &conflict::ConflictReport, disturbed: &conflict::Disturbance) -> bool {
+    report.overlaps.iter().any(|overlap| overlap.other == disturbed.fact)
+}
+
+/// A thousand made-up facts, put in and taken out along different ways: the same bytes as at once, and a report that does
+/// not depend on what its cache has seen.
+#[test]
+fn a_thousand_facts_are_those_made_at_once() {
+    const COUNT: u32 = 1_000;
+    let model = open("gpt2-tiny");
+    let mut settings = LedgerSettings::new(vec![1]);
+    settings.values = Values::Independent;
+    let editor = LedgerEditor::new(settings, contexts(), covariance(&model, &[1]));
+    let spec = model.spec();
+    let made_up = |i: u32| {
+        let number = |k: usize| ((f64::from(i) + 1.0) * (k as f64 + 1.3) * 0.37).sin() as f32;
+        let vector = |len: usize, salt: usize| (0..len).map(|k| number(k + salt)).collect::<Vec<f32>>();
+        let fact = Fact::new(format!("subject {}", i * 617 % COUNT), "{} is", "cold").unwrap();
+        (fact, vec![Part { key: vector(spec.d_mlp, 0), residual: vector(spec.d_model, 7) }])
+    };
+    let of = |numbers: &mut dyn Iterator<Item = u32>| {
+        let mut ledger = Ledger::new(editor.ground(&model));
+        numbers.map(made_up).for_each(|(fact, entry)| ledger.add(fact, entry).unwrap());
+        ledger
+    };
+    let write = |ledger: &Ledger, grams: &mut Vec<Gram>| {
+        editor.materialise(&model, ledger, grams, &mut |_, _, _| ()).unwrap().0.id()
+    };
+    let (all, most) = (of(&mut (0..COUNT)), of(&mut (0..COUNT - 1).rev()));
+    let mut grams = Vec::new();
+    let last = [made_up(COUNT - 1)];
+    let report = conflict::report(&editor, &model, &most, &last, &mut grams).unwrap();
+    assert_eq!(report, conflict::report(&editor, &model, &most, &last, &mut grams).unwrap());
+    assert_eq!(report, conflict::report(&editor, &model, &most, &last, &mut Vec::new()).unwrap());
+    assert_eq!((report.disturbed.len(), report.leverage.len()), (999, 1));
+    let flagged = report.flagged();
+    assert!(!flagged.contains(&&last[0].0) && flagged.iter().all(|fact| most.holds(fact)));
+    let worst = &report.disturbed[0];
+    assert_eq!(
+        flagged.contains(&&worst.fact),
+        worst.change > conflict::DISTURBED || overlapped(&report, worst)
+    );
+    let at_once = write(&all, &mut Vec::new());
+    let mut ledger = most.clone();
+    let without = write(&ledger, &mut grams);
+    assert_ne!(without, at_once);
+    let [(fact, entry)] = last;
+    ledger.add(fact.clone(), entry).unwrap();
+    assert_eq!(write(&ledger, &mut grams), at_once, "inserted");
+    ledger.remove(&fact).unwrap();
+    assert_eq!(write(&ledger, &mut grams), without, "removed");
+}
+
 /// Mean KL divergence of what `model` expects in the texts from what `base` does, over every place, in f64.
 fn drift(base: &Model, model: &Model, texts: &[Vec<u32>]) -> f64 {
     let expected = |model: &Model, ids: &[u32]| -> Vec<Vec<f64>> {
@@ -330,8 +383,8 @@ fn contradictions_follow_the_policy() {
     assert_eq!(facts.len(), 2);
 
     let ledger = base.ledger(&model, std::slice::from_ref(&held)).unwrap();
-    let entries = base.entries(&model, std::slice::from_ref(&new)).unwrap();
-    let report = conflict::report(&base, &model, &ledger, &entries).unwrap();
+    let entries = base.entries(&model, std::slice::from_ref(&new), &mut |_, _, _| ()).unwrap();
+    let report = conflict::report(&base, &model, &ledger, &entries, &mut Vec::new()).unwrap();
     assert_eq!(report.contradictions, [conflict::Contradiction { new: new.clone(), held: held.clone() }]);
     // The same prompt has the same key.
     assert!((report.overlaps[0].cosine - 1.0).abs() < 1e-9, "{:?}", report.overlaps);

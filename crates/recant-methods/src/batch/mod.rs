@@ -27,7 +27,8 @@ use crate::search::many::{Inject, search_many};
 /// A closed form: from a layer's keys and residuals, a row a fact, to ΔW.
 pub type ClosedForm<'a> = dyn FnMut(usize, &Rows, &Rows) -> Result<LowRank, EditError> + 'a;
 
-/// z for every fact: the block output at the subject's last token that makes the model state the fact.
+/// z for every fact: the block output at the subject's last token that makes the model state the fact. `on_done` hears
+/// how many facts are done.
 ///
 /// # Errors
 /// [`EditError`].
@@ -36,9 +37,10 @@ pub fn find_z(
     facts: &Prepared,
     layer: usize,
     settings: &BatchSettings,
+    on_done: &mut dyn FnMut(usize),
 ) -> Result<Vec<Found>, EditError> {
     let max_bytes = settings.max_mb.saturating_mul(1 << 20);
-    search_many(settings.search, model, layer, &facts.rows, Inject::ResidPost, max_bytes, &mut |_| ())
+    search_many(settings.search, model, layer, &facts.rows, Inject::ResidPost, max_bytes, on_done)
 }
 
 /// MEMIT's climb: for every layer from the lowest to the highest, the keys and the state of the last layer as
@@ -68,7 +70,7 @@ pub fn climb(
         let z = match targets.take() {
             Some(z) => z,
             None => {
-                let found = find_z(&now, &prepared, goal, settings)?;
+                let found = find_z(&now, &prepared, goal, settings, &mut |_| ())?;
                 found.iter().zip(&mut traces).for_each(|(found, trace)| note(trace, goal, found));
                 prepared.targets(&now, goal, &found, settings)?
             }

@@ -4,6 +4,8 @@
 //! With G over old and new keys and u = (I + G)⁻¹ the layer answers the key of fact j with R u G eⱼ instead of
 //! rⱼ; the difference of that answer with and without the new facts is what they do to an old one.
 
+use std::collections::BTreeSet;
+
 use recant_edit::{EditError, Fact};
 use recant_linalg::Rows;
 use recant_linalg::canonical::CanonicalFactor;
@@ -11,7 +13,7 @@ use recant_model::Model;
 use serde::Serialize;
 
 use super::LedgerEditor;
-use super::gram::Gram;
+use super::gram::{Gram, system};
 use super::value::{Entry, Ledger};
 
 /// Two facts whose keys look alike to the layer.
@@ -70,7 +72,25 @@ pub struct ConflictReport {
 /// Whitened cosines below this are not reported.
 pub const OVERLAP: f64 = 0.3;
 
-/// Looks at new entries beside a ledger.
+/// A fact that is there is flagged when the layer's answer to its key changes by more than this share of its value.
+pub const DISTURBED: f64 = 0.05;
+
+impl ConflictReport {
+    /// The facts that are there already and that the new ones may have changed: those with an overlap, a
+    /// contradiction, or a change above [`DISTURBED`], in canonical order.
+    #[must_use]
+    pub fn flagged(&self) -> Vec<&Fact> {
+        let overlapping = self.overlaps.iter().map(|overlap| &overlap.other);
+        let contradicted = self.contradictions.iter().map(|contradiction| &contradiction.held);
+        let moved = self.disturbed.iter().filter(|disturbed| disturbed.change > DISTURBED);
+        let all = overlapping.chain(contradicted).chain(moved.map(|disturbed| &disturbed.fact));
+        let new: BTreeSet<&Fact> = self.leverage.iter().map(|leverage| &leverage.fact).collect();
+        all.filter(|fact| !new.contains(fact)).collect::<BTreeSet<&Fact>>().into_iter().collect()
+    }
+}
+
+/// Looks at new entries beside a ledger. `grams` is the cache of [`LedgerEditor::materialise`], of which the last
+/// layer's is brought up to the union; an empty one gives the same report.
 ///
 /// # Errors
 /// [`EditError::Statistics`]; [`EditError::Setting`] when an entry does not fit the ledger.
@@ -79,6 +99,7 @@ pub fn report(
     base: &Model,
     ledger: &Ledger,
     new: &[(Fact, Entry)],
+    grams: &mut Vec<Gram>,
 ) -> Result<ConflictReport, EditError> {
     let unfit = |reason: String| EditError::Setting {
         key: "ledger".to_owned(),
@@ -92,16 +113,43 @@ pub fn report(
     }
     let last = ledger.ground().layers.len() - 1;
     let layer = ledger.ground().layers[last];
-    let mut gram = Gram::default();
+    grams.resize_with(ledger.ground().layers.len(), Gram::default);
+    let gram = &mut grams[last];
     gram.follow(&all, last, editor.metric())?;
     let facts: Vec<&Fact> = all.facts().collect();
-    let n = facts.len();
-    let g = gram.matrix();
     let is_new: Vec<bool> = facts.iter().map(|fact| !ledger.holds(fact)).collect();
     let contradiction = |(fact, _): &(Fact, Entry)| {
         let held: Vec<Fact> = ledger.contradicting(fact).cloned().collect();
         held.into_iter().map(|held| Contradiction { new: fact.clone(), held }).collect::<Vec<_>>()
     };
+    let g = gram.matrix();
+    let refuse = || unfit("there is nothing to compare".to_owned());
+    let factor = gram.factor()?;
+    let mut disturbed = Vec::new();
+    if !ledger.is_empty() {
+        let after = answers(&all, last, &g, &factor).ok_or_else(refuse)?;
+        let before = former(ledger, last, &g, &is_new)?.ok_or_else(refuse)?;
+        let old = after.iter().zip(&is_new).filter(|(_, new)| !**new).map(|(after, _)| after);
+        for ((now, was), (fact, entry)) in old.zip(before.iter()).zip(ledger.iter()) {
+            let squares = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
+            let moved = squares(&mut now.iter().zip(was).map(|(a, b)| a - b));
+            let value = squares(&mut entry[last].residual.iter().map(|&x| f64::from(x)));
+            disturbed.push(Disturbance { fact: fact.clone(), change: moved / value.max(f64::MIN_POSITIVE) });
+        }
+        disturbed.sort_by(|a, b| b.change.total_cmp(&a.change));
+    }
+    Ok(ConflictReport {
+        layer,
+        contradictions: new.iter().flat_map(contradiction).collect(),
+        overlaps: overlaps(&facts, &g, &is_new),
+        leverage: leverage(&facts, &factor, &is_new).ok_or_else(refuse)?,
+        disturbed,
+    })
+}
+
+/// Pairs of a new fact and another one whose keys look alike, the closest first.
+fn overlaps(facts: &[&Fact], g: &[f64], is_new: &[bool]) -> Vec<Overlap> {
+    let n = facts.len();
     let mut overlaps = Vec::new();
     for i in (0..n).filter(|&i| is_new[i]) {
         for j in (0..n).filter(|&j| j != i && (!is_new[j] || j < i)) {
@@ -112,27 +160,26 @@ pub fn report(
         }
     }
     overlaps.sort_by(|a, b| b.cosine.abs().total_cmp(&a.cosine.abs()));
-    let refuse = || unfit("there is nothing to compare".to_owned());
-    let after = answers(&all, last, &g, &gram.factor()?).ok_or_else(refuse)?;
-    let hat = gram.factor()?.solve(&Rows::new(n, g.clone()).ok_or_else(refuse)?).ok_or_else(refuse)?;
-    let leverage = (0..n).filter(|&i| is_new[i]);
-    let leverage = leverage.map(|i| Leverage { fact: facts[i].clone(), leverage: hat.row(i)[i] }).collect();
-    let mut disturbed = Vec::new();
-    if !ledger.is_empty() {
-        let mut former = Gram::default();
-        former.follow(ledger, last, editor.metric())?;
-        let before = answers(ledger, last, &former.matrix(), &former.factor()?).ok_or_else(refuse)?;
-        let old = (0..n).filter(|&i| !is_new[i]);
-        for ((i, was), (fact, entry)) in old.zip(before.iter()).zip(ledger.iter()) {
-            let squares = |x: &mut dyn Iterator<Item = f64>| x.map(|x| x * x).sum::<f64>().sqrt();
-            let moved = squares(&mut after.row(i).iter().zip(was).map(|(a, b)| a - b));
-            let value = squares(&mut entry[last].residual.iter().map(|&x| f64::from(x)));
-            disturbed.push(Disturbance { fact: fact.clone(), change: moved / value.max(f64::MIN_POSITIVE) });
-        }
-        disturbed.sort_by(|a, b| b.change.total_cmp(&a.change));
+    overlaps
+}
+
+/// 1 - ((I + G)⁻¹)ᵢᵢ of every new fact, which is the diagonal of (I + G)⁻¹G.
+fn leverage(facts: &[&Fact], factor: &CanonicalFactor, is_new: &[bool]) -> Option<Vec<Leverage>> {
+    let new: Vec<usize> = (0..facts.len()).filter(|&i| is_new[i]).collect();
+    let of = |i: usize, inverse: f64| Leverage { fact: facts[i].clone(), leverage: 1.0 - inverse };
+    if let [i] = new[..] {
+        let column = factor.inverse_columns(i..i + 1)?;
+        return Some(vec![of(i, column.row(i)[0])]);
     }
-    let contradictions = new.iter().flat_map(contradiction).collect();
-    Ok(ConflictReport { layer, contradictions, overlaps, leverage, disturbed })
+    let inverse = factor.inverse();
+    Some(new.into_iter().map(|i| of(i, inverse[i * facts.len() + i])).collect())
+}
+
+/// What the layer adds at the keys of the facts that were there, without the new ones.
+fn former(ledger: &Ledger, at: usize, g: &[f64], is_new: &[bool]) -> Result<Option<Rows>, EditError> {
+    let old: Vec<usize> = (0..is_new.len()).filter(|&i| !is_new[i]).collect();
+    let g: Vec<f64> = old.iter().flat_map(|&i| old.iter().map(move |&j| g[i * is_new.len() + j])).collect();
+    Ok(answers(ledger, at, &g, &system(old.len(), g.clone())?))
 }
 
 /// What the layer adds at every fact's own key: row j is R (I + G)⁻¹ G eⱼ.

@@ -8,10 +8,10 @@
 use std::collections::BTreeMap;
 
 use recant_edit::{EditError, Fact};
-use recant_linalg::canonical::{CanonicalFactor, dot};
+use recant_linalg::canonical::{CanonicalFactor, dot, in_parallel};
 use recant_linalg::{LowRank, Rows};
 
-use super::value::Ledger;
+use super::value::{Entry, Ledger};
 use crate::batch::Metric;
 
 /// Whitened keys and their products.
@@ -52,15 +52,15 @@ impl Gram {
         for fact in gone {
             self.free.extend(self.facts.remove(&fact).map(|held| held.number));
         }
-        let mut fresh = 0;
-        for (fact, entry) in ledger.iter() {
-            if !self.facts.contains_key(fact) {
-                let (white, image) = metric.whitened(layer, &entry[at].key)?;
-                self.insert(fact.clone(), entry[at].key.clone(), white, image);
-                fresh += 1;
-            }
+        let fresh: Vec<(&Fact, &Entry)> =
+            ledger.iter().filter(|(fact, _)| !self.facts.contains_key(fact)).collect();
+        let whitened = in_parallel(fresh.len(), |i| metric.whitened(layer, &fresh[i].1[at].key));
+        let count = fresh.len();
+        for ((fact, entry), whitened) in fresh.into_iter().zip(whitened) {
+            let (white, image) = whitened?;
+            self.insert(fact.clone(), entry[at].key.clone(), white, image);
         }
-        Ok(fresh)
+        Ok(count)
     }
 
     /// One row: the products with every fact that is there.
@@ -97,10 +97,7 @@ impl Gram {
     /// # Errors
     /// [`EditError::Statistics`].
     pub fn factor(&self) -> Result<CanonicalFactor, EditError> {
-        let mut system = self.matrix();
-        system.iter_mut().step_by(self.facts.len() + 1).for_each(|diagonal| *diagonal += 1.0);
-        let factor = CanonicalFactor::new(self.facts.len(), &system);
-        factor.map_err(|error| EditError::Statistics { reason: format!("the ledger's keys: {error}") })
+        system(self.facts.len(), self.matrix())
     }
 
     /// ΔW = R (I + G)⁻¹ Kᵀ B⁻¹ for residuals in canonical order; `None` when they do not fit.
@@ -111,4 +108,11 @@ impl Gram {
         let left = self.factor()?.solve(residuals);
         Ok(left.zip(self.images()).map(|(left, right)| LowRank { left, right }))
     }
+}
+
+/// The factor of I + G of n facts.
+pub(super) fn system(n: usize, mut g: Vec<f64>) -> Result<CanonicalFactor, EditError> {
+    g.iter_mut().step_by(n + 1).for_each(|diagonal| *diagonal += 1.0);
+    let factor = CanonicalFactor::new(n, &g);
+    factor.map_err(|error| EditError::Statistics { reason: format!("the ledger's keys: {error}") })
 }

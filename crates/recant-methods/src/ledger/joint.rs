@@ -22,6 +22,7 @@ use recant_model::{Flow, ForwardInput, Hook, Model, Slot, TokenBatch, gather_row
 use super::gram::Gram;
 use super::preserve::Kept;
 use super::settings::LedgerSettings;
+use super::{LedgerEditor, OnProgress, Work};
 use crate::lookup::{FactRows, Row};
 use crate::rome::Covariance;
 use crate::search::places;
@@ -92,14 +93,15 @@ struct Chunk {
 /// # Errors
 /// [`EditError`]; [`EditError::NonFinite`] when the loss stops being a number.
 pub(super) fn search(
+    editor: &LedgerEditor,
     model: &Model,
     facts: &[FactRows],
-    grams: &[(usize, Gram)],
+    grams: &[(usize, &Gram)],
     start: &[Rows],
     mut kept: Vec<Kept>,
-    covariance: &Covariance,
-    settings: &LedgerSettings,
+    on_progress: &mut OnProgress<'_>,
 ) -> Result<(Vec<Rows>, Vec<LossStep>), EditError> {
+    let LedgerEditor { settings, covariance, .. } = editor;
     let (device, width) = (model.device(), model.spec().d_model);
     let forms = grams
         .iter()
@@ -122,10 +124,12 @@ pub(super) fn search(
     let up = |rows: &Rows| upload_f32(rows.data().iter().map(|&x| x as f32).collect(), shape, device);
     let mut values: Vec<Tensor<2>> = start.iter().map(up).collect();
     let mut losses = Vec::with_capacity(settings.joint_steps);
+    let passes = chunks.len() + kept.len() + 1;
     for step in 0..settings.joint_steps {
         let mut sums = vec![vec![0.0f32; count * width]; forms.len()];
         let mut told = [0.0f32; 4];
-        for at in 0..=chunks.len() + kept.len() {
+        for at in 0..passes {
+            on_progress(Work::Joint, step * passes + at, settings.joint_steps * passes);
             let leaves: Vec<Tensor<2>> =
                 values.iter().map(|value| value.clone().autodiff().require_grad()).collect();
             let left: Vec<Tensor<2>> = forms
@@ -185,9 +189,7 @@ fn form(
     let refuse = || EditError::Statistics { reason: "there are no facts to write".to_owned() };
     let images = gram.images().ok_or_else(refuse)?;
     let n = images.count();
-    let unit = (0..n * n).map(|at| if at % (n + 1) == 0 { 1.0 } else { 0.0 }).collect();
-    let unit = Rows::new(n, unit).ok_or_else(refuse)?;
-    let inverse = gram.factor()?.solve(&unit).ok_or_else(refuse)?;
+    let inverse = gram.factor()?.inverse();
     let weight = model.weight(Slot::MlpDown(layer)).ok_or(EditError::Layer { layer, layers })?;
     let ordinary = ordinary_answers(&host(&weight), layer, covariance)?;
     // B⁻¹CB⁻¹ = B⁻¹/λ for B = λC, so the form is G/λ; with λₙ in B it is a little less, and G/λ bounds it.
@@ -197,7 +199,7 @@ fn form(
     Ok(LayerForm {
         layer,
         images: upload_f32(images.columns_f32(), [images.width(), n], device),
-        inverse: upload_f32(narrow(inverse.data(), 1.0), [n, n], device),
+        inverse: upload_f32(narrow(&inverse, 1.0), [n, n], device),
         spread: upload_f32(narrow(&gram.matrix(), scale), [n, n], device),
     })
 }

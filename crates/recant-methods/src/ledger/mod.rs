@@ -23,7 +23,7 @@ mod value;
 use std::collections::BTreeMap;
 
 use recant_core::WeightPatch;
-use recant_edit::{Carry, Contexts, EditError, Editor, Fact, Plan, Trace, refuse_adapters};
+use recant_edit::{Carry, Contexts, EditError, Editor, Fact, LossStep, Plan, Trace, refuse_adapters};
 use recant_linalg::Rows;
 use recant_model::Model;
 
@@ -38,6 +38,19 @@ use crate::batch::{self, Metric, Prepared};
 use crate::moments::Sample;
 use crate::rome::Covariance;
 use crate::settings::Setting;
+
+/// What of a ledger's work takes long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Work {
+    /// The search for facts' own values, counted in facts.
+    Values,
+    /// The joint search over all facts, counted in passes over a part of their rows.
+    Joint,
+}
+
+/// Hears how much of which work is done, and of how much.
+pub type OnProgress<'a> = dyn FnMut(Work, usize, usize) + 'a;
 
 /// The ledger editor.
 #[derive(Debug, Clone)]
@@ -116,7 +129,12 @@ impl LedgerEditor {
     ///
     /// # Errors
     /// [`EditError`].
-    pub fn entries(&self, base: &Model, facts: &[Fact]) -> Result<Vec<(Fact, Entry)>, EditError> {
+    pub fn entries(
+        &self,
+        base: &Model,
+        facts: &[Fact],
+        on_progress: &mut OnProgress<'_>,
+    ) -> Result<Vec<(Fact, Entry)>, EditError> {
         refuse_adapters(self.name(), base)?;
         let settings = &self.settings.batch;
         let prepared = Prepared::new(base, facts, &self.contexts)?;
@@ -124,7 +142,9 @@ impl LedgerEditor {
         let layers = self.settings.held();
         // The value is searched where the last layer writes, and each layer brings an equal share of it.
         let last = layers.last().copied().unwrap_or(0);
-        let found = batch::find_z(base, &prepared, last, settings)?;
+        on_progress(Work::Values, 0, facts.len());
+        let mut on_done = |done| on_progress(Work::Values, done, facts.len());
+        let found = batch::find_z(base, &prepared, last, settings, &mut on_done)?;
         let share = 1.0 / layers.len() as f32;
         for layer in layers {
             let keys = prepared.see(base, layer, layer, settings)?.keys;
@@ -144,7 +164,7 @@ impl LedgerEditor {
     /// [`EditError`].
     pub fn ledger(&self, base: &Model, facts: &[Fact]) -> Result<Ledger, EditError> {
         let mut ledger = Ledger::new(self.ground(base));
-        for (fact, entry) in self.entries(base, facts)? {
+        for (fact, entry) in self.entries(base, facts, &mut |_, _, _| ())? {
             let added = ledger.add(fact, entry);
             added.map_err(|error| EditError::Statistics { reason: error.to_string() })?;
         }
@@ -152,7 +172,8 @@ impl LedgerEditor {
     }
 
     /// ΔW(S) of every layer as a patch of the base model, and the losses of a joint search. `grams` holds a
-    /// cache a layer, which is brought up to the ledger; an empty one gives the same bytes.
+    /// cache a layer, which is brought up to the ledger; an empty one gives the same bytes. `on_progress` hears what
+    /// takes long.
     ///
     /// # Errors
     /// [`EditError::Setting`] when the ledger is another model's or was made with other settings.
@@ -161,6 +182,7 @@ impl LedgerEditor {
         base: &Model,
         ledger: &Ledger,
         grams: &mut Vec<Gram>,
+        on_progress: &mut OnProgress<'_>,
     ) -> Result<(WeightPatch, Trace), EditError> {
         let ground = self.ground(base);
         if *ledger.ground() != ground {
@@ -181,22 +203,11 @@ impl LedgerEditor {
         for (at, gram) in grams.iter_mut().enumerate() {
             gram.follow(ledger, at, self.metric())?;
         }
-        let misfit =
-            || EditError::Statistics { reason: "the ledger's values do not fit its keys".to_owned() };
         let kept = kept_residuals(ledger).ok_or_else(misfit)?;
         let residuals = match self.settings.values {
             Values::Independent => kept,
             Values::Joint => {
-                let facts: Vec<Fact> = ledger.facts().cloned().collect();
-                let rows = Prepared::laid_out(base, &facts, &self.contexts)?.rows;
-                let layers = ground.layers.iter().copied().zip(grams.iter().cloned()).collect::<Vec<_>>();
-                let sample = match &self.covariance {
-                    Covariance::Measured(moments) => moments.moments().sample(),
-                    Covariance::Identity => &Sample::default(),
-                };
-                let texts = Kept::of(base, sample, &facts, &self.settings)?;
-                let (values, losses) =
-                    joint::search(base, &rows, &layers, &kept, texts, &self.covariance, &self.settings)?;
+                let (values, losses) = self.joint(base, ledger, grams, &kept, on_progress)?;
                 trace.losses = losses;
                 values
             }
@@ -209,6 +220,30 @@ impl LedgerEditor {
         }
         Ok((patch, trace))
     }
+
+    /// Joint values, a matrix a layer, and the loss at each step.
+    fn joint(
+        &self,
+        base: &Model,
+        ledger: &Ledger,
+        grams: &[Gram],
+        kept: &[Rows],
+        on_progress: &mut OnProgress<'_>,
+    ) -> Result<(Vec<Rows>, Vec<LossStep>), EditError> {
+        let facts: Vec<Fact> = ledger.facts().cloned().collect();
+        let rows = Prepared::laid_out(base, &facts, &self.contexts)?.rows;
+        let layers: Vec<_> = ledger.ground().layers.iter().copied().zip(grams).collect();
+        let sample = match &self.covariance {
+            Covariance::Measured(moments) => moments.moments().sample(),
+            Covariance::Identity => &Sample::default(),
+        };
+        let texts = Kept::of(base, sample, &facts, &self.settings)?;
+        joint::search(self, base, &rows, &layers, kept, texts, on_progress)
+    }
+}
+
+fn misfit() -> EditError {
+    EditError::Statistics { reason: "the ledger's values do not fit its keys".to_owned() }
 }
 
 /// The residuals that entries keep, a matrix a layer, in canonical order.
@@ -229,7 +264,7 @@ impl Editor for LedgerEditor {
     /// [`LedgerSequence`], which keeps the base.
     fn plan_on_weights(&self, model: &Model, facts: &[Fact], carry: &Carry) -> Result<Plan, EditError> {
         let ledger = self.ledger(model, facts)?;
-        let (patch, trace) = self.materialise(model, &ledger, &mut Vec::new())?;
+        let (patch, trace) = self.materialise(model, &ledger, &mut Vec::new(), &mut |_, _, _| ())?;
         let mut plan = Plan::new(patch);
         plan.traces.push(trace);
         plan.notes = self.notes();

@@ -59,7 +59,7 @@ impl LedgerSequence {
     }
 
     fn step(&mut self, next: Ledger) -> Result<(), EditError> {
-        let patch = self.editor.materialise(&self.base, &next, &mut self.grams)?.0;
+        let patch = self.editor.materialise(&self.base, &next, &mut self.grams, &mut |_, _, _| ())?.0;
         self.now = self.base.apply(&patch, &Blobs::new())?.0;
         self.history.push(std::mem::replace(&mut self.ledger, next));
         Ok(())
@@ -80,7 +80,7 @@ impl Lifelong for LedgerSequence {
         let fresh: Vec<Fact> = facts.iter().filter(|fact| !next.holds(fact)).cloned().collect();
         let mut notes = self.editor.notes();
         if !fresh.is_empty() {
-            for (fact, entry) in self.editor.entries(&self.base, &fresh)? {
+            for (fact, entry) in self.editor.entries(&self.base, &fresh, &mut |_, _, _| ())? {
                 let failed = |error: super::LedgerError| EditError::Statistics { reason: error.to_string() };
                 let contradicted = next.contradicting(&fact).next().map(|held| held.target.clone());
                 match (contradicted, self.editor.on_conflict()) {
@@ -113,7 +113,7 @@ impl Lifelong for LedgerSequence {
 
     fn roll_back(&mut self, steps: usize) -> Result<(), EditError> {
         let Some(former) = self.history.get(steps).cloned() else { return Ok(()) };
-        let patch = self.editor.materialise(&self.base, &former, &mut self.grams)?.0;
+        let patch = self.editor.materialise(&self.base, &former, &mut self.grams, &mut |_, _, _| ())?.0;
         self.now = self.base.apply(&patch, &Blobs::new())?.0;
         self.ledger = former;
         self.history.truncate(steps);

@@ -184,9 +184,14 @@ fn with_ledger(
         ledger.remove(fact).map_err(unfit)?;
     }
     let fresh: Vec<Fact> = wanted.into_iter().filter(|fact| !ledger.holds(fact)).collect();
-    let entries = if fresh.is_empty() { Vec::new() } else { editor.entries(model, &fresh)? };
-    let conflicts =
-        if fresh.is_empty() { None } else { Some(conflict::report(editor, model, &ledger, &entries)?) };
+    let entries =
+        if fresh.is_empty() { Vec::new() } else { editor.entries(model, &fresh, &mut |_, _, _| ())? };
+    let mut grams = Vec::new();
+    let conflicts = if fresh.is_empty() {
+        None
+    } else {
+        Some(conflict::report(editor, model, &ledger, &entries, &mut grams)?)
+    };
     if let (Some(report), OnConflict::Refuse) = (&conflicts, policy)
         && let Some(contradiction) = report.contradictions.first()
     {
@@ -207,7 +212,7 @@ fn with_ledger(
         }
         .map_err(unfit)?;
     }
-    let (patch, _) = editor.materialise(model, &ledger, &mut Vec::new())?;
+    let (patch, _) = editor.materialise(model, &ledger, &mut grams, &mut |_, _, _| ())?;
     let mut plan = Plan::new(patch);
     plan.notes = editor.metric().notes().into_iter().collect();
     Ok(Outcome { plan, conflicts, ledger: Some(ledger) })

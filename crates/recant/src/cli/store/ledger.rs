@@ -152,7 +152,9 @@ impl Ledgers<'_> {
             let (_dir, model) = open_at(self.store, import, &device, self.session)?;
             let editor = make_ledger(&inputs)?;
             match ledger.merge(&Ledger::new(editor.ground(&model))) {
-                Ok(_) => return Ok(editor.materialise(&model, &ledger, &mut Vec::new())?.0),
+                Ok(_) => {
+                    return Ok(editor.materialise(&model, &ledger, &mut Vec::new(), &mut |_, _, _| ())?.0);
+                }
                 Err(error) => reason = error.to_string(),
             }
         }
