@@ -7,9 +7,11 @@
 #[path = "../../crates/recant-store/tests/common/mod.rs"]
 mod common;
 mod file;
+mod records;
 pub mod seeds;
 
 pub use file::{bundle, files};
+pub use records::{carry, factors, ledger, memory, moments, npz, partial, patch_file};
 
 use recant_checkpoint::{Foreign, Header};
 use recant_core::{AdapterState, ObjectId, ParamPath, Site, WeightPatch};

@@ -4,13 +4,17 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 
-use recant_core::{AdapterState, CommitId, Matrix, ModelDigest, ObjectId, ParamPath, StoredFact};
+use recant_core::{CommitId, ObjectId};
+use recant_records::Record;
 use recant_store::disk::Disk;
 use recant_store::object::{Blob, Deed, FactSet, Kind};
 use recant_store::{Name, Store};
 
 use crate::common::disk::FaultyDisk;
 use crate::file::good;
+
+#[path = "../../crates/recant-records/tests/common/mod.rs"]
+mod records;
 
 /// Bytes for a target.
 #[derive(Debug)]
@@ -26,15 +30,23 @@ pub struct Seed {
 }
 
 /// Every target and its function.
-pub const TARGETS: [(&str, fn(&[u8]) -> bool); 8] = [
+pub const TARGETS: [(&str, fn(&[u8]) -> bool); 16] = [
     ("adapter", crate::adapter),
     ("bundle", crate::bundle),
+    ("carry", crate::carry),
     ("checkpoint", crate::checkpoint),
+    ("factors", crate::factors),
     ("files", crate::files),
     ("header", crate::header),
+    ("ledger", crate::ledger),
+    ("memory", crate::memory),
+    ("moments", crate::moments),
     ("names", crate::names),
+    ("npz", crate::npz),
     ("objects", crate::objects),
+    ("partial", crate::partial),
     ("patch", crate::patch),
+    ("patch_file", crate::patch_file),
 ];
 
 /// All seeds. Of every good one there are also a cut one and a longer one.
@@ -74,9 +86,25 @@ pub fn seeds() -> Vec<Seed> {
     add("bundle", true, "empty", Vec::new());
     add("objects", false, "facts", facts().encode());
     add("objects", false, "blob", blob().encode());
-    add("adapter", false, "grace", state().encode());
-    add("adapter", true, "grace-cut", state().encode()[..60].to_vec());
-    add("adapter", true, "grace-longer", [&state().encode()[..], &[0]].concat());
+    add("adapter", false, "grace", records::memory("grace").encode());
+    add("adapter", true, "grace-cut", records::memory("grace").encode()[..60].to_vec());
+    add("adapter", true, "grace-longer", [&records::memory("grace").encode()[..], &[0]].concat());
+    for Sealed { target, name, bytes } in sealed() {
+        let cut = bytes[..bytes.len() - 1].to_vec();
+        let mut flipped = bytes.clone();
+        flipped[bytes.len() / 2] ^= 1;
+        for (how, bytes) in [("cut", cut), ("longer", [&bytes[..], &[0]].concat()), ("flipped", flipped)] {
+            add(target, true, &format!("{name}-{how}"), bytes);
+        }
+        add(target, false, name, bytes);
+    }
+    for (target, name, bytes) in former() {
+        add(target, false, name, bytes);
+    }
+    add("npz", false, "packed", NPZ.to_vec());
+    add("npz", true, "packed-cut", NPZ[..NPZ.len() - 1].to_vec());
+    add("npz", false, "array", npy("(2, 2)"));
+    add("npz", true, "array-of-many", npy("(4294967296, 4294967296)"));
     for (name, bytes) in hostile_files() {
         add("files", true, name, bytes);
     }
@@ -139,27 +167,72 @@ fn gathered() -> Vec<u8> {
     read(&disk, path)
 }
 
+/// A file whose every byte is under a checksum.
+#[derive(Debug)]
+pub struct Sealed {
+    /// The target.
+    pub target: &'static str,
+    /// What it is.
+    pub name: &'static str,
+    /// The bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// A file of every format of this version.
+#[must_use]
+pub fn sealed() -> Vec<Sealed> {
+    let one = |(target, name, bytes)| Sealed { target, name, bytes };
+    [
+        ("carry", "carry", records::carry().to_file()),
+        ("factors", "factors", records::factors().to_file()),
+        ("ledger", "ledger", records::ledger().to_file()),
+        ("memory", "grace", records::memory("grace").to_file()),
+        ("memory", "memory", records::memory("memory").to_file()),
+        ("memory", "wise", records::memory("wise").to_file()),
+        ("moments", "moments", records::moments().to_file()),
+        ("partial", "partial", records::partial().to_file()),
+        ("patch_file", "patch", records::patch().to_file()),
+    ]
+    .map(one)
+    .into()
+}
+
+/// Files of the version before, which had no checksum.
+fn former() -> Vec<(&'static str, &'static str, Vec<u8>)> {
+    macro_rules! file {
+        ($name:literal) => {
+            include_bytes!(concat!("../../crates/recant/tests/fixtures/former/", $name)).to_vec()
+        };
+    }
+    vec![
+        ("carry", "carry-1", include_bytes!("../../crates/recant-records/tests/fixtures/carry-1").to_vec()),
+        ("factors", "factors-1", file!("stats.factors")),
+        ("ledger", "ledger-1", file!("ledger")),
+        ("memory", "grace-1", file!("grace")),
+        ("memory", "memory-1", file!("memory")),
+        ("memory", "wise-1", file!("wise")),
+        ("moments", "moments-1", file!("stats")),
+        ("partial", "partial-1", file!("interrupted.partial")),
+        ("patch_file", "patch-1", file!("patch")),
+    ]
+}
+
+/// As numpy deflates it: `mom2.count` and `mom2.mom2` of keys of length 128.
+const NPZ: &[u8] = include_bytes!("../../crates/recant-methods/tests/fixtures/packed.npz");
+
+/// Four numbers as an array of some shape.
+fn npy(shape: &str) -> Vec<u8> {
+    let header = format!("{{'descr': '<f4', 'fortran_order': True, 'shape': {shape}, }}\n");
+    let len = (header.len() as u16).to_le_bytes();
+    [b"\x93NUMPY\x01\x00", &len[..], header.as_bytes(), &[0; 16]].concat()
+}
+
 fn facts() -> FactSet {
     FactSet { entries: BTreeMap::from([(b"k".to_vec(), b"v".to_vec()), (b"l".to_vec(), vec![])]) }
 }
 
 fn blob() -> Blob {
     Blob { kind: Name::new("file").expect("a name"), bytes: vec![1, 2, 3] }
-}
-
-fn state() -> AdapterState {
-    let fact = StoredFact {
-        step: 0,
-        subject: "The sea".to_owned(),
-        prompt: "{} is".to_owned(),
-        target: "cold".to_owned(),
-        locality: vec!["The sky is".to_owned()],
-    };
-    let matrix = Matrix::new(1, 2, vec![0.5, -1.0]).expect("a matrix");
-    let tensors = BTreeMap::from([(ParamPath::new("keys").expect("a path"), matrix)]);
-    let settings = BTreeMap::from([("eps".to_owned(), "1".to_owned())]);
-    AdapterState::new("grace".to_owned(), ModelDigest::from_bytes([7; 32]), 0, settings, vec![fact], tensors)
-        .expect("a state")
 }
 
 const A: [u8; 32] = [1; 32];

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use recant_core::{Matrix, StateError, WeightPatch};
+use recant_core::{StateError, WeightPatch};
 use recant_model::{InputError, Model, ParamError, PatchError, TokenizerError};
+use recant_records::{Carry, Fact};
 
 use crate::contexts::ContextError;
-use crate::fact::{Fact, FactError};
+use crate::fact::RequestError;
 
 /// A method of editing.
 pub trait Editor: Send + Sync {
@@ -77,15 +78,6 @@ impl Plan {
     }
 }
 
-/// What an editor remembers from one plan to the next, such as AlphaEdit's keys of earlier edits: named
-/// matrices. A value that somebody owns, never a cache: whoever takes an edit back goes on with the carry
-/// from before it.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Carry {
-    /// Name to matrix, such as `layers.3.keys` `[keys, d_mlp]`.
-    pub matrices: BTreeMap<String, Matrix>,
-}
-
 /// Intermediate quantities by the paper's names.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Trace {
@@ -110,7 +102,7 @@ pub enum EditError {
         /// The fact's prompt.
         text: String,
         /// What is wrong.
-        source: FactError,
+        source: RequestError,
     },
     /// The method writes one fact at a time.
     #[error("{method} writes one fact at a time, but {count} were given")]
@@ -232,7 +224,7 @@ pub enum EditError {
 
 impl EditError {
     /// Says which fact an error is about.
-    pub fn about(fact: &Fact) -> impl FnOnce(FactError) -> Self {
+    pub fn about(fact: &Fact) -> impl FnOnce(RequestError) -> Self {
         let text = fact.prompt.clone();
         move |source| Self::Fact { text, source }
     }

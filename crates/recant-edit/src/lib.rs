@@ -19,7 +19,8 @@ mod lifelong;
 mod scope;
 
 pub use contexts::{ContextError, Contexts};
-pub use editor::{Carry, EditError, Editor, LossStep, Plan, Trace, refuse_adapters};
-pub use fact::{Fact, FactError, Request};
+pub use editor::{EditError, Editor, LossStep, Plan, Trace, refuse_adapters};
+pub use fact::{Request, RequestError};
 pub use lifelong::{Lifelong, Memory, WeightSequence};
+pub use recant_records::{Carry, Fact, FactError};
 pub use scope::scoped;

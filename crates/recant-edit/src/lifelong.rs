@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use recant_core::{AdapterState, Blobs, WeightPatch};
 use recant_model::Model;
+use recant_records::{Carry, Fact};
 
-use crate::editor::{Carry, EditError, Editor};
-use crate::fact::Fact;
+use crate::editor::{EditError, Editor};
 
 /// A model that is edited again and again. What it learned is a value that it owns; the base model is never
 /// changed.

@@ -1,6 +1,6 @@
 //! Rows of tokens for a fact, and where in them the subject ends.
 
-use recant_edit::{Contexts, Fact, FactError, Request};
+use recant_edit::{Contexts, Fact, Request, RequestError};
 use recant_model::{Model, Tokenizer};
 
 /// A text in tokens, with the place where the fact is looked up.
@@ -18,10 +18,10 @@ pub struct Row {
 /// characters across the slot's border, and then a count is off by one.
 ///
 /// # Errors
-/// [`FactError::Lookup`] when no token covers the subject's end, [`FactError::Tokenizer`].
-pub fn row(tokenizer: &Tokenizer, template: &str, subject: &str) -> Result<Row, FactError> {
+/// [`RequestError::Lookup`] when no token covers the subject's end, [`RequestError::Tokenizer`].
+pub fn row(tokenizer: &Tokenizer, template: &str, subject: &str) -> Result<Row, RequestError> {
     let text = template.replacen("{}", subject, 1);
-    let missing = || FactError::Lookup { text: text.clone() };
+    let missing = || RequestError::Lookup { text: text.clone() };
     let start = template.find("{}").ok_or_else(missing)?;
     let last_byte = (start + subject.trim_end().len()).checked_sub(1).ok_or_else(missing)?;
     let spans = tokenizer.encode_with_spans(&text)?;
@@ -45,8 +45,8 @@ pub struct FactRows {
 /// Lays out the rows of a request.
 ///
 /// # Errors
-/// [`FactError`]; [`FactError::TooLong`] when a row does not fit the model's context.
-pub fn fact_rows(model: &Model, request: &Request, contexts: &Contexts) -> Result<FactRows, FactError> {
+/// [`RequestError`]; [`RequestError::TooLong`] when a row does not fit the model's context.
+pub fn fact_rows(model: &Model, request: &Request, contexts: &Contexts) -> Result<FactRows, RequestError> {
     let Request { fact, target } = request;
     let tokenizer = model.tokenizer();
     let mut rewriting = contexts
@@ -62,7 +62,7 @@ pub fn fact_rows(model: &Model, request: &Request, contexts: &Contexts) -> Resul
     let tokens = rewriting.iter().chain([&essence]).map(|row| row.ids.len()).max().unwrap_or(0);
     let context = model.spec().context;
     if tokens > context {
-        return Err(FactError::TooLong { tokens, context });
+        return Err(RequestError::TooLong { tokens, context });
     }
     Ok(FactRows { rewriting, prompt_lengths, essence, target: target.clone() })
 }
@@ -71,6 +71,6 @@ pub fn fact_rows(model: &Model, request: &Request, contexts: &Contexts) -> Resul
 ///
 /// # Errors
 /// As [`fact_rows`].
-pub fn rows_of(model: &Model, fact: &Fact, contexts: &Contexts) -> Result<FactRows, FactError> {
+pub fn rows_of(model: &Model, fact: &Fact, contexts: &Contexts) -> Result<FactRows, RequestError> {
     fact_rows(model, &Request::new(model, fact)?, contexts)
 }

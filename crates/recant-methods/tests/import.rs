@@ -7,8 +7,9 @@ mod common;
 use std::path::{Path, PathBuf};
 
 use common::open;
-use recant_methods::moments::{ImportError, Moments, NpzError};
+use recant_methods::moments::{ImportError, Moments};
 use recant_model::Model;
+use recant_records::NpzError;
 
 const DIM: usize = 128;
 
@@ -101,24 +102,34 @@ fn what_is_no_second_moment_is_refused_by_name() {
 
     let good = || matrix(|_| ());
     for tokens in [0, -3, i64::MAX] {
-        assert!(matches!(refused(&[count(tokens), good()]), ImportError::Count { .. }), "{tokens}");
+        assert!(
+            matches!(
+                refused(&[count(tokens), good()]),
+                ImportError::Npz { source: NpzError::Count { .. }, .. }
+            ),
+            "{tokens}"
+        );
     }
     let half = ("mom2.count.npy", npy("<f8", "()", &2.5f64.to_le_bytes()));
-    assert!(matches!(refused(&[half, good()]), ImportError::Count { .. }));
+    assert!(matches!(refused(&[half, good()]), ImportError::Npz { source: NpzError::Count { .. }, .. }));
     for (what, moment) in [
         ("NaN", matrix(|m| m[5] = f64::NAN)),
         ("negative", matrix(|m| m[0] = -1.0)),
         ("symmetric", matrix(|m| m[1] = 1.0)),
     ] {
         let error = refused(&[count(4), moment]);
-        assert!(matches!(error, ImportError::Moment { .. }) && error.to_string().contains(what), "{error}");
+        assert!(
+            matches!(error, ImportError::Npz { source: NpzError::Moment { .. }, .. })
+                && error.to_string().contains(what),
+            "{error}"
+        );
     }
     let small = ("mom2.mom2.npy", npy("<f4", "(2, 2)", &[0; 16]));
     assert!(
-        matches!(refused(&[count(4), small]), ImportError::Shape { found, dim: 128, .. } if found == [2, 2])
+        matches!(refused(&[count(4), small]), ImportError::Npz { source: NpzError::Shape { found, dim: 128 }, .. } if found == [2, 2])
     );
     let line = ("mom2.mom2.npy", npy("<f8", "(16384,)", &vec![0; 8 * DIM * DIM]));
-    assert!(matches!(refused(&[count(4), line]), ImportError::Shape { .. }));
+    assert!(matches!(refused(&[count(4), line]), ImportError::Npz { source: NpzError::Shape { .. }, .. }));
     // More numbers than the model's keys can have are not read at all.
     let large = ("mom2.mom2.npy", npy("<f8", "(200, 200)", &vec![0; 8 * 200 * 200]));
     let error = refused(&[count(4), large]);

@@ -15,7 +15,7 @@ use recant_methods::ledger::{
     Entry, Gram, Ground, Ledger, LedgerEditor, LedgerError, LedgerSequence, LedgerSettings, OnConflict, Part,
     Values, conflict,
 };
-use recant_methods::moments::Moments;
+use recant_methods::moments::{Moments, Square};
 use recant_methods::rome::Covariance;
 use recant_model::{ForwardInput, Model, Observer, TokenBatch, gather_rows};
 
@@ -340,7 +340,8 @@ fn what_is_preserved_drifts_less() {
 fn nothing_can_be_preserved_without_a_sample() {
     let model = open("gpt2-tiny");
     let Covariance::Measured(moments) = covariance(&model, &[0, 1]) else { panic!("they are measured") };
-    let bare = [0, 1].map(|layer| (layer, (128, moments.moments().mean(layer).unwrap().to_vec())));
+    let bare = [0, 1]
+        .map(|layer| (layer, Square::new(128, moments.moments().mean(layer).unwrap().to_vec()).unwrap()));
     let bare = Moments::new(model.digest(), [0; 32], 4_000, bare.into_iter().collect());
     let mut settings = LedgerSettings::new(vec![0, 1]);
     settings.preserve = 1.0;
@@ -392,4 +393,39 @@ fn contradictions_follow_the_policy() {
     let leverage = report.leverage[0].leverage;
     assert!(leverage > 0.0 && leverage < 1.0);
     assert!(report.disturbed[0].change > 0.0);
+}
+
+/// A setting beyond those that ledgers were first stored with has to say what was done before it, or every stored ledger
+/// becomes one of other settings.
+#[test]
+fn every_setting_of_the_ledger_is_old_or_declared() {
+    let first = [
+        "bare_weight",
+        "blue",
+        "clamp_norm_factor",
+        "consistent_keys",
+        "contexts",
+        "essence",
+        "fact_token",
+        "joint_lr",
+        "joint_steps",
+        "kl_factor",
+        "layers",
+        "max_mb",
+        "mom2_adjustment",
+        "mom2_update_weight",
+        "norm_weight",
+        "penalty",
+        "preserve",
+        "preserve_texts",
+        "v_lr",
+        "v_num_grad_steps",
+        "v_weight_decay",
+        "values",
+    ];
+    let editor = LedgerEditor::new(LedgerSettings::new(vec![0]), contexts(), Covariance::Identity);
+    let recipe = editor.recipe();
+    let later = recipe.settings.keys().filter(|key| !recipe.since.iter().any(|(since, _)| since == key));
+    assert_eq!(later.collect::<Vec<_>>(), first);
+    assert!(recipe.former_digest().is_some());
 }

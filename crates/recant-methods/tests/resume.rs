@@ -64,17 +64,17 @@ fn a_measurement_goes_on_to_the_same_bytes() {
         assert!(some(&mut collector, &corpus, first).is_break());
         collector.keep(&partial).unwrap();
         // A second interruption while it catches up, and a third a little later.
-        let mut collector = begin(&model).resume(&partial).unwrap();
+        let mut collector = begin(&model).resume(&partial).unwrap().value;
         let kept = std::fs::read(&partial).unwrap();
         if first > 1 {
             assert!(some(&mut collector, &corpus, first - 1).is_break());
             collector.keep(&partial).unwrap();
             assert!(std::fs::read(&partial).unwrap() == kept, "what was kept is not lost while catching up");
         }
-        let mut collector = begin(&model).resume(&partial).unwrap();
+        let mut collector = begin(&model).resume(&partial).unwrap().value;
         if some(&mut collector, &corpus, first + 2).is_break() {
             collector.keep(&partial).unwrap();
-            collector = begin(&model).resume(&partial).unwrap();
+            collector = begin(&model).resume(&partial).unwrap().value;
             broken_off += 1;
         }
         let ended = collector.read(&[&corpus], |_| ControlFlow::Continue(()));
@@ -106,12 +106,12 @@ fn what_was_begun_with_something_else_is_refused() {
     // Another corpus shows at the place that was reached, or when it ends before it.
     let text = std::fs::read_to_string(&corpus).unwrap();
     std::fs::write(&corpus, text.replacen("cold", "warm", 1)).unwrap();
-    let mut collector = begin(&model).resume(&partial).unwrap();
+    let mut collector = begin(&model).resume(&partial).unwrap().value;
     let ended = collector.read(&[&corpus], |_| ControlFlow::Continue(()));
     assert!(matches!(ended, Err(CollectError::OtherCorpus { texts: 20 })), "{ended:?}");
     let beginning: String = text.split_inclusive('\n').take(19).collect();
     std::fs::write(&corpus, beginning).unwrap();
-    let mut collector = begin(&model).resume(&partial).unwrap();
+    let mut collector = begin(&model).resume(&partial).unwrap().value;
     assert!(collector.read(&[&corpus], |_| ControlFlow::Continue(())).unwrap().is_continue());
     assert!(matches!(collector.finish(), Err(CollectError::OtherCorpus { texts: 20 })));
 }

@@ -112,7 +112,7 @@ fn what_is_stored_comes_back_bit_for_bit_and_goes_on_learning() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state");
         save_state(&half.state().unwrap(), &path).unwrap();
-        let mut back = Wise::open(open(name), &load_state(&path).unwrap()).unwrap();
+        let mut back = Wise::open(open(name), &load_state(&path).unwrap().value).unwrap();
         assert_eq!(logits(back.model()), logits(half.model()), "{name}");
         assert_eq!(back.state().unwrap().id(), half.state().unwrap().id());
         for fact in &facts()[3..] {

@@ -27,7 +27,8 @@
 //! ```
 //!
 //! This crate only gathers the others: [`core`] (values and their algebra), [`backend`] (devices), [`model`]
-//! (models and their files), [`edit`] (facts, editors, scopes), [`methods`], [`eval`], [`linalg`], [`store`] (history).
+//! (models and their files), [`edit`] (facts, editors, scopes), [`methods`], [`eval`], [`linalg`],
+//! [`records`] (files beside a model), [`store`] (history).
 
 pub use recant_backend as backend;
 pub use recant_checkpoint as checkpoint;
@@ -38,6 +39,7 @@ pub use recant_files as files;
 pub use recant_linalg as linalg;
 pub use recant_methods as methods;
 pub use recant_model as model;
+pub use recant_records as records;
 #[cfg(feature = "remote")]
 pub use recant_remote as remote;
 pub use recant_store as store;

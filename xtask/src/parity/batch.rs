@@ -10,7 +10,7 @@ use recant::linalg::{Cholesky, NullSpace, Rows, push_through};
 use recant::methods::alphaedit::{AlphaEdit, AlphaEditSettings};
 use recant::methods::batch::{BatchSettings, Prepared};
 use recant::methods::memit::Memit;
-use recant::methods::moments::Moments;
+use recant::methods::moments::{Moments, Square};
 use recant::methods::rome::Covariance;
 use recant::model::{Model, Slot};
 use serde::Deserialize;
@@ -116,7 +116,10 @@ impl<'a> Case<'a> {
 
     fn moments(&self, model: &Model) -> Result<Arc<Moments>, Error> {
         let d = model.spec().d_mlp;
-        let layer = |layer: &usize| Ok((*layer, (d, wide(self.tensors.get(&format!("L{layer}.C"))?))));
+        let layer = |layer: &usize| {
+            let mean = Square::new(d, wide(self.tensors.get(&format!("L{layer}.C"))?));
+            Ok((*layer, mean.ok_or_else(|| Error::Failed(format!("L{layer}.C is not {d} x {d} numbers")))?))
+        };
         let layers =
             self.golden.hparams.layers.iter().map(layer).collect::<Result<BTreeMap<_, _>, Error>>()?;
         Ok(Arc::new(Moments::new(model.digest(), [0; 32], 0, layers)))

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::LedgerEditor;
 use super::gram::{Gram, system};
-use super::value::{Entry, Ledger};
+use super::{Entry, Ledger};
 
 /// Two facts whose keys look alike to the layer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -106,8 +106,8 @@ pub fn report(
         value: ledger.ground().base.to_string(),
         reason,
     };
-    let mut all = Ledger::new(editor.ground(base));
-    all = all.merge(ledger).map_err(|error| unfit(error.to_string()))?;
+    editor.check(base, ledger).map_err(|error| unfit(error.to_string()))?;
+    let mut all = ledger.clone();
     for (fact, entry) in new {
         all.add(fact.clone(), entry.clone()).map_err(|error| unfit(error.to_string()))?;
     }

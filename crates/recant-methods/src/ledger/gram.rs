@@ -11,7 +11,7 @@ use recant_edit::{EditError, Fact};
 use recant_linalg::canonical::{CanonicalFactor, dot, in_parallel};
 use recant_linalg::{LowRank, Rows};
 
-use super::value::{Entry, Ledger};
+use super::{Entry, Ledger};
 use crate::batch::Metric;
 
 /// Whitened keys and their products.
@@ -46,7 +46,7 @@ impl Gram {
         let gone: Vec<Fact> = self
             .facts
             .iter()
-            .filter(|(fact, held)| ledger.entries.get(fact).is_none_or(|entry| entry[at].key != held.key))
+            .filter(|(fact, held)| ledger.get(fact).is_none_or(|entry| entry[at].key != held.key))
             .map(|(fact, _)| fact.clone())
             .collect();
         for fact in gone {

@@ -11,14 +11,12 @@
 //!
 //! `PAPER.md` beside this file says where the idea comes from and what it costs.
 
-mod codec;
 pub mod conflict;
 mod gram;
 mod joint;
 mod preserve;
 mod sequence;
 mod settings;
-mod value;
 
 use std::collections::BTreeMap;
 
@@ -26,12 +24,15 @@ use recant_core::WeightPatch;
 use recant_edit::{Carry, Contexts, EditError, Editor, Fact, LossStep, Plan, Trace, refuse_adapters};
 use recant_linalg::Rows;
 use recant_model::Model;
+use recant_records::seal;
 
-pub use codec::{LEDGER, LedgerDecodeError};
 pub use gram::Gram;
+use recant_files::FileKind;
+pub use recant_records::ledger::{
+    Entry, Ground, Ledger, LedgerDecodeError, LedgerError, Part, Recipe, Statistics,
+};
 pub use sequence::LedgerSequence;
 pub use settings::{KNOWN, LedgerSettings, OnConflict, Values};
-pub use value::{Entry, Ground, Ledger, LedgerError, Part};
 
 use self::preserve::Kept;
 use crate::batch::{self, Metric, Prepared};
@@ -51,6 +52,10 @@ pub enum Work {
 
 /// Hears how much of which work is done, and of how much.
 pub type OnProgress<'a> = dyn FnMut(Work, usize, usize) + 'a;
+
+/// The file of a ledger.
+pub const LEDGER: FileKind =
+    FileKind { name: "ledger", recognises: |head| seal::begins(head, b"recant-ledger-") };
 
 /// The ledger editor.
 #[derive(Debug, Clone)]
@@ -102,27 +107,44 @@ impl LedgerEditor {
         self.metric().notes().into_iter().collect()
     }
 
+    /// What decides a ledger of this editor, beside its model.
+    #[must_use]
+    pub fn recipe(&self) -> Recipe {
+        let statistics = match &self.covariance {
+            Covariance::Measured(base) => {
+                let moments = base.moments();
+                let sample = self.preserves().then(|| moments.sample().digest());
+                Some(Statistics { corpus: moments.corpus, tokens: moments.tokens, sample })
+            }
+            Covariance::Identity => None,
+        };
+        let contexts = self.contexts.templates().to_vec();
+        Recipe { settings: self.settings(), since: &settings::SINCE, contexts, statistics }
+    }
+
     /// What a ledger of this editor stands on.
     #[must_use]
     pub fn ground(&self, base: &Model) -> Ground {
         let spec = base.spec();
-        let mut recipe = format!("{:?}", self.settings());
-        self.contexts.templates().iter().for_each(|template| recipe.push_str(template));
-        let mut recipe = recipe.into_bytes();
-        if let Covariance::Measured(moments) = &self.covariance {
-            recipe.extend(moments.moments().corpus);
-            recipe.extend(moments.moments().tokens.to_le_bytes());
-            if self.preserves() {
-                recipe.extend(moments.moments().sample().digest());
-            }
-        }
         Ground {
             base: base.digest(),
             layers: self.settings.held(),
             d_mlp: spec.d_mlp,
             d_model: spec.d_model,
-            recipe: recant_core::bytes_digest(&recipe),
+            recipe: self.recipe().digest(),
         }
+    }
+
+    /// Whether a ledger was made on this model by an editor like this one. It may carry the digest of then.
+    ///
+    /// # Errors
+    /// [`LedgerError::Ground`] says in what they differ.
+    pub fn check(&self, base: &Model, ledger: &Ledger) -> Result<(), LedgerError> {
+        let mut ground = self.ground(base);
+        if self.recipe().former_digest() == Some(ledger.ground().recipe) {
+            ground.recipe = ledger.ground().recipe;
+        }
+        ledger.ground().matches(&ground)
     }
 
     /// Measures facts on the base model: a key and a residual a layer.
@@ -184,17 +206,12 @@ impl LedgerEditor {
         grams: &mut Vec<Gram>,
         on_progress: &mut OnProgress<'_>,
     ) -> Result<(WeightPatch, Trace), EditError> {
-        let ground = self.ground(base);
-        if *ledger.ground() != ground {
-            return Err(EditError::Setting {
-                key: "ledger".to_owned(),
-                value: ledger.ground().base.to_string(),
-                reason: format!(
-                    "it was made for another model or with other settings; the model at hand is {}",
-                    ground.base
-                ),
-            });
-        }
+        self.check(base, ledger).map_err(|error| EditError::Setting {
+            key: "ledger".to_owned(),
+            value: ledger.ground().base.to_string(),
+            reason: error.to_string(),
+        })?;
+        let ground = ledger.ground();
         let mut trace = Trace::default();
         if ledger.is_empty() {
             return Ok((WeightPatch::identity(), trace));

@@ -6,8 +6,8 @@ use recant_core::Blobs;
 use recant_edit::{EditError, Editor, Fact, Lifelong};
 use recant_model::Model;
 
+use super::Ledger;
 use super::gram::Gram;
-use super::value::Ledger;
 use super::{LedgerEditor, OnConflict};
 
 /// The base model, the ledger, and the model they make. Each step changes the set of facts and rebuilds the

@@ -85,6 +85,10 @@ pub const KNOWN: [&str; 22] = {
     known
 };
 
+/// Settings that came after ledgers were first stored, each with the value that does what was done before it. A setting
+/// that is added gets a line here, or no stored ledger can be continued; a line never changes.
+pub(super) const SINCE: [(&str, &str); 0] = [];
+
 impl LedgerSettings {
     /// Defaults at some layers.
     #[must_use]

@@ -1,12 +1,13 @@
-//! The state file: the canonical bytes of an [`AdapterState`], nothing else.
+//! Files of memories: the canonical bytes of an [`AdapterState`], sealed.
 
 use std::path::{Path, PathBuf};
 
-use recant_core::{AdapterState, StateDecodeError};
+use recant_core::AdapterState;
 use recant_files::{FileKind, OutputError, OutputFile, Outputs, Temporaries};
+use recant_records::{Opened, Record, RecordError, seal};
 
 /// The file of a memory.
-pub const MEMORY: FileKind = FileKind { name: "memory", recognises: |head| head.starts_with(b"RCNTADP") };
+pub const MEMORY: FileKind = FileKind { name: "memory", recognises: |head| seal::begins(head, b"RCNTADP") };
 
 /// A state file cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +30,7 @@ pub enum StateFileError {
         /// The file.
         path: PathBuf,
         /// What is wrong.
-        source: StateDecodeError,
+        source: RecordError,
     },
 }
 
@@ -48,15 +49,15 @@ pub fn save_state(state: &AdapterState, path: &Path) -> Result<(), StateFileErro
 /// # Errors
 /// [`StateFileError::Output`].
 pub fn save_state_to(state: &AdapterState, output: &OutputFile) -> Result<(), StateFileError> {
-    Ok(output.write(&state.encode())?)
+    Ok(output.write(&state.to_file())?)
 }
 
 /// Reads a state.
 ///
 /// # Errors
 /// [`StateFileError::Read`], [`StateFileError::Format`].
-pub fn load_state(path: &Path) -> Result<AdapterState, StateFileError> {
+pub fn load_state(path: &Path) -> Result<Opened<AdapterState>, StateFileError> {
     let bytes = recant_checkpoint::read_file(path)
         .map_err(|source| StateFileError::Read { path: path.to_owned(), source })?;
-    AdapterState::decode(&bytes).map_err(|source| StateFileError::Format { path: path.to_owned(), source })
+    AdapterState::from_file(&bytes).map_err(|source| StateFileError::Format { path: path.to_owned(), source })
 }

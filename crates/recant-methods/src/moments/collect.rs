@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use recant_backend::host;
 use recant_core::{Point, Site};
 use recant_model::{ForwardInput, InputError, Model, Observer, TokenBatch, TokenizerError, gather_rows};
+use recant_records::moments::{Square, mean_of};
 
 use super::{Moments, Sample};
 
@@ -94,7 +95,7 @@ pub struct Collector<'m> {
     pub(super) sums: BTreeMap<usize, Vec<f64>>,
     pub(super) tokens: u64,
     pub(super) texts: u64,
-    pub(super) corpus: Vec<u8>,
+    pub(super) corpus: [u8; 32],
     pub(super) sample: Sample,
     /// How far the kept measurement came that this one goes on with, until it is there.
     pub(super) catching_up: Option<Reached>,
@@ -103,7 +104,7 @@ pub struct Collector<'m> {
 /// A place in a corpus.
 pub(super) struct Reached {
     pub(super) texts: u64,
-    pub(super) corpus: Vec<u8>,
+    pub(super) corpus: [u8; 32],
 }
 
 /// Texts a forward pass reads together.
@@ -133,7 +134,7 @@ impl<'m> Collector<'m> {
             sums: layers.iter().map(|&layer| (layer, zeros())).collect(),
             tokens: 0,
             texts: 0,
-            corpus: bytes_so_far(),
+            corpus: nothing_read(),
             sample: Sample::default(),
             catching_up: None,
         })
@@ -225,11 +226,12 @@ impl<'m> Collector<'m> {
             return Err(CollectError::Empty);
         }
         let (dim, tokens) = (self.model.spec().d_mlp, self.tokens as f64);
-        let mean = |sum| (dim, mean_of(dim, sum, tokens));
-        let layers = self.sums.into_iter().map(|(layer, sum)| (layer, mean(sum))).collect();
-        let mut corpus = [0; 32];
-        corpus.copy_from_slice(&self.corpus);
-        Ok(Moments::new(self.model.digest(), corpus, self.tokens, layers).with_sample(self.sample))
+        let mean = |(layer, sum)| {
+            let mean = Square::new(dim, mean_of(dim, sum, tokens));
+            Ok((layer, mean.ok_or(CollectError::NonFinite { layer })?))
+        };
+        let layers = self.sums.into_iter().map(mean).collect::<Result<_, CollectError>>()?;
+        Ok(Moments::new(self.model.digest(), self.corpus, self.tokens, layers).with_sample(self.sample))
     }
 
     /// Reads corpus files, one after the other, until the budget is met, the files end, or `on_text`, which hears of
@@ -258,18 +260,6 @@ impl<'m> Collector<'m> {
     }
 }
 
-/// Σ k kᵀ / tokens. The sum is symmetric up to the order of f32 sums; this makes it exactly so.
-pub(super) fn mean_of(dim: usize, sum: Vec<f64>, tokens: f64) -> Vec<f64> {
-    let mut mean: Vec<f64> = sum.into_iter().map(|x| x / tokens).collect();
-    for i in 0..dim {
-        for j in 0..i {
-            let both = (mean[i * dim + j] + mean[j * dim + i]) / 2.0;
-            (mean[i * dim + j], mean[j * dim + i]) = (both, both);
-        }
-    }
-    mean
-}
-
 impl Moments {
     /// Measures some layers over corpus files, one after the other, until `budget` tokens are read (`None`:
     /// ten times the key's length) or the files end. `on_progress` hears of every text.
@@ -294,12 +284,12 @@ impl Moments {
 
 /// The corpus digest is a chain, so that it can be extended text by text and never needs the whole corpus:
 /// d₀ = H("recant corpus 1"), dᵢ = H(dᵢ₋₁ ‖ textᵢ).
-fn bytes_so_far() -> Vec<u8> {
-    recant_core::bytes_digest(b"recant corpus 1").to_vec()
+fn nothing_read() -> [u8; 32] {
+    recant_core::bytes_digest(b"recant corpus 1")
 }
 
-fn chain(so_far: &[u8], text: &[u8]) -> Vec<u8> {
-    recant_core::bytes_digest(&[so_far, text].concat()).to_vec()
+fn chain(so_far: &[u8], text: &[u8]) -> [u8; 32] {
+    recant_core::bytes_digest(&[so_far, text].concat())
 }
 
 /// The texts of a corpus file, one a line, streamed: plain text, or JSONL with a `text` field when the name

@@ -1,22 +1,20 @@
-//! The factor file beside a statistics file: L of C = L Lᵀ for the layers that were ever asked for.
+//! The file of factors beside a statistics file: L of C = L Lᵀ for the layers that were ever asked for.
 //!
 //! Factoring is the one cubic step, d³/3: milliseconds for a small model, minutes for d = 14,336. It depends on
-//! C alone, because (λC)⁻¹ = C⁻¹/λ, so one factor serves every λ, method and call. Safetensors with one f64
-//! matrix `layers.N.lower` a layer; metadata: `format`, and for each layer the digest of the C it belongs to.
+//! C alone, because (λC)⁻¹ = C⁻¹/λ, so one factor serves every λ, method and call.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use recant_files::{FileKind, OutputError, Outputs, Temporaries};
 use recant_linalg::Cholesky;
-use safetensors::Dtype;
+use recant_records::moments::{FactorsRecord, Square};
+use recant_records::{Opened, Record, seal};
 
-use super::sheet::{self, Sheet};
 use super::{Moments, MomentsError};
 
-const FORMAT: &str = "recant-factors-1";
-
 const FACTORS: FileKind =
-    FileKind { name: "factor file", recognises: |head| sheet::begins(head, "recant-factors-") };
+    FileKind { name: "factor file", recognises: |head| seal::sheet_begins(head, "recant-factors-") };
 
 /// Where the factors of a statistics file are kept: its name and `.factors`.
 #[must_use]
@@ -26,72 +24,76 @@ pub fn factor_path(statistics: &Path) -> PathBuf {
     PathBuf::from(name)
 }
 
+/// What came of a file of factors.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Kept {
+    /// Factors that were taken from it.
+    pub count: usize,
+    /// Why it was not believed, or not written.
+    pub notes: Vec<String>,
+}
+
 impl Moments {
     /// Takes the factors of `layers` from the file beside `statistics`, computes those that are missing, and
-    /// writes the file again when there were any. Returns how many came from the file.
+    /// writes the file again when there were any.
     ///
-    /// The file is a cache: one that is damaged or belongs to other moments is passed over, and one that
-    /// cannot be written is done without. A file of another kind under its name stays.
+    /// The file is a cache: one that is damaged, or of an earlier version, whose factors no checksum vouches for, is made
+    /// again, and one that cannot be read or written is done without; the notes say so. One that belongs to other
+    /// moments is replaced. A file of another kind under its name stays.
     ///
     /// # Errors
     /// [`MomentsError`] when a moment cannot be factored.
-    pub fn factors_beside(&self, statistics: &Path, layers: &[usize]) -> Result<usize, MomentsError> {
+    pub fn factors_beside(&self, statistics: &Path, layers: &[usize]) -> Result<Kept, MomentsError> {
         let path = factor_path(statistics);
-        let kept = std::fs::read(&path).ok().and_then(|bytes| self.take_factors(&bytes, layers)).unwrap_or(0);
+        let mut kept = Kept::default();
+        match std::fs::read(&path).map(|bytes| FactorsRecord::from_file(&bytes)) {
+            Ok(Ok(Opened { value, checked: true })) => kept.count = self.take_factors(&value, layers),
+            Ok(Ok(_)) => kept.notes.push(format!("{} carries no checksum and is made again", path.display())),
+            Ok(Err(error)) => kept.notes.push(format!("{} is made again: {error}", path.display())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => kept.notes.push(format!("{} cannot be read: {error}", path.display())),
+        }
         for &layer in layers {
             self.factor(layer)?;
         }
-        if kept < layers.len() {
-            let _without = self.write_factors(&path, layers);
+        if kept.count < layers.len()
+            && let Err(error) = self.keep_factors(&path, layers)
+        {
+            kept.notes.push(format!("the factors cannot be kept: {error}"));
         }
         Ok(kept)
     }
 
-    /// Fills in the factors that a file holds for these very moments; `None` when it is no factor file.
-    fn take_factors(&self, bytes: &[u8], layers: &[usize]) -> Option<usize> {
-        let sheet = Sheet::read(bytes, FORMAT).ok()?;
-        let mut kept = 0;
+    /// Fills in the factors that belong to these very moments. Returns how many.
+    fn take_factors(&self, record: &FactorsRecord, layers: &[usize]) -> usize {
+        let mut count = 0;
         for layer in layers {
-            let Some(entry) = self.layers.get(layer) else { continue };
-            if sheet.field(&digest_name(*layer)).ok() != Some(&digest(&entry.mean)) {
+            let Some((entry, (of, lower))) = self.layers.get(layer).zip(record.layers.get(layer)) else {
                 continue;
-            }
-            let Ok(view) = sheet.tensors.tensor(&format!("layers.{layer}.lower")) else { continue };
-            if view.dtype() != Dtype::F64 || view.shape() != [entry.dim, entry.dim] {
-                continue;
-            }
-            let lower: Vec<f64> = view.data().as_chunks().0.iter().map(|&b| f64::from_le_bytes(b)).collect();
-            if let Ok(factor) = Cholesky::from_lower(entry.dim, &lower) {
+            };
+            if *of == entry.mean.digest()
+                && lower.dim() == entry.mean.dim()
+                && let Ok(factor) = Cholesky::from_lower(lower.dim(), lower.numbers())
+            {
                 let _first = entry.factor.set(Ok(factor));
-                kept += 1;
+                count += 1;
             }
         }
-        Some(kept)
+        count
     }
 
-    fn write_factors(&self, path: &Path, layers: &[usize]) -> Result<(), OutputError> {
-        let (mut digests, mut matrices) = (Vec::new(), Vec::new());
-        for layer in layers {
-            let (Some(entry), Ok(factor)) = (self.layers.get(layer), self.factor(*layer)) else { continue };
-            digests.push((digest_name(*layer), digest(&entry.mean)));
-            matrices.push(sheet::square(format!("layers.{layer}.lower"), entry.dim, &factor.lower()));
-        }
-        let mut metadata = vec![("format", FORMAT.to_owned())];
-        metadata.extend(digests.iter().map(|(name, digest)| (name.as_str(), digest.clone())));
-        let bytes = sheet::encode(&metadata, &matrices)
-            .map_err(|source| OutputError::Write { path: path.to_owned(), source })?;
-        Outputs::new(&Temporaries::default()).continued(path, FACTORS)?.write(&bytes)
+    fn keep_factors(&self, path: &Path, layers: &[usize]) -> Result<(), OutputError> {
+        let output = Outputs::new(&Temporaries::default()).continued(path, FACTORS)?;
+        output.write(&self.factors(layers).to_file())
     }
-}
 
-fn digest_name(layer: usize) -> String {
-    format!("layers.{layer}.mom2")
-}
-
-/// BLAKE3 of C's bytes, hexadecimal.
-fn digest(mean: &[f64]) -> String {
-    let bytes: Vec<u8> = mean.iter().flat_map(|x| x.to_le_bytes()).collect();
-    sheet::hex(&recant_core::bytes_digest(&bytes))
+    fn factors(&self, layers: &[usize]) -> FactorsRecord {
+        let one = |&layer: &usize| {
+            let (mean, factor) = (&self.layers.get(&layer)?.mean, self.factor(layer).ok()?);
+            Some((layer, (mean.digest(), Square::new(mean.dim(), factor.lower())?)))
+        };
+        FactorsRecord { layers: layers.iter().filter_map(one).collect() }
+    }
 }
 
 #[cfg(test)]
@@ -101,7 +103,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     fn moments(diagonal: f64) -> Moments {
-        let layers = BTreeMap::from([(3, (2, vec![diagonal, 0.5, 0.5, 1.0]))]);
+        let layers = BTreeMap::from([(3, Square::new(2, vec![diagonal, 0.5, 0.5, 1.0]).unwrap())]);
         Moments::new(ModelDigest::from_bytes([7; 32]), [9; 32], 41, layers)
     }
 
@@ -109,21 +111,42 @@ mod tests {
     fn factors_are_kept_for_their_moments_alone() {
         let dir = tempfile::tempdir().unwrap();
         let statistics = dir.path().join("stats.safetensors");
-        assert_eq!(moments(2.0).factors_beside(&statistics, &[3]), Ok(0));
+        let count = |moments: Moments| moments.factors_beside(&statistics, &[3]).unwrap().count;
+        assert_eq!(count(moments(2.0)), 0);
         let again = moments(2.0);
-        assert_eq!(again.factors_beside(&statistics, &[3]), Ok(1));
+        assert_eq!(again.factors_beside(&statistics, &[3]), Ok(Kept { count: 1, notes: Vec::new() }));
         assert_eq!(again.solve(3, &[1.0, 2.0]), moments(2.0).solve(3, &[1.0, 2.0]));
-        assert_eq!(moments(4.0).factors_beside(&statistics, &[3]), Ok(0), "other moments");
-        let path = factor_path(&statistics);
-        let bytes = std::fs::read(&path).unwrap();
-        std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
-        assert_eq!(moments(4.0).factors_beside(&statistics, &[3]), Ok(0), "a damaged file");
+        assert_eq!(count(moments(4.0)), 0, "other moments");
         assert!(moments(0.1).factors_beside(&statistics, &[3]).is_err(), "not positive definite");
+    }
+
+    /// Every bit of the file: a flipped one never reaches an update, and is told.
+    #[test]
+    fn a_damaged_file_of_factors_is_made_again_and_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let statistics = dir.path().join("stats.safetensors");
+        moments(2.0).factors_beside(&statistics, &[3]).unwrap();
+        let path = factor_path(&statistics);
+        let good = std::fs::read(&path).unwrap();
+        let right = moments(2.0).solve(3, &[1.0, 2.0]);
+        for bit in 0..8 * good.len() {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(&path, &bad).unwrap();
+            let moments = moments(2.0);
+            let kept = moments.factors_beside(&statistics, &[3]).unwrap();
+            assert!(kept.count == 0 && !kept.notes.is_empty(), "bit {bit}: {:?}", kept.notes);
+            assert_eq!(moments.solve(3, &[1.0, 2.0]), right);
+            // Made again, or left alone where it no longer looks like a file of factors.
+            let now = std::fs::read(&path).unwrap();
+            assert!(now == good || (now == bad && kept.notes.len() == 2), "bit {bit}: {:?}", kept.notes);
+        }
     }
 
     #[test]
     fn a_folder_that_cannot_be_written_is_done_without() {
         let nowhere = Path::new("/nonexistent-folder/stats.safetensors");
-        assert_eq!(moments(2.0).factors_beside(nowhere, &[3]), Ok(0));
+        let kept = moments(2.0).factors_beside(nowhere, &[3]).unwrap();
+        assert_eq!((kept.count, kept.notes.len()), (0, 1));
     }
 }

@@ -8,24 +8,21 @@ mod collect;
 mod factors;
 mod file;
 mod import;
-mod npz;
 mod partial;
-mod sample;
-mod sheet;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use recant_core::ModelDigest;
 use recant_linalg::{Cholesky, FactorError, NullSpace, NullSpaceError};
+use recant_records::moments::MomentsRecord;
 
 pub use collect::{CollectError, Collector, Progress, corpus_lines};
-pub use factors::factor_path;
+pub use factors::{Kept, factor_path};
 pub use file::{MomentsFileError, STATISTICS};
 pub use import::ImportError;
-pub use npz::NpzError;
 pub use partial::{PARTIAL, ResumeError, partial_path};
-pub use sample::Sample;
+pub use recant_records::moments::{Sample, Square};
 
 /// Second moments of some layers of one model.
 #[derive(Debug)]
@@ -42,9 +39,8 @@ pub struct Moments {
 
 #[derive(Debug)]
 struct Layer {
-    dim: usize,
-    /// Σ k kᵀ / tokens, row-major.
-    mean: Arc<[f64]>,
+    /// Σ k kᵀ / tokens.
+    mean: Square,
     factor: OnceLock<Result<Cholesky, FactorError>>,
     /// Factors of C + ridge I by the ridge's bits, and projectors by the threshold's, for the methods that
     /// ask for them again and again.
@@ -104,23 +100,25 @@ pub enum MomentsError {
 }
 
 impl Moments {
-    /// Moments from means: layer to `(d_key, Σkkᵀ/tokens row-major)`.
+    /// Moments from means: layer to Σ k kᵀ / tokens.
     #[must_use]
-    pub fn new(
-        model: ModelDigest,
-        corpus: [u8; 32],
-        tokens: u64,
-        layers: BTreeMap<usize, (usize, Vec<f64>)>,
-    ) -> Self {
-        let layer = |(dim, mean): (usize, Vec<f64>)| Layer {
-            dim,
-            mean: mean.into(),
+    pub fn new(model: ModelDigest, corpus: [u8; 32], tokens: u64, layers: BTreeMap<usize, Square>) -> Self {
+        let layer = |mean| Layer {
+            mean,
             factor: OnceLock::new(),
             ridged: Mutex::default(),
             null_spaces: Mutex::default(),
         };
-        let layers = layers.into_iter().map(|(number, entry)| (number, layer(entry))).collect();
+        let layers = layers.into_iter().map(|(number, mean)| (number, layer(mean))).collect();
         Self { model, corpus, tokens, layers, sample: Sample::default() }
+    }
+
+    /// What a file holds of them.
+    #[must_use]
+    pub fn record(&self) -> MomentsRecord {
+        let layers = self.layers.iter().map(|(&number, layer)| (number, layer.mean.clone())).collect();
+        let Self { model, corpus, tokens, sample, .. } = self;
+        MomentsRecord { model: *model, corpus: *corpus, tokens: *tokens, layers, sample: sample.clone() }
     }
 
     /// The same with a sample of the corpus.
@@ -141,18 +139,18 @@ impl Moments {
         self.layers.keys().copied()
     }
 
-    /// The same moments of some of the layers, without their factors.
+    /// What a file holds of some of the layers.
     #[must_use]
-    pub fn of_layers(&self, layers: &[usize]) -> Self {
-        let held = self.layers.iter().filter(|(number, _)| layers.contains(number));
-        let held = held.map(|(&number, layer)| (number, (layer.dim, layer.mean.to_vec()))).collect();
-        Self::new(self.model, self.corpus, self.tokens, held)
+    pub fn of_layers(&self, layers: &[usize]) -> MomentsRecord {
+        let mut record = self.record();
+        record.layers.retain(|number, _| layers.contains(number));
+        record
     }
 
     /// C of a layer, row-major `[d_key, d_key]`.
     #[must_use]
     pub fn mean(&self, layer: usize) -> Option<&[f64]> {
-        self.layers.get(&layer).map(|layer| &*layer.mean)
+        self.layers.get(&layer).map(|layer| layer.mean.numbers())
     }
 
     /// C⁻¹ k. The factor of C is computed at the first call and kept.
@@ -176,7 +174,7 @@ impl Moments {
     /// [`MomentsError::Layer`], [`MomentsError::Factor`].
     pub fn factor(&self, layer: usize) -> Result<&Cholesky, MomentsError> {
         let entry = self.entry(layer)?;
-        let factor = entry.factor.get_or_init(|| Cholesky::new(entry.dim, &entry.mean));
+        let factor = entry.factor.get_or_init(|| Cholesky::new(entry.mean.dim(), entry.mean.numbers()));
         factor.as_ref().map_err(|source| MomentsError::Factor { layer, source: source.clone() })
     }
 
@@ -190,9 +188,10 @@ impl Moments {
         if let Some(factor) = kept.get(&ridge.to_bits()) {
             return Ok(Arc::clone(factor));
         }
-        let mut matrix = entry.mean.to_vec();
-        matrix.iter_mut().step_by(entry.dim + 1).for_each(|diagonal| *diagonal += ridge);
-        let factor = Cholesky::new(entry.dim, &matrix);
+        let dim = entry.mean.dim();
+        let mut matrix = entry.mean.numbers().to_vec();
+        matrix.iter_mut().step_by(dim + 1).for_each(|diagonal| *diagonal += ridge);
+        let factor = Cholesky::new(dim, &matrix);
         let factor = Arc::new(factor.map_err(|source| MomentsError::Factor { layer, source })?);
         kept.insert(ridge.to_bits(), Arc::clone(&factor));
         Ok(factor)
@@ -208,7 +207,7 @@ impl Moments {
         if let Some(space) = kept.get(&threshold.to_bits()) {
             return Ok(Arc::clone(space));
         }
-        let space = NullSpace::of(entry.dim, &entry.mean, threshold);
+        let space = NullSpace::of(entry.mean.dim(), entry.mean.numbers(), threshold);
         let space = Arc::new(space.map_err(|source| MomentsError::NullSpace { layer, source })?);
         kept.insert(threshold.to_bits(), Arc::clone(&space));
         Ok(space)
@@ -220,5 +219,12 @@ impl Moments {
     /// [`MomentsError::Model`] names both digests.
     pub fn belongs_to(&self, found: ModelDigest) -> Result<(), MomentsError> {
         if found == self.model { Ok(()) } else { Err(MomentsError::Model { made_for: self.model, found }) }
+    }
+}
+
+impl From<MomentsRecord> for Moments {
+    fn from(record: MomentsRecord) -> Self {
+        let MomentsRecord { model, corpus, tokens, layers, sample } = record;
+        Self::new(model, corpus, tokens, layers).with_sample(sample)
     }
 }

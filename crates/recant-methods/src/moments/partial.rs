@@ -1,24 +1,24 @@
 //! A measurement that was broken off, kept in a file, and gone on with.
 //!
-//! The file is safetensors: the sums `layers.N.sum` in f64, the texts that wait for a full batch, the sample so
-//! far; in the metadata `format`, the model's digest, the digest of the texts read and their number, tokens,
-//! budget, the longest piece, and a digest of all tensors. Going on reads the corpus from the start, feeds the
+//! [`PartialRecord`] says what the file holds. Going on reads the corpus from the start, feeds the
 //! model nothing until the place is reached, and then compares the digest of what was passed over, so the corpus
 //! must begin as it did. All state is exact, so the result is, to the byte, that of an uninterrupted run.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use recant_files::{FileKind, OutputFile, Outputs, Temporaries};
+use recant_records::moments::{PartialRecord, Square};
+use recant_records::{Opened, Record, seal};
 
 use super::collect::{Collector, Reached};
-use super::sheet::{self, Sheet, hex};
-use super::{MomentsFileError, Sample};
-
-const FORMAT: &str = "recant-moments-partial-1";
+use super::{MomentsFileError, file};
 
 /// The file of an interrupted measurement.
-pub const PARTIAL: FileKind =
-    FileKind { name: "kept measurement", recognises: |head| sheet::begins(head, "recant-moments-partial-") };
+pub const PARTIAL: FileKind = FileKind {
+    name: "kept measurement",
+    recognises: |head| seal::sheet_begins(head, "recant-moments-partial-"),
+};
 
 /// A kept measurement cannot be gone on with.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +27,14 @@ pub enum ResumeError {
     /// The file cannot be read or is damaged.
     #[error(transparent)]
     File(#[from] MomentsFileError),
+    /// Its sums are of keys of another length than its model's.
+    #[error("{path}: a sum is not {dim} x {dim}")]
+    Width {
+        /// The file.
+        path: PathBuf,
+        /// Length of the model's keys.
+        dim: usize,
+    },
     /// It was begun with something else.
     #[error("{path} is an interrupted measurement with another {what}: {kept}, not {wanted}")]
     Differs {
@@ -67,83 +75,53 @@ impl Collector<'_> {
         if self.catching_up.is_some() {
             return Ok(());
         }
-        let dim = self.model.spec().d_mlp;
-        let sums =
-            self.sums.iter().map(|(layer, sum)| sheet::square(format!("layers.{layer}.sum"), dim, sum));
-        let sample: Vec<Vec<u32>> = self.sample.texts().map(<[u32]>::to_vec).collect();
-        let entries: Vec<sheet::Entry> =
-            sums.chain(sheet::rows("waiting", &self.pending)).chain(sheet::rows("sample", &sample)).collect();
-        let digest = digest(entries.iter().map(|(name, _, _, bytes)| (name.as_str(), bytes.as_slice())));
-        let metadata = [
-            ("format", FORMAT.to_owned()),
-            ("model", self.model.digest().to_string()),
-            ("corpus", hex(&self.corpus)),
-            ("texts", self.texts.to_string()),
-            ("tokens", self.tokens.to_string()),
-            ("budget", self.budget.to_string()),
-            ("max_tokens", self.max_tokens.to_string()),
-            ("tensors", hex(&digest)),
-        ];
         let failed = |source| MomentsFileError::Encode { path: output.path().to_owned(), source };
-        Ok(output.write(&sheet::encode(&metadata, &entries).map_err(failed)?)?)
+        let dim = self.model.spec().d_mlp;
+        // Sums are looked at after every batch, so this cannot be met.
+        let broken = |layer| failed(io::Error::other(format!("the sum of layer {layer} is not finite")));
+        let sum = |(&layer, sum): (&usize, &Vec<f64>)| {
+            Ok((layer, Square::new(dim, sum.clone()).ok_or_else(|| broken(layer))?))
+        };
+        let record = PartialRecord {
+            model: self.model.digest(),
+            corpus: self.corpus,
+            texts: self.texts,
+            tokens: self.tokens,
+            budget: self.budget,
+            max_tokens: self.max_tokens as u64,
+            sums: self.sums.iter().map(sum).collect::<Result<_, MomentsFileError>>()?,
+            waiting: self.pending.clone(),
+            sample: self.sample.clone(),
+        };
+        Ok(output.write(&record.to_file())?)
     }
 
     /// Goes on with a measurement that was kept. The collector must not have read anything yet.
     ///
     /// # Errors
     /// [`ResumeError`].
-    pub fn resume(mut self, path: &Path) -> Result<Self, ResumeError> {
-        let bytes = recant_checkpoint::read_file(path)
-            .map_err(|source| MomentsFileError::Read { path: path.to_owned(), source })?;
-        let refuse = |reason: String| MomentsFileError::Format { path: path.to_owned(), reason };
-        let sheet = Sheet::read(&bytes, FORMAT).map_err(refuse)?;
-        let mut held = sheet.layers("sum").map_err(refuse)?;
-        held.sort_unstable_by_key(|&(layer, ..)| layer);
-        let layers = |numbers: &mut dyn Iterator<Item = usize>| format!("{:?}", numbers.collect::<Vec<_>>());
-        let field = |name: &str| sheet.field(name).map(str::to_owned).map_err(refuse);
+    pub fn resume(mut self, path: &Path) -> Result<Opened<Self>, ResumeError> {
+        let Opened { value: record, checked } = file::read::<PartialRecord>(path)?;
+        let layers = |numbers: &mut dyn Iterator<Item = &usize>| format!("{:?}", numbers.collect::<Vec<_>>());
         let claims = [
-            ("model", field("model")?, self.model.digest().to_string()),
-            (
-                "set of layers",
-                layers(&mut held.iter().map(|&(layer, ..)| layer)),
-                layers(&mut self.sums.keys().copied()),
-            ),
-            ("budget", field("budget")?, self.budget.to_string()),
-            ("longest piece", field("max_tokens")?, self.max_tokens.to_string()),
+            ("model", record.model.to_string(), self.model.digest().to_string()),
+            ("set of layers", layers(&mut record.sums.keys()), layers(&mut self.sums.keys())),
+            ("budget", record.budget.to_string(), self.budget.to_string()),
+            ("longest piece", record.max_tokens.to_string(), self.max_tokens.to_string()),
         ];
         if let Some((what, kept, wanted)) = claims.into_iter().find(|(_, kept, wanted)| kept != wanted) {
             return Err(ResumeError::Differs { path: path.to_owned(), what, kept, wanted });
         }
-        let mut views = sheet.tensors.tensors();
-        views.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-        let found = digest(views.iter().map(|(name, view)| (name.as_str(), view.data())));
-        if sheet.digest("tensors").map_err(refuse)? != found {
-            return Err(refuse("its tensors are not those that were written".to_owned()).into());
-        }
         let dim = self.model.spec().d_mlp;
-        if held.iter().any(|&(_, rows, _)| rows != dim) {
-            return Err(refuse(format!("a sum is not {dim} x {dim}")).into());
+        if record.sums.values().any(|sum| sum.dim() != dim) {
+            return Err(ResumeError::Width { path: path.to_owned(), dim });
         }
-        let texts = sheet.number("texts").map_err(refuse)?;
-        let corpus = sheet.digest("corpus").map_err(refuse)?.to_vec();
-        self.tokens = sheet.number("tokens").map_err(refuse)?;
-        self.pending = sheet.rows("waiting").map_err(refuse)?;
-        self.sample = Sample::of(sheet.rows("sample").map_err(refuse)?);
-        self.sums = held.into_iter().map(|(layer, _, sum)| (layer, sum)).collect();
+        self.tokens = record.tokens;
+        self.pending = record.waiting;
+        self.sample = record.sample;
+        self.sums = record.sums.into_iter().map(|(layer, sum)| (layer, sum.numbers().to_vec())).collect();
+        let PartialRecord { texts, corpus, .. } = record;
         self.catching_up = (texts > 0).then_some(Reached { texts, corpus });
-        Ok(self)
+        Ok(Opened { value: self, checked })
     }
-}
-
-/// BLAKE3 over names and bytes; the names' order is the alphabet's.
-fn digest<'a>(tensors: impl Iterator<Item = (&'a str, &'a [u8])>) -> [u8; 32] {
-    let mut each: Vec<(&str, &[u8])> = tensors.collect();
-    each.sort_unstable();
-    let digests: Vec<u8> = each
-        .into_iter()
-        .flat_map(|(name, bytes)| {
-            [recant_core::bytes_digest(name.as_bytes()), recant_core::bytes_digest(bytes)].concat()
-        })
-        .collect();
-    recant_core::bytes_digest(&digests)
 }

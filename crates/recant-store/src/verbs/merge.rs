@@ -115,8 +115,10 @@ impl Store {
                 next.commit.states.insert(name.clone(), *id);
             }
         }
-        let ledgers = live.ids().into_iter().filter_map(|id| history.commit(id).ok());
-        let n_ledgers = ledgers.filter(|commit| commit.ledger.is_some()).count();
+        let mut n_ledgers = 0;
+        for id in live.ids() {
+            n_ledgers += usize::from(history.commit(id)?.ledger.is_some());
+        }
         let set = match n_ledgers > 1 {
             true => {
                 let was = ledger_at(&mut history, base)?;

@@ -132,7 +132,7 @@ pub(crate) fn run(args: &EditArgs, session: &Session) -> Result<(), CliError> {
     let carry = target.as_ref().map(|target| target.carry.clone()).unwrap_or_default();
     let facts = std::slice::from_ref(&fact);
     let mut plan = editor.plan_after(&model, facts, &carry)?;
-    plan.notes.extend(resources.note(&model));
+    plan.notes.extend(resources.notes(&model));
     let (edited, _) = model.apply(&plan.patch, &Blobs::new())?;
     let seconds = started.elapsed().as_secs_f64();
     let top = args.top as usize;

@@ -7,6 +7,7 @@ use recant_edit::Plan;
 use recant_files::{MODEL_DIRECTORY, OutputDirectory, OutputFile, Outputs, Role};
 use recant_methods::ledger::{LEDGER, Ledger};
 use recant_model::Model;
+use recant_records::Record;
 use recant_store::Store;
 
 use super::edit::EditArgs;
@@ -68,13 +69,13 @@ impl EditOutputs {
             dump.write(&super::edit::dump(plan, dump.path())?)?;
         }
         if let Some(patch) = &self.patch {
-            patch.write(&plan.patch.encode())?;
+            patch.write(&plan.patch.to_file())?;
         }
         if let Some(out) = &self.out {
             model.save_to(out)?;
         }
         if let (Some(file), Some(ledger)) = (&self.ledger, ledger) {
-            file.write(&ledger.encode())?;
+            file.write(&ledger.to_file())?;
         }
         Ok(())
     }

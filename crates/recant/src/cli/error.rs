@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use recant_checkpoint::Foreign;
 use recant_files::OutputError;
+use recant_methods::lifelong::StateFileError;
 use recant_methods::moments;
+use recant_records::RecordError;
 
 use super::store::StoreError;
 
@@ -76,7 +78,7 @@ pub enum CliError {
     MomentsFile(#[from] moments::MomentsFileError),
     /// A memory's file cannot be read or written.
     #[error(transparent)]
-    State(#[from] recant_methods::lifelong::StateFileError),
+    State(#[from] StateFileError),
     /// An edit cannot be moved.
     #[error(transparent)]
     Transfer(#[from] recant_methods::transfer::TransferError),
@@ -96,6 +98,14 @@ pub enum CliError {
         path: PathBuf,
         /// What is wrong.
         reason: String,
+    },
+    /// A file of recant's is damaged or another one than was expected.
+    #[error("{path}: {source}")]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: RecordError,
     },
     /// A file cannot be written.
     #[error("cannot write {path}: {reason}")]
@@ -170,6 +180,16 @@ impl CliError {
             Self::Moments(moments::MomentsError::Factor { .. }) => {
                 Some("raise --tokens in `recant stats`, or give it a longer corpus".to_owned())
             }
+            Self::Record { source, .. }
+            | Self::MomentsFile(moments::MomentsFileError::Format { source, .. })
+            | Self::State(StateFileError::Format { source, .. })
+                if source.is_damage() =>
+            {
+                Some(
+                    "put a copy from before the damage in its place, or make it again; it was not changed"
+                        .to_owned(),
+                )
+            }
             Self::BrokenOff { .. } => Some("the same command goes on from there".to_owned()),
             Self::Resume(_) | Self::Collect(moments::CollectError::OtherCorpus { .. }) => Some(
                 "remove the .partial file beside --out to begin anew, or choose another --out".to_owned(),
@@ -203,7 +223,6 @@ impl CliError {
 
     /// Why an output may not go where it was asked to go, whichever layer said so.
     fn output(&self) -> Option<&OutputError> {
-        use recant_methods::lifelong::StateFileError;
         match self {
             Self::Output(error)
             | Self::Save(recant_model::SaveError::Output(error))

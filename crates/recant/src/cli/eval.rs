@@ -184,6 +184,8 @@ pub fn evaluate(args: &EvalArgs, session: &Session) -> Result<(), CliError> {
         }
     }
     bar.finish_and_clear();
+    // The first run is of the unedited model, which no file was read for.
+    runs.iter_mut().skip(1).for_each(|run| run.notes.extend(resources.notes(&model)));
 
     let report = report(args, &model, &cases, available, &resources, runs);
     report.write(&files)?;

@@ -9,6 +9,7 @@ use recant_core::{Addend, Delta, Matrix, ParamPath, WeightPatch};
 use recant_files::{ADAPTER_DIRECTORY, Role};
 use recant_linalg::{LowRank, Rows};
 use recant_model::{Layout, Model, Slot};
+use recant_records::Record;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde_json::{Map, Value, json};
@@ -70,10 +71,8 @@ pub(crate) fn run(args: &ExportArgs, session: &Session) -> Result<(), CliError> 
     outputs.reads(Role::Input, &args.patch)?;
     let output = outputs.directory(&args.out, ADAPTER_DIRECTORY, Vec::new())?;
     let model = open_model(&args.model, &Device::open(DeviceSpec::Flex)?)?;
-    let bytes = std::fs::read(&args.patch)
-        .map_err(|error| CliError::Read { path: args.patch.clone(), reason: error.to_string() })?;
-    let patch = WeightPatch::decode(&bytes)
-        .map_err(|error| CliError::Read { path: args.patch.clone(), reason: error.to_string() })?;
+    let opened = super::read_with(&args.patch, WeightPatch::from_file)?;
+    let (note, patch) = (opened.note(&args.patch), opened.value);
     // Applying checks that the edit was made for this very model.
     let _applied = model.apply(&patch, &Default::default())?;
     let modules = modules(&model, &patch, args.rank.map(|rank| rank as usize))?;
@@ -90,7 +89,9 @@ pub(crate) fn run(args: &ExportArgs, session: &Session) -> Result<(), CliError> 
         })
         .collect();
     if args.json {
-        return super::print_json(&json!({ "out": args.out.display().to_string(), "modules": lines }));
+        return super::print_json(&json!({
+            "out": args.out.display().to_string(), "modules": lines, "notes": note.as_slice(),
+        }));
     }
     for module in &modules {
         let exact = if module.error == 0.0 {
@@ -100,6 +101,7 @@ pub(crate) fn run(args: &ExportArgs, session: &Session) -> Result<(), CliError> 
         };
         say!("{}: rank {}, {exact}", module.name, module.a.rows());
     }
+    note.iter().for_each(|note| say!("note: {note}"));
     say!("written to {}", args.out.display());
     Ok(())
 }

@@ -1,11 +1,12 @@
 //! Kinds of files that only the command line writes.
 
 use recant_files::FileKind;
+use recant_records::seal;
 use safetensors::SafeTensors;
 
 /// An edit's bytes.
 pub(super) const PATCH: FileKind =
-    FileKind { name: "patch", recognises: |head| head.starts_with(b"RCNTPAT") };
+    FileKind { name: "patch", recognises: |head| seal::begins(head, b"RCNTPAT") };
 
 /// A method's intermediate quantities.
 pub(super) const DUMP: FileKind = FileKind {
@@ -19,8 +20,10 @@ pub(super) const DUMP: FileKind = FileKind {
 };
 
 /// How far an evaluation has come.
-pub(super) const JOURNAL: FileKind =
-    FileKind { name: "record of --resume", recognises: |head| head.starts_with(br#"{"method":"#) };
+pub(super) const JOURNAL: FileKind = FileKind {
+    name: "record of --resume",
+    recognises: |head| seal::begins(head, b"recant-resume-") || head.starts_with(br#"{"method":"#),
+};
 
 /// Half of a key pair, which is never replaced.
 pub(super) const KEY: FileKind = FileKind { name: "key", recognises: |_| false };

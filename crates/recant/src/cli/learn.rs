@@ -88,7 +88,11 @@ pub(crate) struct LearnedArgs {
 pub(crate) fn with_state(model: Model, state: Option<&Path>) -> Result<Model, CliError> {
     match state {
         None => Ok(model),
-        Some(path) => Ok(open_memory(&load_state(path)?, model)?.model().clone()),
+        Some(path) => {
+            let opened = load_state(path)?;
+            opened.note(path).iter().for_each(|note| remark!("note: {note}"));
+            Ok(open_memory(&opened.value, model)?.model().clone())
+        }
     }
 }
 
@@ -111,10 +115,14 @@ pub(crate) fn learn(args: &LearnArgs, session: &Session) -> Result<(), CliError>
     args.data.iter().try_for_each(|data| outputs.reads(Role::Input, data))?;
     let output = outputs.continued(&args.state, MEMORY)?;
     let model = open_model(&args.model.model, &Device::open(args.model.device)?)?;
+    let mut told = Vec::new();
     let mut memory: Box<dyn Memory> = if args.state.exists() {
-        open_memory(&load_state(&args.state)?, model)?
+        let opened = load_state(&args.state)?;
+        told.extend(opened.note(&args.state));
+        open_memory(&opened.value, model)?
     } else {
         let resources = Resources::gather(&args.with, std::slice::from_ref(&args.method), &model)?;
+        told.extend(resources.notes(&model));
         memory(&args.method, &resources.inputs(&args.method), model)?
     };
     let known = match args.data {
@@ -134,17 +142,18 @@ pub(crate) fn learn(args: &LearnArgs, session: &Session) -> Result<(), CliError>
         bar.inc(1);
     }
     bar.finish_and_clear();
+    told.append(&mut notes);
     let (learned, seconds) = (facts.len() - known, started.elapsed().as_secs_f64());
     if args.json {
         return super::print_json(&json!({
             "edits": memory.facts().len(), "learned": learned, "seconds": seconds,
-            "bytes": memory.state_bytes(), "state": memory.state()?.id().to_string(), "notes": notes,
+            "bytes": memory.state_bytes(), "state": memory.state()?.id().to_string(), "notes": told,
         }));
     }
     let (edits, bytes) = (memory.facts().len(), memory.state_bytes());
     say!("{}: {learned} learned in {seconds:.2} s, {known} known already", memory.name());
     say!("{} holds {edits} edits in {bytes} bytes", args.state.display());
-    notes.iter().for_each(|note| say!("note: {note}"));
+    told.iter().for_each(|note| say!("note: {note}"));
     Ok(())
 }
 
@@ -152,9 +161,9 @@ pub(crate) fn forget(args: &ForgetArgs, session: &Session) -> Result<(), CliErro
     let mut outputs = session.outputs(false);
     args.model.guard(&mut outputs)?;
     let output = outputs.continued(&args.state, MEMORY)?;
-    let state = load_state(&args.state)?;
+    let opened = load_state(&args.state)?;
     let model = open_model(&args.model.model, &Device::open(args.model.device)?)?;
-    let mut memory = open_memory(&state, model)?;
+    let mut memory = open_memory(&opened.value, model)?;
     match (args.edit, args.back_to) {
         (Some(edit), _) => memory.forget(edit)?,
         (None, Some(steps)) => memory.roll_back(steps)?,
@@ -162,11 +171,13 @@ pub(crate) fn forget(args: &ForgetArgs, session: &Session) -> Result<(), CliErro
     }
     save_state_to(&memory.state()?, &output)?;
     say!("{} holds {} edits", args.state.display(), memory.facts().len());
+    opened.note(&args.state).iter().for_each(|note| say!("note: {note}"));
     Ok(())
 }
 
 pub(crate) fn learned(args: &LearnedArgs) -> Result<(), CliError> {
-    let state: AdapterState = load_state(&args.state)?;
+    let opened = load_state(&args.state)?;
+    let (note, state): (_, AdapterState) = (opened.note(&args.state), opened.value);
     let facts = state.facts();
     if args.json {
         let one = |fact: &recant_core::StoredFact| {
@@ -178,12 +189,13 @@ pub(crate) fn learned(args: &LearnedArgs) -> Result<(), CliError> {
         return super::print_json(&json!({
             "kind": state.kind(), "base": state.base().to_string(), "layer": state.layer(),
             "id": state.id().to_string(), "bytes": state.encode().len(), "settings": state.settings(),
-            "facts": facts.iter().map(one).collect::<Vec<_>>(),
+            "facts": facts.iter().map(one).collect::<Vec<_>>(), "notes": note.as_slice(),
         }));
     }
     say!("{} at layer {}, for model {}", state.kind(), state.layer(), state.base().short());
     for (at, fact) in facts.iter().enumerate() {
         say!("{at:>5}  {} -> {}", fact.prompt.replacen("{}", &fact.subject, 1), fact.target);
     }
+    note.iter().for_each(|note| say!("note: {note}"));
     Ok(())
 }

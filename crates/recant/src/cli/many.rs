@@ -1,6 +1,5 @@
 //! `recant edit` with many facts, or with a ledger.
 
-use std::path::Path;
 use std::time::Instant;
 
 use recant_backend::Device;
@@ -10,6 +9,7 @@ use recant_methods::ledger::conflict::{self, ConflictReport};
 use recant_methods::ledger::{Ledger, LedgerEditor, OnConflict};
 use recant_methods::{make_ledger, method};
 use recant_model::Model;
+use recant_records::Record;
 use serde_json::json;
 
 use super::edit::{EditArgs, describe};
@@ -47,13 +47,13 @@ pub(crate) fn run(args: &EditArgs, session: &Session, mut wanted: Vec<Fact>) -> 
         Some(target) if by_ledger => target.kept(&args.with)?,
         _ => None,
     };
-    let (inputs, statistics, note) = match kept {
-        Some((inputs, statistics)) => (inputs, statistics, None),
+    let (inputs, statistics, notes) = match kept {
+        Some((inputs, statistics)) => (inputs, statistics, Vec::new()),
         None => {
             let base = target.as_ref().map_or_else(|| model.digest(), |target| target.base);
             let methods = std::slice::from_ref(&args.method);
             let resources = Resources::gather_over(&args.with, methods, &model, base)?;
-            (resources.inputs(&args.method), resources.statistics(), resources.note(&model))
+            (resources.inputs(&args.method), resources.statistics(), resources.notes(&model))
         }
     };
     let started = Instant::now();
@@ -66,7 +66,7 @@ pub(crate) fn run(args: &EditArgs, session: &Session, mut wanted: Vec<Fact>) -> 
         let plan = editor.plan_after(&model, &wanted, &carry)?;
         (Outcome { plan, conflicts: None, ledger: None }, editor.settings())
     };
-    outcome.plan.notes.extend(note);
+    outcome.plan.notes.extend(notes);
     settings.extend(statistics.map(|text| ("statistics".to_owned(), text)));
     let Plan { patch, notes, .. } = &outcome.plan;
     let (model, edited) = match &target {
@@ -166,14 +166,14 @@ fn with_ledger(
             reason: "refuse, replace or keep-both is expected".to_owned(),
         })?,
     };
-    let read = |path: &Path| -> Result<Ledger, CliError> {
-        let refuse = |reason: String| CliError::Read { path: path.to_owned(), reason };
-        let bytes = std::fs::read(path).map_err(|error| refuse(error.to_string()))?;
-        Ledger::decode(&bytes).map_err(|error| refuse(error.to_string()))
-    };
+    let mut notes: Vec<String> = editor.metric().notes().into_iter().collect();
     let mut ledger = match (held, args.ledger.as_deref().filter(|path| path.exists())) {
         (Some(held), _) => held,
-        (None, Some(path)) => read(path)?,
+        (None, Some(path)) => {
+            let opened = super::read_with(path, Ledger::from_file)?;
+            notes.extend(opened.note(path));
+            opened.value
+        }
         (None, None) => Ledger::new(editor.ground(model)),
     };
     let unfit = |error: recant_methods::ledger::LedgerError| CliError::Option {
@@ -214,7 +214,7 @@ fn with_ledger(
     }
     let (patch, _) = editor.materialise(model, &ledger, &mut grams, &mut |_, _, _| ())?;
     let mut plan = Plan::new(patch);
-    plan.notes = editor.metric().notes().into_iter().collect();
+    plan.notes = notes;
     Ok(Outcome { plan, conflicts, ledger: Some(ledger) })
 }
 

@@ -26,9 +26,11 @@ mod store;
 mod text;
 mod transfer;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use recant_records::{Opened, RecordError};
 
 pub use args::{MethodArgs, ModelArgs};
 pub use error::CliError;
@@ -122,7 +124,7 @@ fn run(command: Command, session: &Session) -> Result<(), CliError> {
 }
 
 /// The files of a directory that is written for the model in `dir`.
-fn model_files(dir: &std::path::Path) -> Result<Vec<std::path::PathBuf>, CliError> {
+fn model_files(dir: &Path) -> Result<Vec<std::path::PathBuf>, CliError> {
     recant_files::model_files(dir)
         .map_err(|error| CliError::Read { path: dir.to_owned(), reason: error.to_string() })
 }
@@ -137,6 +139,16 @@ fn open_model(
         remark!("note: {note}");
     }
     Ok(model)
+}
+
+/// Reads a file of ours.
+fn read_with<T>(
+    path: &Path,
+    open: impl FnOnce(&[u8]) -> Result<Opened<T>, RecordError>,
+) -> Result<Opened<T>, CliError> {
+    let refuse = |error: std::io::Error| CliError::Read { path: path.to_owned(), reason: error.to_string() };
+    let bytes = recant_checkpoint::read_file(path).map_err(refuse)?;
+    open(&bytes).map_err(|source| CliError::Record { path: path.to_owned(), source })
 }
 
 fn print_json(value: &impl serde::Serialize) -> Result<(), CliError> {

@@ -31,6 +31,8 @@ pub(crate) struct Resources {
     pub(crate) moments_source: String,
     covariance: Option<Covariance>,
     settings: Vec<Setting>,
+    /// What to know about the files that were read.
+    notes: Vec<String>,
 }
 
 impl Resources {
@@ -53,8 +55,13 @@ impl Resources {
         let identity = settings.iter().any(|set| set.key == "mom2_adjustment" && set.value == "false");
         let needed =
             METHODS.iter().any(|info| info.needs_moments && methods.iter().any(|name| name == info.name));
+        let mut notes = Vec::new();
         let (moments, moments_source) = match (&args.stats, needed && !identity) {
-            (Some(path), true) => (Some(Moments::load(path)?), path.display().to_string()),
+            (Some(path), true) => {
+                let opened = Moments::load(path)?;
+                notes.extend(opened.note(path));
+                (Some(opened.value), path.display().to_string())
+            }
             (None, true) if !args.corpus.is_empty() => {
                 let names: Vec<String> = args.corpus.iter().map(|path| path.display().to_string()).collect();
                 let named = |many: bool| {
@@ -81,7 +88,7 @@ impl Resources {
                 asked.push(layer);
             }
             asked.retain(|layer| moments.layers().any(|held| held == *layer));
-            moments.factors_beside(path, &asked)?;
+            notes.extend(moments.factors_beside(path, &asked)?.notes);
         }
         let moments = moments.map(Arc::new);
         let own = moments.as_ref().is_some_and(|moments| moments.model == model.digest());
@@ -102,7 +109,17 @@ impl Resources {
         let (of_one, of_many) = (sample(false, &CONTEXT_LENGTHS)?, sample(true, &FEW_CONTEXT_LENGTHS)?);
         let few_contexts = of_many.clone().unwrap_or_else(Contexts::bare);
         let contexts = of_one.or(of_many).unwrap_or_else(Contexts::bare);
-        Ok(Self { layer, layers, few_contexts, contexts, moments, moments_source, covariance, settings })
+        Ok(Self {
+            layer,
+            layers,
+            few_contexts,
+            contexts,
+            moments,
+            moments_source,
+            covariance,
+            settings,
+            notes,
+        })
     }
 
     /// What a history says of the statistics: whose they are, and over what.
@@ -112,10 +129,13 @@ impl Resources {
         Some(format!("of model {}, {} tokens of corpus {corpus}", moments.model, moments.tokens))
     }
 
-    /// What to know when the statistics are not of the model that is edited.
-    pub(crate) fn note(&self, model: &Model) -> Option<String> {
-        let of = self.moments.as_ref().map(|moments| moments.model).filter(|&of| of != model.digest())?;
-        Some(format!("the statistics are of the base model {}, without the edits since", of.short()))
+    /// What to know about the files that were read, and of statistics that are not of the model that is edited.
+    pub(crate) fn notes(&self, model: &Model) -> Vec<String> {
+        let of = self.moments.as_ref().map(|moments| moments.model).filter(|&of| of != model.digest());
+        let base = of.map(|of| {
+            format!("the statistics are of the base model {}, without the edits since", of.short())
+        });
+        self.notes.iter().cloned().chain(base).collect()
     }
 
     /// The inputs of one method: hyper-parameters that only others know are left out.

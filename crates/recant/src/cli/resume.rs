@@ -9,6 +9,8 @@ use recant_files::{OutputFile, Outputs};
 use recant_methods::lifelong::{MEMORY, StateFileError, load_state, save_state_to};
 use recant_methods::{MEMORIES, MethodInputs, memory, open_memory};
 use recant_model::Model;
+use recant_records::Opened;
+use recant_records::seal::{self, Unsealed};
 use serde::{Deserialize, Serialize};
 
 use super::error::CliError;
@@ -22,6 +24,26 @@ struct Record {
     /// Numbers of the cases, in order.
     cases: Vec<u64>,
     progress: Progress,
+}
+
+/// How a record's payload begins; the first version was JSON alone, without a checksum.
+const MAGIC: &[u8] = b"recant-resume-2\n";
+
+impl Record {
+    fn to_file(&self) -> Result<Vec<u8>, CliError> {
+        Ok(seal::seal(&[MAGIC, &serde_json::to_vec(self)?].concat()))
+    }
+
+    /// An error is a reason in words.
+    fn from_file(bytes: &[u8]) -> Result<Opened<Self>, String> {
+        let Unsealed { payload, checked } = seal::unseal(bytes).map_err(|error| error.to_string())?;
+        let json = if checked { payload.strip_prefix(MAGIC) } else { Some(payload) };
+        let json = json.ok_or("this is no record of --resume")?;
+        let value = serde_json::from_slice(json);
+        let value =
+            value.map_err(|error| format!("this is no record of --resume, or it is damaged: {error}"))?;
+        Ok(Opened { value, checked })
+    }
 }
 
 /// The two files of a sequence: its record, and the memory as it was after some step.
@@ -72,9 +94,10 @@ impl Journal {
             journal.write()?;
             return Ok(journal);
         }
-        let text = std::fs::read_to_string(path).map_err(|error| refuse(error.to_string()))?;
-        let record: Record = serde_json::from_str(&text)
-            .map_err(|error| refuse(format!("this is no record of --resume: {error}")))?;
+        let record = Record::from_file(&std::fs::read(path).map_err(|error| refuse(error.to_string()))?)
+            .map_err(refuse)?;
+        record.note(path).iter().for_each(|note| remark!("note: {note}"));
+        let record = record.value;
         let same = [
             (record.method == begun.method, "method"),
             (record.step == begun.step, "--batch-size"),
@@ -84,7 +107,10 @@ impl Journal {
             return Err(refuse(format!("it is the record of a run with another {what}")));
         }
         let mut held = match load_state(&state) {
-            Ok(held) => open_memory(&held, model.clone())?,
+            Ok(held) => {
+                held.note(&state).iter().for_each(|note| remark!("note: {note}"));
+                open_memory(&held.value, model.clone())?
+            }
             // Interrupted before its first step was learned.
             Err(StateFileError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
                 if record.progress.steps > 0 {
@@ -126,7 +152,7 @@ impl Journal {
     }
 
     fn write(&self) -> Result<(), CliError> {
-        Ok(self.file.write(serde_json::to_string(&self.record)?.as_bytes())?)
+        Ok(self.file.write(&self.record.to_file()?)?)
     }
 }
 

@@ -103,7 +103,9 @@ fn measure(
 ) -> Result<Moments, CliError> {
     let mut collector = Collector::new(model, &args.layers, args.tokens)?;
     if partial.path().exists() {
-        collector = collector.resume(partial.path())?;
+        let opened = collector.resume(partial.path())?;
+        opened.note(partial.path()).iter().for_each(|note| remark!("note: {note}"));
+        collector = opened.value;
         let tokens = collector.progress().tokens;
         remark!("going on behind the {tokens} tokens that {} keeps", partial.path().display());
     }

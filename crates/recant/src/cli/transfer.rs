@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use recant_backend::Device;
-use recant_core::{AdapterState, WeightPatch};
+use recant_core::WeightPatch;
 use recant_edit::{Fact, Memory};
 use recant_files::{FileKind, OutputFile};
 use recant_methods::ledger::{LEDGER, Ledger};
@@ -14,6 +14,7 @@ use recant_methods::rome::Covariance;
 use recant_methods::transfer::{Loose, TransferError};
 use recant_methods::{make_ledger, make_retrieval};
 use recant_model::Model;
+use recant_records::{AnyRecord, Record};
 use serde_json::json;
 
 use super::args::{MethodArgs, ModelArgs};
@@ -84,23 +85,17 @@ enum Holder {
 
 impl Holder {
     /// Opens a file by how it begins.
-    fn open(path: &Path, model: &Model) -> Result<Self, CliError> {
-        let refuse = |reason: String| CliError::Read { path: path.to_owned(), reason };
-        let bytes = std::fs::read(path).map_err(|error| refuse(error.to_string()))?;
-        if bytes.starts_with(b"RCNTADP1") {
-            let state = AdapterState::decode(&bytes).map_err(|error| refuse(error.to_string()))?;
-            if state.kind() != "memory" {
-                return Err(TransferError::Kind { kind: state.kind().to_owned() }.into());
+    fn open(path: &Path, model: &Model, notes: &mut Vec<String>) -> Result<Self, CliError> {
+        let opened = super::read_with(path, AnyRecord::from_file)?;
+        notes.extend(opened.note(path));
+        match opened.value {
+            AnyRecord::Memory(state) if state.kind() != "memory" => {
+                Err(TransferError::Kind { kind: state.kind().to_owned() }.into())
             }
-            return Ok(Self::Memory(Box::new(Retrieval::open(model.clone(), &state)?)));
+            AnyRecord::Memory(state) => Ok(Self::Memory(Box::new(Retrieval::open(model.clone(), &state)?))),
+            AnyRecord::Ledger(ledger) => Ok(Self::Ledger(ledger)),
+            AnyRecord::Patch(patch) => Ok(Self::Patch(patch)),
         }
-        if bytes.starts_with(b"recant-ledger") {
-            return Ok(Self::Ledger(Ledger::decode(&bytes).map_err(|error| refuse(error.to_string()))?));
-        }
-        if bytes.starts_with(b"RCNTPAT") {
-            return Ok(Self::Patch(WeightPatch::decode(&bytes).map_err(|error| refuse(error.to_string()))?));
-        }
-        Err(refuse("this is no memory, ledger or patch of recant".to_owned()))
     }
 
     fn kind(&self) -> FileKind {
@@ -113,9 +108,9 @@ impl Holder {
 
     fn write(&self, output: &OutputFile) -> Result<(), CliError> {
         let bytes = match self {
-            Self::Memory(memory) => memory.state()?.encode(),
-            Self::Ledger(ledger) => ledger.encode(),
-            Self::Patch(patch) => patch.encode(),
+            Self::Memory(memory) => memory.state()?.to_file(),
+            Self::Ledger(ledger) => ledger.to_file(),
+            Self::Patch(patch) => patch.to_file(),
         };
         Ok(output.write(&bytes)?)
     }
@@ -197,14 +192,15 @@ pub(crate) fn run(args: &MoveArgs, session: &Session) -> Result<(), CliError> {
     args.model.guard(&mut outputs)?;
     args.with.guard(&mut outputs)?;
     let model = open_model(&args.model.model, &Device::open(args.model.device)?)?;
-    let mut from = Holder::open(&args.from, &model)?;
+    let mut notes = Vec::new();
+    let mut from = Holder::open(&args.from, &model, &mut notes)?;
     let from_output = outputs.continued(&args.from, from.kind())?;
     let loose = chosen(args, &from, &model)?;
     let Some(layer) = loose.first().map(|one| one.layer) else {
         return refuse("--from", "it holds no edit");
     };
     let moved: Vec<Fact> = loose.iter().map(|one| one.fact.clone()).collect();
-    let there = args.to.exists().then(|| Holder::open(&args.to, &model)).transpose()?;
+    let there = args.to.exists().then(|| Holder::open(&args.to, &model, &mut notes)).transpose()?;
     let kind = match (&there, args.form) {
         (Some(there), _) => there.kind(),
         (None, Some(Form::Memory)) => MEMORY,
@@ -247,7 +243,7 @@ pub(crate) fn run(args: &MoveArgs, session: &Session) -> Result<(), CliError> {
         let texts: Vec<String> = moved.iter().map(Fact::text).collect();
         return super::print_json(&json!({
             "moved": texts, "from": args.from.display().to_string(), "to": args.to.display().to_string(),
-            "layer": layer, "stays": stays,
+            "layer": layer, "stays": stays, "notes": notes,
         }));
     }
     for fact in &moved {
@@ -255,6 +251,7 @@ pub(crate) fn run(args: &MoveArgs, session: &Session) -> Result<(), CliError> {
     }
     let verb = if stays { "copied" } else { "moved" };
     say!("{} {verb} to {}, block {layer}, nothing was searched again", moved.len(), args.to.display());
+    notes.iter().for_each(|note| say!("note: {note}"));
     Ok(())
 }
 

@@ -1,18 +1,18 @@
 //! `recant edit --store`: plans on the head's model, applies, commits.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
 use recant_backend::Device;
-use recant_core::{Blobs, Change, CommitId, Delta, HostTensor, Matrix, ModelDigest, ParamPath, WeightPatch};
+use recant_core::{Blobs, Change, CommitId, Delta, HostTensor, ModelDigest, ParamPath, WeightPatch};
 use recant_edit::{Carry, Fact, Plan};
 use recant_eval::{Probe, score_probes};
 use recant_files::{MODEL_DIRECTORY, TemporaryFolder};
 use recant_model::Model;
+use recant_records::Record as _;
 use recant_store::object::{FactRecord, Manifest, Record};
 use recant_store::{Draft, EditKind, History, Name, Store};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use super::{StoreError, TOOL, key, stamp};
 use crate::cli::error::CliError;
@@ -77,13 +77,12 @@ impl EditTarget {
         let at = if method == "ledger" { import } else { head };
         let (dir, model) = open_at(&store, at, device, session)?;
         let commit = store.odb().commit(head).map_err(StoreError::from)?;
-        let carry = match carry_name(method) {
-            Some(name) => {
-                let blob = commit.states.get(&name).map(|&id| store.odb().blob(id));
-                blob.transpose()
-                    .map_err(StoreError::from)?
-                    .map(|blob| decode(&blob.bytes))
-                    .unwrap_or_default()
+        let name = carry_name(method)?;
+        let carry = match commit.states.get(&name) {
+            Some(&id) => {
+                let blob = store.odb().blob(id).map_err(StoreError::from)?;
+                let unfit = |source| StoreError::State { name: name.to_string(), source };
+                Carry::from_file(&blob.bytes).map_err(unfit)?.value
             }
             None => Carry::default(),
         };
@@ -98,10 +97,11 @@ impl EditTarget {
         plan: &Plan,
     ) -> Result<CommitId, CliError> {
         let mut states = BTreeMap::new();
-        if let (Some(name), Ok(kind)) = (carry_name(account.method), Name::new("carry"))
-            && plan.carry != self.carry
-        {
-            states.insert(name, (kind, encode(&plan.carry)));
+        if plan.carry != self.carry {
+            let kind = Name::new("carry").map_err(StoreError::from)?;
+            // No bytes take the state away.
+            let bytes = if plan.carry.matrices.is_empty() { Vec::new() } else { plan.carry.to_file() };
+            states.insert(carry_name(account.method)?, (kind, bytes));
         }
         self.put(args, account, &EditKind::Patch(plan.patch.clone()), states, &[])
     }
@@ -238,49 +238,6 @@ pub(super) fn written(
     Ok((dir, out))
 }
 
-fn carry_name(method: &str) -> Option<Name> {
-    Name::new(format!("carry-{method}")).ok()
-}
-
-/// A carry as safetensors: its matrices by name.
-fn encode(carry: &Carry) -> Vec<u8> {
-    if carry.matrices.is_empty() {
-        return Vec::new();
-    }
-    let bytes = |matrix: &Matrix| matrix.data().iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
-    let data: Vec<(&String, Vec<usize>, Vec<u8>)> = carry
-        .matrices
-        .iter()
-        .map(|(name, matrix)| (name, vec![matrix.rows(), matrix.cols()], bytes(matrix)))
-        .collect();
-    let views: Vec<(&String, TensorView<'_>)> = data
-        .iter()
-        .filter_map(|(name, shape, bytes)| {
-            Some((*name, TensorView::new(Dtype::F32, shape.clone(), bytes).ok()?))
-        })
-        .collect();
-    safetensors::serialize(views, None::<HashMap<String, String>>).unwrap_or_default()
-}
-
-fn decode(bytes: &[u8]) -> Carry {
-    let Ok(file) = SafeTensors::deserialize(bytes) else { return Carry::default() };
-    let matrices = file.iter().filter_map(|(name, view)| {
-        let numbers = view.data().as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect();
-        let [rows, cols] = view.shape() else { return None };
-        Some((name.to_owned(), Matrix::new(*rows, *cols, numbers).ok()?))
-    });
-    Carry { matrices: matrices.collect() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_carry_is_stored_and_read_back() {
-        let matrix = Matrix::new(2, 3, vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).unwrap();
-        let carry = Carry { matrices: BTreeMap::from([("layers.3.keys".to_owned(), matrix)]) };
-        assert_eq!(decode(&encode(&carry)), carry);
-        assert_eq!(decode(&encode(&Carry::default())), Carry::default());
-    }
+fn carry_name(method: &str) -> Result<Name, StoreError> {
+    Ok(Name::new(format!("carry-{method}"))?)
 }

@@ -60,6 +60,17 @@ pub enum StoreError {
         /// What is wrong.
         reason: String,
     },
+    /// What a commit keeps beside its weights cannot be read.
+    #[error("the store's {name} cannot be used: {source}")]
+    State {
+        /// The state's name, such as `carry-alphaedit`.
+        name: String,
+        /// What is wrong.
+        source: recant_records::RecordError,
+    },
+    /// A stored ledger's editor cannot be made again.
+    #[error("the store's ledger-recipe cannot be used: {0}")]
+    Editor(#[from] recant_records::ledger::EditorRecordError),
     /// Facts of a ledger were measured otherwise than the editor at hand measures.
     #[error("the facts do not fit the ledger of the store: {reason}")]
     Recipe {

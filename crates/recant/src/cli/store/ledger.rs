@@ -6,7 +6,6 @@
 //! commit. So a clone of the store can take any fact out without a file from outside.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use recant_backend::{Device, DeviceSpec};
@@ -17,9 +16,11 @@ use recant_methods::moments::Moments;
 use recant_methods::rome::Covariance;
 use recant_methods::{MethodInputs, Setting, make_ledger};
 use recant_model::Model;
+use recant_records::ledger::{EditorRecord, LedgerError, LedgerSetError};
+use recant_records::moments::MomentsRecord;
+use recant_records::{Opened, Record};
 use recant_store::object::{Commit, FactSet, Manifest};
 use recant_store::{EditKind, History, Name, Rebuild, Rebuilt, Store};
-use serde::{Deserialize, Serialize};
 
 use super::edit::{Account, EditTarget, moved, open_at, record, swapped};
 use super::{StoreEditArgs, StoreError};
@@ -27,19 +28,10 @@ use crate::cli::args::MethodArgs;
 use crate::cli::error::CliError;
 use crate::cli::session::Session;
 
-/// State of a commit: a [`Recipe`].
+/// State of a commit: an [`EditorRecord`].
 const RECIPE: &str = "ledger-recipe";
 /// State of a commit: the second moments of the ledger's layers, as `recant stats` writes them.
 const STATISTICS: &str = "ledger-statistics";
-
-/// What makes the same editor again, beside the statistics.
-#[derive(Serialize, Deserialize)]
-struct Recipe {
-    layer: usize,
-    layers: Vec<usize>,
-    contexts: Vec<String>,
-    settings: Vec<(String, String)>,
-}
 
 /// A ledger that is committed.
 pub(crate) struct LedgerEdit<'a> {
@@ -78,9 +70,9 @@ impl EditTarget {
     pub(crate) fn ledger(&self, editor: &LedgerEditor, base: &Model) -> Result<Ledger, CliError> {
         let set = self.store.ledger(self.head).map_err(StoreError::from)?;
         let empty = Ledger::new(editor.ground(base));
-        let ledger = read(&set)?.unwrap_or_else(|| empty.clone());
+        let ledger = read(&set)?.unwrap_or(empty);
         // What the editor is asked for must be what the facts were measured with.
-        ledger.merge(&empty).map_err(|source| StoreError::Recipe { reason: source.to_string() })?;
+        editor.check(base, &ledger).map_err(|source| StoreError::Recipe { reason: source.to_string() })?;
         Ok(ledger)
     }
 
@@ -108,7 +100,7 @@ impl EditTarget {
         }
         let commit = self.store.odb().commit(self.head).map_err(StoreError::from)?;
         let mut states = BTreeMap::new();
-        for (name, kind, bytes) in states_of(edit.inputs, edit.ledger)? {
+        for (name, kind, bytes) in states_of(edit.inputs, edit.ledger) {
             let name = Name::new(name).map_err(StoreError::from)?;
             let held = commit.states.get(&name).map(|&id| self.store.odb().blob(id)).transpose();
             if held.map_err(StoreError::from)?.is_none_or(|held| held.bytes != bytes) {
@@ -151,8 +143,8 @@ impl Ledgers<'_> {
             let import = History::new(odb).live(id).map_err(StoreError::from)?.import;
             let (_dir, model) = open_at(self.store, import, &device, self.session)?;
             let editor = make_ledger(&inputs)?;
-            match ledger.merge(&Ledger::new(editor.ground(&model))) {
-                Ok(_) => {
+            match editor.check(&model, &ledger) {
+                Ok(()) => {
                     return Ok(editor.materialise(&model, &ledger, &mut Vec::new(), &mut |_, _, _| ())?.0);
                 }
                 Err(error) => reason = error.to_string(),
@@ -166,60 +158,41 @@ fn manifest(store: &Store, id: CommitId) -> Result<Manifest, StoreError> {
     Ok(store.odb().manifest(store.odb().commit(id)?.manifest)?)
 }
 
+fn key(fact: &Fact) -> Vec<u8> {
+    record(fact).key()
+}
+
 /// A ledger as a set for the store.
 fn write(ledger: &Ledger) -> Result<FactSet, StoreError> {
-    let mut set = FactSet::default();
-    for (fact, entry) in ledger.iter() {
-        let mut alone = Ledger::new(ledger.ground().clone());
-        alone
-            .add(fact.clone(), entry.clone())
-            .map_err(|error| StoreError::Ledger { reason: error.to_string() })?;
-        set.entries.insert(record(fact).key(), alone.encode());
-    }
-    Ok(set)
+    let entries = ledger.to_set(key).map_err(|error| StoreError::Ledger { reason: error.to_string() })?;
+    Ok(FactSet { entries })
 }
 
 /// The ledger that a set holds; `None` when the set is empty.
 fn read(set: &FactSet) -> Result<Option<Ledger>, StoreError> {
-    let refuse = |reason: String| StoreError::Ledger { reason };
-    let mut all: Option<Ledger> = None;
-    for (key, payload) in &set.entries {
-        let alone = Ledger::decode(payload).map_err(|error| refuse(error.to_string()))?;
-        let ledger = all.get_or_insert_with(|| Ledger::new(alone.ground().clone()));
-        if alone.ground() != ledger.ground() {
-            let reason = ledger.merge(&alone).err().map(|error| error.to_string()).unwrap_or_default();
-            return Err(StoreError::Recipe { reason });
+    Ledger::from_set(&set.entries, key).map_err(|error| match error {
+        LedgerSetError::Ledger(LedgerError::Ground { .. }) => {
+            StoreError::Recipe { reason: error.to_string() }
         }
-        let mut entries = alone.iter();
-        match (entries.next(), entries.next()) {
-            (Some((fact, entry)), None) if record(fact).key() == *key => {
-                ledger.add(fact.clone(), entry.clone()).map_err(|error| refuse(error.to_string()))?;
-            }
-            _ => return Err(refuse("an entry holds another fact than its key says".to_owned())),
-        }
-    }
-    Ok(all)
+        error => StoreError::Ledger { reason: error.to_string() },
+    })
 }
 
 type State = (&'static str, &'static str, Vec<u8>);
 
 /// The states that keep an editor: name, kind and bytes; no bytes where there are no statistics.
-fn states_of(inputs: &MethodInputs, ledger: &Ledger) -> Result<Vec<State>, CliError> {
-    let recipe = Recipe {
+fn states_of(inputs: &MethodInputs, ledger: &Ledger) -> [State; 2] {
+    let editor = EditorRecord {
         layer: inputs.layer,
         layers: inputs.layers.clone(),
         contexts: inputs.contexts.templates().to_vec(),
         settings: inputs.settings.iter().map(|set| (set.key.clone(), set.value.clone())).collect(),
     };
     let statistics = match &inputs.covariance {
-        Some(Covariance::Measured(base)) => {
-            let moments = base.moments().of_layers(&ledger.ground().layers);
-            moments.encode().map_err(|error| StoreError::Ledger { reason: error.to_string() })?
-        }
+        Some(Covariance::Measured(base)) => base.moments().of_layers(&ledger.ground().layers).to_file(),
         _ => Vec::new(),
     };
-    let recipe = serde_json::to_vec(&recipe)?;
-    Ok(vec![(RECIPE, "ledger-recipe", recipe), (STATISTICS, "moments", statistics)])
+    [(RECIPE, "ledger-recipe", editor.encode()), (STATISTICS, "moments", statistics)]
 }
 
 /// What a commit's states say the editor of its ledger is made from.
@@ -229,12 +202,12 @@ fn inputs(store: &Store, commit: &Commit) -> Result<Option<MethodInputs>, CliErr
         Ok(id.map(|&id| store.odb().blob(id)).transpose()?.map(|blob| blob.bytes))
     };
     let Some(recipe) = state(RECIPE)? else { return Ok(None) };
-    let refuse = |error: serde_json::Error| StoreError::Ledger { reason: error.to_string() };
-    let recipe: Recipe = serde_json::from_slice(&recipe).map_err(refuse)?;
+    let recipe = EditorRecord::decode(&recipe).map_err(StoreError::from)?;
     let covariance = match state(STATISTICS)? {
         Some(bytes) => {
-            let moments = Moments::decode(&bytes, Path::new(STATISTICS))?;
-            Some(Covariance::of_base(Arc::new(moments), commit.base)?)
+            let unfit = |source| StoreError::State { name: STATISTICS.to_owned(), source };
+            let Opened { value, .. } = MomentsRecord::from_file(&bytes).map_err(unfit)?;
+            Some(Covariance::of_base(Arc::new(Moments::from(value)), commit.base)?)
         }
         None => None,
     };

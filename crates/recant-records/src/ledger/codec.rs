@@ -2,22 +2,18 @@
 //!
 //! `recant-ledger-1\n`, base digest, recipe, u32 counts of layers, d_mlp, d_model, the layers, the count of
 //! entries; then the entries in order: subject, prompt, target (u32 length and UTF-8 each), and for each layer
-//! the key and the residual. Numbers are little-endian, vectors f32.
+//! the key and the residual. Numbers are little-endian, vectors f32. A store keeps these bytes as they are; in a file
+//! they are sealed.
 
 use recant_core::ModelDigest;
-use recant_edit::{Fact, FactError};
-use recant_files::FileKind;
 
-use super::value::{Entry, Ground, Ledger, LedgerError, Part};
+use super::{Entry, Ground, Ledger, LedgerError, Part};
+use crate::{Fact, FactError};
 
-const MAGIC: &[u8; 16] = b"recant-ledger-1\n";
-
-/// The file of a ledger.
-pub const LEDGER: FileKind =
-    FileKind { name: "ledger", recognises: |head| head.starts_with(b"recant-ledger-") };
+pub(crate) const MAGIC: &[u8; 16] = b"recant-ledger-1\n";
 
 /// Bytes are no ledger.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LedgerDecodeError {
     /// They begin otherwise.

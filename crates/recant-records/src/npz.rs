@@ -4,11 +4,9 @@
 //! file's end. A member is read only when its claimed size is what was expected, inflated at most to that size, and
 //! held against its checksum. Zip64 is refused: a matrix of f32 passes 4 GiB at 32,768 keys.
 
-use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::path::Path;
 
-use recant_checkpoint::Foreign;
+use crate::moments::mean_of;
 
 /// A file is no `.npz` that can be used.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +37,26 @@ pub enum NpzError {
         /// What is wrong.
         reason: String,
     },
+    /// The moment is of keys of another length.
+    #[error("its array `mom2.mom2` has the shape {found:?}; this model's keys need [{dim}, {dim}]")]
+    Shape {
+        /// Its shape.
+        found: Vec<usize>,
+        /// Length of the model's keys.
+        dim: usize,
+    },
+    /// The number of tokens makes no sense.
+    #[error("its array `mom2.count` is {found:?}; one positive whole number is expected")]
+    Count {
+        /// What it holds.
+        found: Vec<f64>,
+    },
+    /// The matrix is no second moment.
+    #[error("its array `mom2.mom2` is no second moment: {reason}")]
+    Moment {
+        /// What is wrong.
+        reason: String,
+    },
 }
 
 /// The largest directory that is read; a statistics file has a handful of members.
@@ -47,11 +65,13 @@ const DIRECTORY: u64 = 1 << 20;
 const HEADER: u64 = 1 << 16;
 
 /// A zip file's members.
-pub(super) struct Npz {
-    file: File,
+#[derive(Debug)]
+pub struct Npz<R> {
+    file: R,
     members: Vec<Member>,
 }
 
+#[derive(Debug)]
 struct Member {
     name: String,
     deflated: bool,
@@ -63,9 +83,12 @@ struct Member {
 }
 
 /// Numbers with their shape.
-pub(super) struct Array {
-    pub(super) shape: Vec<usize>,
-    pub(super) numbers: Vec<f64>,
+#[derive(Debug, Clone, PartialEq)]
+pub struct Array {
+    /// Sides, slowest first.
+    pub shape: Vec<usize>,
+    /// The numbers in row order.
+    pub numbers: Vec<f64>,
 }
 
 fn bad(reason: &'static str) -> NpzError {
@@ -80,15 +103,12 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..at + 4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]))
 }
 
-impl Npz {
+impl<R: Read + Seek> Npz<R> {
     /// Reads the directory.
-    pub(super) fn open(path: &Path) -> Result<Self, NpzError> {
-        let mut file = File::open(path)?;
-        let mut start = Vec::new();
-        (&mut file).take(Foreign::LOOK).read_to_end(&mut start)?;
-        if let Some(kind) = Foreign::of(&start) {
-            return Err(NpzError::Read(kind.into()));
-        }
+    ///
+    /// # Errors
+    /// [`NpzError`].
+    pub fn new(mut file: R) -> Result<Self, NpzError> {
         let len = file.seek(SeekFrom::End(0))?;
         // The end record is 22 bytes and a comment of at most 65,535.
         let from = len.saturating_sub(22 + 65_535);
@@ -117,7 +137,10 @@ impl Npz {
     }
 
     /// An array of at most `most` numbers.
-    pub(super) fn array(&mut self, name: &str, most: usize) -> Result<Array, NpzError> {
+    ///
+    /// # Errors
+    /// [`NpzError`].
+    pub fn array(&mut self, name: &str, most: usize) -> Result<Array, NpzError> {
         let wanted = format!("{name}.npy");
         let Some(member) = self.members.iter().find(|member| member.name == wanted) else {
             let known = self.members.iter().map(|member| member.name.trim_end_matches(".npy").to_owned());
@@ -144,12 +167,54 @@ impl Npz {
         if bytes.len() != size || crc32(&bytes) != member.checksum {
             return Err(refuse("is damaged: size or checksum are not those of the directory".to_owned()));
         }
-        array(&bytes).map_err(refuse)
+        Array::from_npy(&bytes).map_err(refuse)
+    }
+}
+
+impl<R: Read + Seek> Npz<R> {
+    /// Statistics of the reference code, of keys of length `dim`: the number of tokens, and `mom2.mom2` divided by it.
+    ///
+    /// # Errors
+    /// [`NpzError`].
+    pub fn second_moment(&mut self, dim: usize) -> Result<(u64, Vec<f64>), NpzError> {
+        let count = self.array("mom2.count", 1)?.numbers;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "checked to be a whole number"
+        )]
+        let tokens = match count[..] {
+            [count] if (1.0..9e15).contains(&count) && count.fract() == 0.0 => count as u64,
+            _ => return Err(NpzError::Count { found: count }),
+        };
+        let Array { shape, numbers } = self.array("mom2.mom2", dim.saturating_mul(dim))?;
+        if shape != [dim, dim] {
+            return Err(NpzError::Shape { found: shape, dim });
+        }
+        let refuse = |reason: String| NpzError::Moment { reason };
+        if numbers.iter().any(|x| !x.is_finite()) {
+            return Err(refuse("it holds NaN or infinity".to_owned()));
+        }
+        let diagonal: Vec<f64> = numbers.iter().step_by(dim + 1).copied().collect();
+        if let Some(at) = diagonal.iter().position(|&x| x < 0.0) {
+            return Err(refuse(format!("the mean square of number {at} of a key is negative")));
+        }
+        for i in 0..dim {
+            for j in 0..i {
+                // Sums in f32 leave the two halves different by their rounding.
+                let size = (diagonal[i] * diagonal[j]).sqrt();
+                if (numbers[i * dim + j] - numbers[j * dim + i]).abs() > 1e-3 * size {
+                    return Err(refuse(format!("it is not symmetric at ({i}, {j})")));
+                }
+            }
+        }
+        #[expect(clippy::cast_precision_loss, reason = "below 9e15")]
+        Ok((tokens, mean_of(dim, numbers, tokens as f64)))
     }
 }
 
 /// Reads `len` bytes at `at`; a length beyond the file's end reserves nothing.
-fn read_at(file: &mut File, at: u64, len: u64) -> Result<Vec<u8>, NpzError> {
+fn read_at(file: &mut (impl Read + Seek), at: u64, len: u64) -> Result<Vec<u8>, NpzError> {
     file.seek(SeekFrom::Start(at))?;
     let mut bytes = Vec::new();
     file.take(len).read_to_end(&mut bytes)?;
@@ -179,49 +244,54 @@ fn member(directory: &[u8], at: usize) -> Option<(Member, usize)> {
     Some((member, at + name_end + (extra? + comment?) as usize))
 }
 
-/// An array of `.npy` bytes: little-endian f32, f64, i32 or i64, in either order of axes.
-fn array(bytes: &[u8]) -> Result<Array, String> {
-    let cut = || "is cut in its header".to_owned();
-    if !bytes.starts_with(b"\x93NUMPY") {
-        return Err("does not begin as a .npy file does".to_owned());
+impl Array {
+    /// An array of `.npy` bytes: little-endian f32, f64, i32 or i64, in either order of axes.
+    ///
+    /// # Errors
+    /// A reason in words, to follow the array's name.
+    pub fn from_npy(bytes: &[u8]) -> Result<Self, String> {
+        let cut = || "is cut in its header".to_owned();
+        if !bytes.starts_with(b"\x93NUMPY") {
+            return Err("does not begin as a .npy file does".to_owned());
+        }
+        let (len, start): (usize, usize) = match bytes.get(6) {
+            Some(1) => (u16_at(bytes, 8).ok_or_else(cut)? as usize, 10),
+            Some(2 | 3) => (u32_at(bytes, 8).ok_or_else(cut)? as usize, 12),
+            _ => return Err("is of a version that is not known".to_owned()),
+        };
+        let end = start.checked_add(len).ok_or_else(cut)?;
+        let header = std::str::from_utf8(bytes.get(start..end).ok_or_else(cut)?);
+        let header = header.map_err(|_| "has a header that is not text".to_owned())?;
+        let value = |key: &str| {
+            let behind = header.split_once(&format!("'{key}':")).map(|(_, behind)| behind.trim_start());
+            behind.ok_or_else(|| format!("does not say its `{key}`"))
+        };
+        let shape = value("shape")?.strip_prefix('(').and_then(|rest| rest.split_once(')'));
+        let sizes = shape.ok_or("has a shape that is no tuple")?.0.split(',').map(str::trim);
+        let sizes = sizes.filter(|size| !size.is_empty()).map(str::parse).collect::<Result<Vec<usize>, _>>();
+        let shape = sizes.map_err(|_| "has a shape that is no tuple of sizes".to_owned())?;
+        let kind = value("descr")?.strip_prefix('\'').and_then(|rest| rest.split_once('\''));
+        let data = &bytes[end..];
+        #[expect(clippy::cast_precision_loss, reason = "counts of tokens are far below 2⁵³")]
+        let numbers: Vec<f64> = match kind.map(|(kind, _)| kind) {
+            Some("<f4") => wide(data, |b| f64::from(f32::from_le_bytes(b))),
+            Some("<f8") => wide(data, f64::from_le_bytes),
+            Some("<i4") => wide(data, |b| f64::from(i32::from_le_bytes(b))),
+            Some("<i8") => wide(data, |b| i64::from_le_bytes(b) as f64),
+            other => return Err(format!("has numbers of the kind {other:?}, not <f4, <f8, <i4 or <i8")),
+        }
+        .ok_or("ends in the middle of a number")?;
+        let count = shape.iter().try_fold(1usize, |count, &size| count.checked_mul(size));
+        if count != Some(numbers.len()) {
+            return Err(format!("has {} numbers and the shape {shape:?}", numbers.len()));
+        }
+        if value("fortran_order")?.starts_with("True") && shape.len() == 2 {
+            let (rows, cols) = (shape[0], shape[1]);
+            let turned = (0..rows * cols).map(|at| numbers[at % cols * rows + at / cols]).collect();
+            return Ok(Self { shape, numbers: turned });
+        }
+        Ok(Self { shape, numbers })
     }
-    let (len, start): (usize, usize) = match bytes.get(6) {
-        Some(1) => (u16_at(bytes, 8).ok_or_else(cut)? as usize, 10),
-        Some(2 | 3) => (u32_at(bytes, 8).ok_or_else(cut)? as usize, 12),
-        _ => return Err("is of a version that is not known".to_owned()),
-    };
-    let end = start.checked_add(len).ok_or_else(cut)?;
-    let header = std::str::from_utf8(bytes.get(start..end).ok_or_else(cut)?);
-    let header = header.map_err(|_| "has a header that is not text".to_owned())?;
-    let value = |key: &str| {
-        let behind = header.split_once(&format!("'{key}':")).map(|(_, behind)| behind.trim_start());
-        behind.ok_or_else(|| format!("does not say its `{key}`"))
-    };
-    let shape = value("shape")?.strip_prefix('(').and_then(|rest| rest.split_once(')'));
-    let sizes = shape.ok_or("has a shape that is no tuple")?.0.split(',').map(str::trim);
-    let sizes = sizes.filter(|size| !size.is_empty()).map(str::parse).collect::<Result<Vec<usize>, _>>();
-    let shape = sizes.map_err(|_| "has a shape that is no tuple of sizes".to_owned())?;
-    let kind = value("descr")?.strip_prefix('\'').and_then(|rest| rest.split_once('\''));
-    let data = &bytes[end..];
-    #[expect(clippy::cast_precision_loss, reason = "counts of tokens are far below 2⁵³")]
-    let numbers: Vec<f64> = match kind.map(|(kind, _)| kind) {
-        Some("<f4") => wide(data, |b| f64::from(f32::from_le_bytes(b))),
-        Some("<f8") => wide(data, f64::from_le_bytes),
-        Some("<i4") => wide(data, |b| f64::from(i32::from_le_bytes(b))),
-        Some("<i8") => wide(data, |b| i64::from_le_bytes(b) as f64),
-        other => return Err(format!("has numbers of the kind {other:?}, not <f4, <f8, <i4 or <i8")),
-    }
-    .ok_or("ends in the middle of a number")?;
-    let count = shape.iter().try_fold(1usize, |count, &size| count.checked_mul(size));
-    if count != Some(numbers.len()) {
-        return Err(format!("has {} numbers and the shape {shape:?}", numbers.len()));
-    }
-    if value("fortran_order")?.starts_with("True") && shape.len() == 2 {
-        let (rows, cols) = (shape[0], shape[1]);
-        let turned = (0..rows * cols).map(|at| numbers[at % cols * rows + at / cols]).collect();
-        return Ok(Array { shape, numbers: turned });
-    }
-    Ok(Array { shape, numbers })
 }
 
 fn wide<const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> f64) -> Option<Vec<f64>> {

@@ -1,10 +1,21 @@
 //! The ledger as a value: a set of facts with what the base model has at their subjects.
 
+mod codec;
+mod recipe;
+mod stored;
+
 use std::collections::BTreeMap;
 use std::collections::btree_map;
 
 use recant_core::ModelDigest;
-use recant_edit::Fact;
+
+pub use codec::LedgerDecodeError;
+pub use recipe::{Recipe, Statistics};
+pub use stored::{EditorRecord, EditorRecordError, LedgerSetError};
+
+pub(crate) use codec::MAGIC;
+
+use crate::Fact;
 
 /// A key and a residual at one layer, both measured on the base model.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,8 +41,28 @@ pub struct Ground {
     pub d_mlp: usize,
     /// Length of a residual.
     pub d_model: usize,
-    /// BLAKE3 of settings, contexts and statistics.
+    /// Digest of settings, contexts and statistics: [`Recipe::digest`], or [`Recipe::former_digest`] of ledgers that
+    /// were begun before there was the other.
     pub recipe: [u8; 32],
+}
+
+impl Ground {
+    /// Whether ledgers on these grounds may be joined.
+    ///
+    /// # Errors
+    /// [`LedgerError::Ground`] says in what they differ.
+    pub fn matches(&self, other: &Self) -> Result<(), LedgerError> {
+        let difference = [
+            (self.base != other.base, "the base model"),
+            (self.layers != other.layers, "the layers"),
+            (self.recipe != other.recipe, "the settings, contexts or statistics"),
+            (self != other, "the model's sizes"),
+        ];
+        match difference.into_iter().find(|(differs, _)| *differs) {
+            Some((_, what)) => Err(LedgerError::Ground { what }),
+            None => Ok(()),
+        }
+    }
 }
 
 /// A set of facts over one base model. Equal sets are equal values with equal bytes, whatever happened on
@@ -39,7 +70,7 @@ pub struct Ground {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ledger {
     ground: Ground,
-    pub(super) entries: BTreeMap<Fact, Entry>,
+    entries: BTreeMap<Fact, Entry>,
 }
 
 /// Two ledgers or a ledger and an entry do not go together.
@@ -113,6 +144,12 @@ impl Ledger {
         self.entries.is_empty()
     }
 
+    /// What is kept of a fact.
+    #[must_use]
+    pub fn get(&self, fact: &Fact) -> Option<&Entry> {
+        self.entries.get(fact)
+    }
+
     /// Whether it holds a fact.
     #[must_use]
     pub fn holds(&self, fact: &Fact) -> bool {
@@ -169,16 +206,7 @@ impl Ledger {
     /// # Errors
     /// [`LedgerError::Ground`] when they stand on different ground, [`LedgerError::Differs`].
     pub fn merge(&self, other: &Self) -> Result<Self, LedgerError> {
-        let (ours, theirs) = (&self.ground, &other.ground);
-        let difference = [
-            (ours.base != theirs.base, "the base model"),
-            (ours.layers != theirs.layers, "the layers"),
-            (ours.recipe != theirs.recipe, "the settings, contexts or statistics"),
-            (ours != theirs, "the model's sizes"),
-        ];
-        if let Some((_, what)) = difference.into_iter().find(|(differs, _)| *differs) {
-            return Err(LedgerError::Ground { what });
-        }
+        self.ground.matches(&other.ground)?;
         let mut union = self.clone();
         for (fact, entry) in &other.entries {
             union.add(fact.clone(), entry.clone())?;
@@ -198,6 +226,7 @@ impl Ledger {
         Ok(())
     }
 }
+
 /// The fact itself: prompts to leave alone are not part of what a ledger says.
 fn bare(fact: &Fact) -> Fact {
     fact.clone().with_locality(Vec::new())

@@ -25,7 +25,7 @@ impl Sample {
     }
 
     /// One more text; of a single token nothing can be predicted, so it is passed over.
-    pub(super) fn offer(&mut self, ids: &[u32]) {
+    pub fn offer(&mut self, ids: &[u32]) {
         let ids = &ids[..ids.len().min(TOKENS)];
         if ids.len() < 2 {
             return;
@@ -40,6 +40,13 @@ impl Sample {
         if self.kept.len() > TEXTS {
             self.kept.pop_last();
         }
+    }
+
+    /// The sample that was written as these texts; `None` when they are not the texts of a sample in their order.
+    pub(crate) fn of_written(texts: Vec<Vec<u32>>) -> Option<Self> {
+        let count = texts.len();
+        let sample = Self::of(texts.iter().cloned());
+        (sample.kept.len() == count && sample.texts().eq(texts.iter().map(Vec::as_slice))).then_some(sample)
     }
 
     /// The texts' tokens, in the order of their digests: any beginning of it is a fair draw too.
