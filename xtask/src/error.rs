@@ -40,6 +40,8 @@ pub(crate) enum Error {
     #[error(transparent)]
     Fact(#[from] recant::edit::FactError),
     #[error(transparent)]
+    Request(#[from] recant::edit::RequestError),
+    #[error(transparent)]
     Contexts(#[from] recant::edit::ContextError),
     #[error(transparent)]
     Moments(#[from] recant::methods::moments::MomentsError),
