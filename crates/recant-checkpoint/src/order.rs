@@ -30,6 +30,17 @@ pub fn order_metadata(path: &Path) -> io::Result<()> {
     file.write_all(&ordered)
 }
 
+/// As [`order_metadata`], for a serialised file in memory; bytes that are not one stay as they are.
+pub fn order_metadata_of(bytes: &mut [u8]) {
+    let Some((length, rest)) = bytes.split_first_chunk_mut::<8>() else { return };
+    let header = usize::try_from(u64::from_le_bytes(*length)).ok().and_then(|length| rest.get_mut(..length));
+    if let Some(header) = header
+        && let Some(ordered) = ordered(header)
+    {
+        header.copy_from_slice(&ordered);
+    }
+}
+
 /// The same header, as long as before, with the metadata in the order of its keys.
 fn ordered(header: &[u8]) -> Option<Vec<u8>> {
     let mut json: Value = serde_json::from_slice(header).ok()?;

@@ -11,12 +11,14 @@ use recant_records::ledger::Ledger;
 use recant_records::moments::{FactorsRecord, MomentsRecord, PartialRecord};
 use recant_records::{AnyRecord, Carry, Opened, Record, RecordError, seal};
 
+/// The bytes that writing again gives, and whether a checksum vouched for the first ones.
+type Again = Result<(Vec<u8>, bool), RecordError>;
+
 /// A record's bytes, and what opening does with others.
 struct Case {
     name: &'static str,
     bytes: Vec<u8>,
-    /// The bytes that writing again gives, and whether a checksum vouched for the first ones.
-    again: fn(&[u8]) -> Result<(Vec<u8>, bool), RecordError>,
+    again: fn(&[u8]) -> Again,
 }
 
 fn case<T: Record>(name: &'static str, value: &T) -> Case {
