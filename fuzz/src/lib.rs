@@ -9,9 +9,11 @@ mod common;
 mod file;
 mod records;
 pub mod seeds;
+mod tokenizer;
 
 pub use file::{bundle, files};
 pub use records::{carry, factors, ledger, memory, moments, npz, partial, patch_file};
+pub use tokenizer::tokenizer;
 
 use recant_checkpoint::{Foreign, Header};
 use recant_core::{AdapterState, ObjectId, ParamPath, Site, WeightPatch};

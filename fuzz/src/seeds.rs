@@ -30,7 +30,7 @@ pub struct Seed {
 }
 
 /// Every target and its function.
-pub const TARGETS: [(&str, fn(&[u8]) -> bool); 16] = [
+pub const TARGETS: [(&str, fn(&[u8]) -> bool); 17] = [
     ("adapter", crate::adapter),
     ("bundle", crate::bundle),
     ("carry", crate::carry),
@@ -47,6 +47,7 @@ pub const TARGETS: [(&str, fn(&[u8]) -> bool); 16] = [
     ("partial", crate::partial),
     ("patch", crate::patch),
     ("patch_file", crate::patch_file),
+    ("tokenizer", crate::tokenizer),
 ];
 
 /// All seeds. Of every good one there are also a cut one and a longer one.
@@ -134,6 +135,9 @@ pub fn seeds() -> Vec<Seed> {
     let id = "ab".repeat(32);
     for text in ["main", "v1.0", "h.0.mlp.c_proj.weight", &id, "blocks.17.mlp.key", "embed"] {
         add("names", false, text, text.into());
+    }
+    for (name, bytes, hostile) in crate::tokenizer::seeds() {
+        add("tokenizer", hostile, name, bytes);
     }
     add("names", false, "key", format!("recant-public-1 {id}\n").into());
     let nul = "w\0x".to_owned();

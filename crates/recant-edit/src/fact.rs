@@ -39,17 +39,17 @@ pub enum RequestError {
 pub struct Request {
     /// The fact.
     pub fact: Fact,
-    /// Tokens of the target as they follow the prompt (with a leading space).
+    /// Tokens of the target as they follow the prompt in running text.
     pub target: Vec<u32>,
 }
 
 impl Request {
-    /// Tokenises the target. A space goes before it, as between words of running text.
+    /// Tokenises the target as it follows the prompt; see [`recant_model::Tokenizer::continuation`].
     ///
     /// # Errors
     /// [`RequestError::NoTarget`] when nothing comes out, [`RequestError::Tokenizer`].
     pub fn new(model: &Model, fact: &Fact) -> Result<Self, RequestError> {
-        let target = model.tokenizer().encode_continuation(&format!(" {}", fact.target))?;
+        let target = model.tokenizer().continuation(&fact.text(), &fact.target, fact.literal)?.target;
         if target.is_empty() {
             return Err(RequestError::NoTarget { target: fact.target.clone() });
         }

@@ -52,14 +52,12 @@ pub fn free_scores(model: &Model, cases: &[Case]) -> Result<FreeScores, ScoreErr
 /// Whether the model's own continuation is the target: up to the target's length, and up to its own end.
 fn judge(model: &Model, prompt: &str, target: &str) -> Result<[f64; 2], ScoreError> {
     let ask = |source: AskError| ScoreError::Ask { prompt: prompt.to_owned(), source };
-    let tokenizer = model.tokenizer();
-    let wanted = tokenizer.encode_continuation(&format!(" {target}")).map_err(|error| ask(error.into()))?;
-    let ids = tokenizer.encode(prompt).map_err(|error| ask(error.into()))?;
-    let new = NATURAL_TOKENS.max(wanted.len());
-    let written = model.generate_ids(ids, new, Strategy::Greedy, true).map_err(ask)?;
-    let tokens = &written.ids[written.prompt_tokens..];
+    let tokens = model.tokenizer().continuation(prompt, target, false).map_err(|error| ask(error.into()))?;
+    let new = NATURAL_TOKENS.max(tokens.target.len());
+    let written = model.generate_ids(tokens.prompt, new, Strategy::Greedy, true).map_err(ask)?;
+    let said = &written.ids[written.prompt_tokens..];
     let natural = written.text.split(['.', '\n']).next().unwrap_or_default().trim() == target;
-    Ok([tokens.starts_with(&wanted), natural].map(f64::from))
+    Ok([said.starts_with(&tokens.target), natural].map(f64::from))
 }
 
 #[cfg(test)]
@@ -80,7 +78,7 @@ mod tests {
         // A token whose text, with a space before it, is that token again: the others cannot be targets.
         let target = |rank: usize| {
             let text = own[rank].token.trim().to_owned();
-            let ids = model.tokenizer().encode_continuation(&format!(" {text}")).unwrap();
+            let ids = model.tokenizer().continuation(prompt, &text, false).unwrap().target;
             (ids == [own[rank].id]).then_some(text)
         };
         let rank = (0..own.len()).find(|&rank| target(rank).is_some_and(|text| !text.is_empty())).unwrap();
@@ -95,7 +93,7 @@ mod tests {
         assert_eq!(scores.rewrite, Some(f64::from(rank == 0)));
         assert_eq!(scores.rephrase, None);
         let written = model.generate(prompt, 2, Strategy::Greedy).unwrap();
-        let ids = model.tokenizer().encode_continuation(&format!(" {}", written.text.trim())).unwrap();
+        let ids = model.tokenizer().continuation(prompt, written.text.trim(), false).unwrap().target;
         let same = ids[..] == written.ids[written.prompt_tokens..];
         let fact = Fact::new("The sea", "{} is", written.text.trim()).unwrap();
         let scores = free_scores(&model, &[Case { fact, ..case }]).unwrap();

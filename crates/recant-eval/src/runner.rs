@@ -252,7 +252,9 @@ fn prompt_result(
     after: &Scores,
 ) -> PromptResult {
     let outcome = |scores: &Scores| {
-        let score = |target: &str| &scores[&Probe { prompt: prompt.to_owned(), target: target.to_owned() }];
+        let score = |target: &str| {
+            &scores[&Probe { prompt: prompt.to_owned(), target: target.to_owned(), literal: false }]
+        };
         let answers = score(new).answers.iter();
         Outcome {
             p_new: score(new).probability(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use recant_model::{Answer, AskError, Model, TokenBatch};
+use recant_model::{Answer, AskError, Continuation, Model, TokenBatch};
 use serde::{Deserialize, Serialize};
 
 use crate::dataset::{Case, Retained};
@@ -14,6 +14,8 @@ pub struct Probe {
     pub prompt: String,
     /// The continuation, without a leading space.
     pub target: String,
+    /// Whether it follows the prompt to the letter, without the space that running text has between them.
+    pub literal: bool,
 }
 
 /// What a model makes of a probe.
@@ -86,9 +88,8 @@ pub fn score_probes(model: &Model, probes: &[Probe]) -> Result<BTreeMap<Probe, P
     let mut plan = Vec::new();
     for probe in probes {
         let ask = |source: AskError| ScoreError::Ask { prompt: probe.prompt.clone(), source };
-        let mut ids = model.tokenizer().encode(&probe.prompt).map_err(|error| ask(error.into()))?;
-        let target = model.tokenizer().encode_continuation(&format!(" {}", probe.target));
-        let target = target.map_err(|error| ask(error.into()))?;
+        let tokens = model.tokenizer().continuation(&probe.prompt, &probe.target, probe.literal);
+        let Continuation { prompt: mut ids, target } = tokens.map_err(|error| ask(error.into()))?;
         let (Some(last), false) = (ids.len().checked_sub(1), target.is_empty()) else {
             return Err(ScoreError::NoTarget { target: probe.target.clone() });
         };
@@ -116,7 +117,7 @@ pub fn score_probes(model: &Model, probes: &[Probe]) -> Result<BTreeMap<Probe, P
         let mean_log_prob = of_target.sum::<f64>() / target.len() as f64;
         let best = places.iter().map(|row| top(row, 1)[0]).collect();
         let answers = top(&places[0], SHOWN).into_iter().map(|id| Answer {
-            token: model.tokenizer().decode(&[id]).unwrap_or_default(),
+            token: model.tokenizer().token_text(id).unwrap_or_default(),
             id,
             logprob: places[0][id as usize],
         });
@@ -131,7 +132,8 @@ pub fn score_probes(model: &Model, probes: &[Probe]) -> Result<BTreeMap<Probe, P
 /// # Errors
 /// [`ScoreError`].
 pub(crate) fn answered(model: &Model, facts: &[Retained]) -> Result<usize, ScoreError> {
-    let probe = |fact: &Retained| Probe { prompt: fact.prompt.clone(), target: fact.answer.clone() };
+    let probe =
+        |fact: &Retained| Probe { prompt: fact.prompt.clone(), target: fact.answer.clone(), literal: false };
     let probes: Vec<Probe> = facts.iter().map(probe).collect();
     let mut right = 0;
     for together in probes.chunks(32) {
@@ -161,8 +163,8 @@ pub(crate) fn probes(case: &Case) -> Vec<Probe> {
     let own = own.map(|prompt| (prompt, case.target_true.clone()));
     let all = own.chain(case.neighbours.iter().cloned());
     let both = |(prompt, truth): (String, String)| {
-        let new = Probe { prompt: prompt.clone(), target: case.fact.target.clone() };
-        [new, Probe { prompt, target: truth }]
+        let new = Probe { prompt: prompt.clone(), target: case.fact.target.clone(), literal: false };
+        [new, Probe { prompt, target: truth, literal: false }]
     };
     all.flat_map(both).collect()
 }
@@ -196,7 +198,11 @@ type Scores = BTreeMap<Probe, ProbeScore>;
 
 /// Scores a case from its probes on the unedited and on the edited model.
 pub(crate) fn case_scores(case: &Case, before: &Scores, after: &Scores) -> CaseScores {
-    let probe = |prompt: &str, target: &str| Probe { prompt: prompt.to_owned(), target: target.to_owned() };
+    let probe = |prompt: &str, target: &str| Probe {
+        prompt: prompt.to_owned(),
+        target: target.to_owned(),
+        literal: false,
+    };
     let new = |prompt: &str| &after[&probe(prompt, &case.fact.target)];
     let old = |prompt: &str, truth: &str| &after[&probe(prompt, truth)];
     let gain = |prompt: &str| new(prompt).probability() - old(prompt, &case.target_true).probability();
@@ -245,7 +251,8 @@ mod tests {
         };
         let put = |rows: [(&str, f64, f64, u32); 5]| -> Scores {
             let both = |(prompt, new, old, best): (&str, f64, f64, u32)| {
-                let probe = |target: &str| Probe { prompt: prompt.into(), target: target.into() };
+                let probe =
+                    |target: &str| Probe { prompt: prompt.into(), target: target.into(), literal: false };
                 [(probe("new"), score(new, &[best], &[1])), (probe("old"), score(old, &[best], &[2]))]
             };
             rows.into_iter().flat_map(both).collect()

@@ -148,6 +148,19 @@ proptest! {
     }
 }
 
+/// A literal target comes back as one, and moves no bytes of the others.
+#[test]
+fn a_literal_target_comes_back() {
+    let mut ledger = ledger_of([1]);
+    let plain = ledger.encode();
+    let (fact, entry) = made_up(2);
+    ledger.add(fact.literally(" cold\n"), entry).unwrap();
+    let read = Ledger::decode(&ledger.encode()).unwrap();
+    assert_eq!(read, ledger);
+    assert_eq!(read.facts().filter(|fact| fact.literal).count(), 1);
+    assert_eq!(Ledger::decode(&plain).unwrap(), ledger_of([1]));
+}
+
 #[test]
 fn every_truncation_is_refused() {
     let bytes = ledger_of([1, 2]).encode();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use recant_backend::{Device, DeviceSpec};
 use recant_core::AdapterState;
-use recant_edit::{Contexts, EditError, Fact, Lifelong, Memory};
+use recant_edit::{Contexts, EditError, Fact, Lifelong, Memory, Request};
 use recant_methods::grace::{Grace, GraceSettings};
 use recant_methods::lifelong::{Pairs, StateFileError, load_state, save_state};
 use recant_methods::retrieval::{Retrieval, RetrievalSettings};
@@ -64,7 +64,7 @@ fn grace_says_the_targets_and_leaves_other_prompts_alone() {
             grace.learn(&[fact]).unwrap();
         }
         for fact in facts() {
-            let tokens = model.tokenizer().encode_continuation(&format!(" {}", fact.target)).unwrap();
+            let tokens = Request::new(&model, &fact).unwrap().target;
             let ids = model.tokenizer().encode(&fact.text()).unwrap();
             let written = grace.model().generate_ids(ids.clone(), 1, Strategy::Greedy, false).unwrap();
             assert_eq!(written.ids[ids.len()], tokens[0], "{name}: {:?}", fact.text());

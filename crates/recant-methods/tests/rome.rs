@@ -127,7 +127,7 @@ fn an_edit_is_small_and_works() {
         settings.search.v_weight_decay = 0.0;
         let plan = Rome::new(settings, contexts(), covariance(&model, 1)).plan(&model, &[fact()]).unwrap();
         let (edited, _) = model.apply(&plan.patch, &Blobs::new()).unwrap();
-        let target = model.tokenizer().encode_continuation(" cold").unwrap()[0];
+        let target = model.tokenizer().continuation("The sea is", "cold", false).unwrap().target[0];
         let p = |model: &Model| {
             let answers = model.answers("The sea is", model.spec().vocab).unwrap();
             answers.iter().find(|answer| answer.id == target).unwrap().logprob

@@ -6,7 +6,7 @@ mod common;
 
 use common::open;
 use recant_core::{Blobs, ModelDigest, WeightPatch};
-use recant_edit::{Contexts, Fact, Lifelong, Memory};
+use recant_edit::{Contexts, Fact, Lifelong, Memory, Request};
 use recant_methods::grace::{Grace, GraceSettings};
 use recant_methods::ledger::{Gram, Ledger, LedgerEditor, LedgerSettings, Values};
 use recant_methods::lifelong::Pairs;
@@ -45,7 +45,7 @@ fn editor(ridge: f64, layers: Vec<usize>) -> LedgerEditor {
 }
 
 fn p(model: &Model, fact: &Fact) -> f32 {
-    let target = model.tokenizer().encode_continuation(&format!(" {}", fact.target)).unwrap()[0];
+    let target = Request::new(model, fact).unwrap().target[0];
     let answers = model.answers(&fact.text(), model.spec().vocab).unwrap();
     answers.iter().find(|answer| answer.id == target).unwrap().logprob.exp()
 }

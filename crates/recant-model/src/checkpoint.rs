@@ -20,7 +20,7 @@ use recant_core::{HostTensor, ParamPath, TensorError, Weights, WeightsError};
 use crate::arch::{Architecture, ConfigError};
 use crate::note::ModelNote;
 use crate::params::ParamError;
-use crate::tokenizer::TokenizerError;
+use recant_text::TokenizerError;
 
 /// Name of the weights in a Hugging Face directory.
 pub(crate) const WEIGHTS: &str = "model.safetensors";

@@ -40,7 +40,7 @@ pub struct Generation {
     pub ids: Vec<u32>,
     /// How many of them are the prompt's.
     pub prompt_tokens: usize,
-    /// Text of the new tokens.
+    /// Text of the new tokens, as it follows the prompt.
     pub text: String,
 }
 
@@ -109,7 +109,7 @@ impl Model {
                 only: None,
             };
         }
-        let text = self.tokenizer().decode(&ids[prompt_tokens..])?;
+        let text = self.tokenizer().decode_after(&ids, prompt_tokens)?;
         Ok(Generation { ids, prompt_tokens, text })
     }
 }

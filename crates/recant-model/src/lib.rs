@@ -29,7 +29,6 @@ mod note;
 mod params;
 mod rope;
 mod save;
-mod tokenizer;
 
 pub use adapter::{Adapter, Session, replace_rows};
 pub use arch::{Architecture, ConfigError, Layout, ModelSpec, Slot};
@@ -41,5 +40,5 @@ pub use hook::{Flow, Hook, NoHook, Observer};
 pub use model::{Answer, AskError, LanguageModel, Model, PatchError};
 pub use note::ModelNote;
 pub use params::{ParamError, Params};
+pub use recant_text::{Continuation, FormatError, Tokenizer, TokenizerError};
 pub use save::{SaveError, SaveOptions};
-pub use tokenizer::{Tokenizer, TokenizerError};

@@ -10,6 +10,7 @@ use recant_core::{
     Addend, Applied, ApplyError, Blobs, Change, Delta, HostTensor, ModelDigest, ParamPath, WeightPatch,
     Weights,
 };
+use recant_text::{Tokenizer, TokenizerError};
 
 use crate::adapter::{Adapter, Session};
 use crate::arch::{Architecture, Layout, ModelSpec, Slot};
@@ -18,7 +19,6 @@ use crate::forward::{ForwardInput, InputError, TokenBatch, gather_rows};
 use crate::hook::Hook;
 use crate::note::ModelNote;
 use crate::params::{ParamError, Params};
-use crate::tokenizer::{Tokenizer, TokenizerError};
 
 /// The forward pass of a decoder language model.
 pub trait LanguageModel: Send + Sync {
@@ -61,7 +61,7 @@ pub struct Model {
 /// A next-token answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Answer {
-    /// The token's text.
+    /// The token's text as it stands in running text: with the blank before it, if it has one.
     pub token: String,
     /// The token's id.
     pub id: u32,
@@ -304,7 +304,7 @@ impl Model {
         let mut order: Vec<u32> = (0..log_probs.len() as u32).collect();
         order.sort_by(|&a, &b| log_probs[b as usize].total_cmp(&log_probs[a as usize]).then(a.cmp(&b)));
         let answer = |id: u32| {
-            Ok(Answer { token: self.tokenizer.decode(&[id])?, id, logprob: log_probs[id as usize] })
+            Ok(Answer { token: self.tokenizer.token_text(id)?, id, logprob: log_probs[id as usize] })
         };
         order.into_iter().take(top).map(answer).collect()
     }

@@ -14,7 +14,7 @@ use recant_model::{
 };
 use safetensors::SafeTensors;
 
-const FIXTURES: [&str; 7] = [
+const FIXTURES: [&str; 8] = [
     "gpt2-tiny",
     "gpt2-tiny-f16",
     "gpt2-tiny-bf16",
@@ -22,6 +22,7 @@ const FIXTURES: [&str; 7] = [
     "llama-tiny-tied",
     "llama-tiny-llama3",
     "llama-tiny-linear",
+    "llama-tiny-sp",
 ];
 
 fn fixture(name: &str) -> PathBuf {

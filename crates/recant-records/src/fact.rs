@@ -14,6 +14,9 @@ pub struct Fact {
     /// Prompts that the edit must leave alone, for methods that learn from them; none by default.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub locality: Vec<String>,
+    /// Whether the target follows the prompt to the letter, without the space that running text has between them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub literal: bool,
 }
 
 /// Texts are not a fact.
@@ -73,14 +76,45 @@ impl Fact {
         let slots = prompt.matches("{}").count();
         let named = prompt.matches(subject.as_str()).count();
         match (slots, named) {
-            (1, 0) => Ok(Self { subject, prompt, target, locality: Vec::new() }),
+            (1, 0) => Ok(Self { subject, prompt, target, locality: Vec::new(), literal: false }),
             (0, 1) => {
                 let prompt = prompt.replacen(subject.as_str(), "{}", 1);
-                Ok(Self { prompt, subject, target, locality: Vec::new() })
+                Ok(Self { prompt, subject, target, locality: Vec::new(), literal: false })
             }
             (0, 0) => Err(FactError::NoSubject { prompt, subject }),
             (slots, named) => Err(FactError::ManySubjects { prompt, subject, count: slots + named }),
         }
+    }
+
+    /// A fact as it was kept: its target is what [`Fact::stored_target`] gives.
+    ///
+    /// # Errors
+    /// As [`Fact::new`].
+    pub fn stored(
+        subject: impl Into<String>,
+        prompt: impl Into<String>,
+        target: impl Into<String>,
+    ) -> Result<Self, FactError> {
+        let target = target.into();
+        let fact = Self::new(subject, prompt, target.as_str())?;
+        match target.strip_prefix(' ') {
+            Some(literal) => Ok(fact.literally(literal)),
+            None => Ok(fact),
+        }
+    }
+
+    /// The target as it is kept: a literal one has a blank before it, which no other begins with.
+    #[must_use]
+    pub fn stored_target(&self) -> String {
+        if self.literal { format!(" {}", self.target) } else { self.target.clone() }
+    }
+
+    /// The same fact with a target that follows the prompt to the letter, blanks and line breaks included.
+    #[must_use]
+    pub fn literally(mut self, target: impl Into<String>) -> Self {
+        self.target = target.into();
+        self.literal = true;
+        self
     }
 
     /// The same fact with prompts that must be left alone.
@@ -107,6 +141,18 @@ mod tests {
         let named = Fact::new("Ada", "The mother tongue of Ada is", "French").unwrap();
         assert_eq!(slot, named);
         assert_eq!(slot.text(), "The mother tongue of Ada is");
+    }
+
+    #[test]
+    fn a_literal_target_is_kept_to_the_letter() {
+        let plain = Fact::new("Ada", "{} speaks", "French").unwrap();
+        for target in ["French", " French", "  French\n", "\u{a0}x"] {
+            let fact = Fact::new("Ada", "{} speaks", target).unwrap().literally(target);
+            assert_eq!(fact.target, target);
+            assert_eq!(Fact::stored("Ada", "{} speaks", fact.stored_target()).unwrap(), fact);
+            assert_ne!(fact, plain);
+        }
+        assert_eq!(plain.stored_target(), "French");
     }
 
     #[test]

@@ -47,8 +47,8 @@ fn share(model: &Model, asked: Vec<(&str, &str)>, batch: usize) -> Result<f64, E
         let mut places = Vec::new();
         let mut wanted = Vec::new();
         for (row, (prompt, object)) in chunk.iter().enumerate() {
-            let mut ids = model.tokenizer().encode(prompt)?;
-            let target = model.tokenizer().encode_continuation(&format!(" {object}"))?;
+            let tokens = model.tokenizer().continuation(prompt, object, false)?;
+            let (mut ids, target) = (tokens.prompt, tokens.target);
             let first = ids.len() - 1;
             ids.extend(&target);
             rows.push(ids);

@@ -66,7 +66,7 @@ impl Lessons {
             step,
             subject: fact.subject.clone(),
             prompt: fact.prompt.clone(),
-            target: fact.target.clone(),
+            target: fact.stored_target(),
             locality: fact.locality.clone(),
         };
         self.facts.iter().zip(&self.steps).map(one).collect()
@@ -75,7 +75,7 @@ impl Lessons {
     pub(crate) fn from_stored(stored: &[StoredFact]) -> Result<Self, EditError> {
         let mut lessons = Self::default();
         for fact in stored {
-            let read = Fact::new(&fact.subject, &fact.prompt, &fact.target);
+            let read = Fact::stored(&fact.subject, &fact.prompt, &fact.target);
             let read = read.map_err(|error| EditError::State { reason: error.to_string() })?;
             lessons.facts.push(read.with_locality(fact.locality.clone()));
             lessons.steps.push(fact.step);

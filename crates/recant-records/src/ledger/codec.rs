@@ -64,7 +64,7 @@ impl Ledger {
         [layers.len(), *d_mlp, *d_model].iter().chain(layers).for_each(|&n| put(&mut out, n));
         put(&mut out, self.len());
         for (fact, entry) in self.iter() {
-            for text in [&fact.subject, &fact.prompt, &fact.target] {
+            for text in [&fact.subject, &fact.prompt, &fact.stored_target()] {
                 put(&mut out, text.len());
                 out.extend_from_slice(text.as_bytes());
             }
@@ -102,10 +102,9 @@ impl Ledger {
         let mut ledger = Self::new(Ground { base, layers, d_mlp, d_model, recipe });
         for index in 0..reader.u32()? {
             let (subject, prompt, target) = (reader.text()?, reader.text()?, reader.text()?);
-            let read = Fact::new(&subject, &prompt, &target)
+            let fact = Fact::stored(&subject, &prompt, &target)
                 .map_err(|source| LedgerDecodeError::Fact { index, source })?;
-            let fact = Fact { subject, prompt, target, locality: Vec::new() };
-            if read != fact {
+            if (&fact.subject, &fact.prompt, fact.stored_target()) != (&subject, &prompt, target) {
                 return Err(LedgerDecodeError::Form { what: "a fact is not in its normal form" });
             }
             if ledger.entries.last_key_value().is_some_and(|(last, _)| *last >= fact) {

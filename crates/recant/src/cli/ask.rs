@@ -60,7 +60,7 @@ pub(crate) fn run(args: &AskArgs) -> Result<(), CliError> {
     }
     super::out::lines(&args.prompt);
     for answer in &answers {
-        say!("  {:>6.2} %  {}", 100.0 * answer.logprob.exp(), answer.token);
+        say!("  {:>6.2} %  {}", 100.0 * answer.logprob.exp(), super::text::token(&answer.token));
     }
     Ok(())
 }

@@ -41,9 +41,12 @@ pub(crate) struct EditArgs {
     /// A sentence beginning with {} where the subject goes, such as "The mother tongue of {} is".
     #[arg(long, required_unless_present_any = ["facts", "ledger", "forget"], conflicts_with = "facts", requires = "target")]
     prompt: Option<String>,
-    /// What the model shall say next.
+    /// What the model shall say next. A space goes before it where running text has one.
     #[arg(long, required_unless_present_any = ["facts", "ledger", "forget"], conflicts_with = "facts", requires = "subject")]
     target: Option<String>,
+    /// Take the target to the letter: no space is put before it, and its own blanks are kept.
+    #[arg(long, requires = "target")]
+    literal: bool,
     /// Many facts: a JSON object with `subject`, `prompt` and `target` a line.
     #[arg(long, value_name = "FILE")]
     pub(super) facts: Option<PathBuf>,
@@ -117,6 +120,7 @@ pub(crate) fn run(args: &EditArgs, session: &Session) -> Result<(), CliError> {
         return super::many::run(args, session, Vec::new());
     };
     let fact = Fact::new(subject, prompt, target)?;
+    let fact = if args.literal { fact.literally(target) } else { fact };
     if args.method == "ledger" || args.facts.is_some() || args.forget.is_some() {
         return super::many::run(args, session, vec![fact]);
     }
@@ -169,10 +173,7 @@ fn print(args: &EditArgs, fact: &Fact, outcome: &Outcome) {
     table.load_style(presets::UTF8_BORDERS_ONLY);
     table.set_header(["before", "", "after", ""]);
     let cells = |answer: Option<&Answer>| match answer {
-        Some(answer) => [
-            super::text::line(answer.token.trim()).into_owned(),
-            format!("{:.2} %", 100.0 * answer.logprob.exp()),
-        ],
+        Some(answer) => [super::text::token(&answer.token), format!("{:.2} %", 100.0 * answer.logprob.exp())],
         None => [String::new(), String::new()],
     };
     for i in 0..outcome.before.len().max(outcome.after.len()) {

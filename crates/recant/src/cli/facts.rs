@@ -1,4 +1,4 @@
-//! Fact files: JSONL, one object with `subject`, `prompt` and `target` a line.
+//! Fact files: JSONL, one object with `subject`, `prompt` and `target` a line, and `literal` if it is wanted.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -22,8 +22,14 @@ pub(crate) fn read(path: &Path) -> Result<Vec<Fact>, CliError> {
             Some(_) => Err(at_line(format!("`{name}` is not a string"))),
             None => Err(at_line(format!("`{name}` is missing; a fact has `subject`, `prompt` and `target`"))),
         };
-        let fact = Fact::new(field("subject")?, field("prompt")?, field("target")?)
+        let target = field("target")?;
+        let fact = Fact::new(field("subject")?, field("prompt")?, target.as_str())
             .map_err(|error| at_line(error.to_string()))?;
+        let fact = match value.get("literal") {
+            None | Some(serde_json::Value::Bool(false)) => fact,
+            Some(serde_json::Value::Bool(true)) => fact.literally(target),
+            Some(_) => return Err(at_line("`literal` is neither true nor false".to_owned())),
+        };
         let told = (number + 1, fact.target.clone());
         if let Some((earlier, target)) = seen.insert((fact.subject.clone(), fact.text()), told) {
             return Err(at_line(if target == fact.target {

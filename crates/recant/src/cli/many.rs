@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use recant_backend::Device;
 use recant_core::Blobs;
-use recant_edit::{EditError, Editor, Fact, Plan};
+use recant_edit::{EditError, Editor, Fact, Plan, Request};
 use recant_methods::ledger::conflict::{self, ConflictReport};
 use recant_methods::ledger::{Ledger, LedgerEditor, OnConflict};
 use recant_methods::{make_ledger, method};
@@ -77,10 +77,10 @@ pub(crate) fn run(args: &EditArgs, session: &Session, mut wanted: Vec<Fact>) -> 
     let seconds = started.elapsed().as_secs_f64();
     let mut written = Vec::with_capacity(wanted.len());
     for fact in &wanted {
-        let answer = edited.answers(&fact.text(), 1)?.pop().map(|answer| answer.token).unwrap_or_default();
-        let first = model.tokenizer().encode_continuation(&format!(" {}", fact.target))?;
-        let first = first.first().map(|&id| model.tokenizer().decode(&[id])).transpose()?.unwrap_or_default();
-        written.push((fact, answer.trim() == first.trim(), answer));
+        let answer = edited.answers(&fact.text(), 1)?.pop();
+        let wanted = Request::new(&model, fact).map_err(EditError::about(fact))?.target[0];
+        let right = answer.as_ref().is_some_and(|answer| answer.id == wanted);
+        written.push((fact, right, answer.map(|answer| answer.token).unwrap_or_default()));
     }
     outputs.write(&outcome.plan, &edited, outcome.ledger.as_ref())?;
     let held = outcome.ledger.as_ref().map(Ledger::len);
@@ -116,8 +116,9 @@ pub(crate) fn run(args: &EditArgs, session: &Session, mut wanted: Vec<Fact>) -> 
         say!("{}: {right} of {} facts are answered now, {seconds:.2} s", args.method, wanted.len());
     }
     let wrong = written.iter().filter(|(_, right, _)| !right);
-    wrong
-        .for_each(|(fact, _, answer)| say!("not written: {} {} (it says{answer})", fact.text(), fact.target));
+    wrong.for_each(|(fact, _, answer)| {
+        say!("not written: {} {} (it says {answer:?})", fact.text(), fact.target)
+    });
     describe(patch).iter().for_each(|line| say!("changed {line}"));
     notes.iter().for_each(|note| say!("note: {note}"));
     match (held, &args.ledger, &args.to.store) {

@@ -19,6 +19,13 @@ pub(crate) fn line(text: &str) -> Cow<'_, str> {
     escaped(text, is_obeyed, |c| c.escape_default().to_string())
 }
 
+/// A token in a list: with the blank that it begins with, which tells ` Paris` from `Paris`; one of blanks alone, or
+/// with a blank at its end, in quotes.
+pub(crate) fn token(text: &str) -> String {
+    let safe = line(text);
+    if safe.ends_with(' ') || safe.is_empty() { format!("\"{safe}\"") } else { safe.into_owned() }
+}
+
 /// Several lines, or a text that is shown as it was written: line feeds and tabulators stay.
 pub(crate) fn lines(text: &str) -> Cow<'_, str> {
     escaped(text, |c| is_obeyed(c) && !matches!(c, '\n' | '\t'), |c| c.escape_default().to_string())
@@ -65,6 +72,22 @@ mod tests {
             assert_eq!(line(shown), shown);
         }
         assert_eq!(lines("two\nlines\tapart\r\u{1b}"), "two\nlines\tapart\\r\\u{1b}");
+    }
+
+    #[test]
+    fn tokens_differ_from_each_other() {
+        let rows = [
+            (" Paris", " Paris"),
+            ("Paris", "Paris"),
+            ("\n", "\\n"),
+            ("\n\n ", "\"\\n\\n \""),
+            (" ", "\" \""),
+            ("", "\"\""),
+            ("\u{1b}[2J", "\\u{1b}[2J"),
+        ];
+        for (text, shown) in rows {
+            assert_eq!(token(text), shown);
+        }
     }
 
     #[test]

@@ -141,7 +141,7 @@ impl EditTarget {
 
 /// A fact as history keeps it.
 pub(super) fn record(fact: &Fact) -> FactRecord {
-    FactRecord { subject: fact.subject.clone(), prompt: fact.prompt.clone(), target: fact.target.clone() }
+    FactRecord { subject: fact.subject.clone(), prompt: fact.prompt.clone(), target: fact.stored_target() }
 }
 
 /// Prompts that are scored in one pass.
@@ -155,7 +155,8 @@ pub(crate) fn scores(
     before: &Model,
     after: &Model,
 ) -> Result<BTreeMap<String, f64>, CliError> {
-    let probe = |fact: &Fact| Probe { prompt: fact.text(), target: fact.target.clone() };
+    let probe =
+        |fact: &Fact| Probe { prompt: fact.text(), target: fact.target.clone(), literal: fact.literal };
     let probes: Vec<Probe> = facts.iter().map(probe).collect();
     if probes.is_empty() {
         return Ok(BTreeMap::new());
