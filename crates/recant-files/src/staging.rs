@@ -125,6 +125,8 @@ impl Drop for TemporaryFolder {
         }
         let mut held = self.temporaries.held();
         held.remove(&self.path);
+        // Some systems do not remove what is open.
+        self.owner = None;
         let _left_for_a_sweep = remove(&self.path);
     }
 }

@@ -38,7 +38,11 @@ impl EditOutputs {
         if let Some(model) = &args.model {
             outputs.reads(Role::Model, model)?;
         }
-        let store = args.to.store.as_deref().map(Store::open).transpose().map_err(StoreError::from)?;
+        // What a store is linked to is looked for in all of its objects: only where something is to be written.
+        let writes =
+            args.out.is_some() || args.patch.is_some() || args.dump.is_some() || args.ledger.is_some();
+        let store = args.to.store.as_deref().filter(|_| writes).map(Store::open).transpose();
+        let store = store.map_err(StoreError::from)?;
         if let Some(store) = &store {
             store.guard(&mut outputs).map_err(StoreError::from)?;
         }

@@ -241,7 +241,7 @@ fn output_hint(error: &OutputError) -> Option<&'static str> {
             "what a command reads is never written over, --force or not; choose a place outside it"
         }
         OutputError::Occupied { .. } => {
-            "choose another place, or pass --force, which replaces only something of the same kind"
+            "choose another place, or pass --force where the command has it: it replaces only something of the same kind"
         }
         OutputError::Foreign { .. } | OutputError::OtherKind { .. } => {
             "--force replaces only what recant writes itself; choose another place, or move away what is there"

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 use recant_backend::Device;
 use recant_core::WeightPatch;
 use recant_edit::{Fact, Memory};
-use recant_files::{FileKind, OutputFile};
+use recant_files::{FileKind, OutputFile, Role};
 use recant_methods::ledger::{LEDGER, Ledger};
 use recant_methods::lifelong::{MEMORY, Pairs};
 use recant_methods::retrieval::Retrieval;
@@ -194,7 +194,12 @@ pub(crate) fn run(args: &MoveArgs, session: &Session) -> Result<(), CliError> {
     let model = open_model(&args.model.model, &Device::open(args.model.device)?)?;
     let mut notes = Vec::new();
     let mut from = Holder::open(&args.from, &model, &mut notes)?;
-    let from_output = outputs.continued(&args.from, from.kind())?;
+    // A patch is a record of what was done, and stays.
+    let stays = args.copy || matches!(from, Holder::Patch(_));
+    let from_output = match stays {
+        true => outputs.reads(Role::Input, &args.from).map(|()| None)?,
+        false => Some(outputs.continued(&args.from, from.kind())?),
+    };
     let loose = chosen(args, &from, &model)?;
     let Some(layer) = loose.first().map(|one| one.layer) else {
         return refuse("--from", "it holds no edit");
@@ -229,15 +234,13 @@ pub(crate) fn run(args: &MoveArgs, session: &Session) -> Result<(), CliError> {
             Holder::Ledger(ledger)
         }
     };
-    // A patch is a record of what was done, and stays.
-    let stays = args.copy || matches!(from, Holder::Patch(_));
     if !stays {
         taken_out(&mut from, &moved)?;
     }
     // The new place first: a crash between the two leaves an edit in both, never in neither.
     to.write(&to_output)?;
-    if !stays {
-        from.write(&from_output)?;
+    if let Some(output) = from_output {
+        from.write(&output)?;
     }
     if args.json {
         let texts: Vec<String> = moved.iter().map(Fact::text).collect();
