@@ -136,10 +136,10 @@ fn a_kill_at_any_moment_leaves_the_former_output_or_the_new_one() {
 }
 
 fn is_whole(path: &Path, bytes: &[u8]) -> bool {
-    match path.extension().and_then(|ending| ending.to_str()) {
-        Some("json") => serde_json::from_slice::<serde_json::Value>(bytes).is_ok(),
-        Some("html") => String::from_utf8_lossy(bytes).trim_end().ends_with("</html>"),
-        _ => recant::core::AdapterState::decode(bytes).is_ok(),
+    match path.file_name().and_then(|name| name.to_str()) {
+        Some("report.json") => serde_json::from_slice::<serde_json::Value>(bytes).is_ok(),
+        Some("report.html") => String::from_utf8_lossy(bytes).trim_end().ends_with("</html>"),
+        _ => recant::records::seal::unseal(bytes).is_ok_and(|unsealed| unsealed.checked),
     }
 }
 
