@@ -29,6 +29,7 @@ mod matrix;
 mod patch;
 mod path;
 mod site;
+mod statement;
 mod tensor;
 mod weights;
 
@@ -44,5 +45,6 @@ pub use patch::{
 };
 pub use path::{ParamPath, ParamPathError};
 pub use site::{Point, Site, SiteParseError};
+pub use statement::{Statement, is_blank};
 pub use tensor::{HostTensor, TensorError};
 pub use weights::{Weights, WeightsError};

@@ -104,8 +104,8 @@ pub enum EditError {
         /// What is wrong.
         source: RequestError,
     },
-    /// The method writes one fact at a time.
-    #[error("{method} writes one fact at a time, but {count} were given")]
+    /// The method writes one fact at a time, or was given none.
+    #[error("{method} writes {}, but {count} were given", written(.count))]
     FactCount {
         /// The method.
         method: String,
@@ -150,6 +150,14 @@ pub enum EditError {
         value: String,
         /// What is wrong with it.
         reason: String,
+    },
+    /// Two things that were asked for cannot both be.
+    #[error("{one} and {other} contradict each other; say one of them")]
+    Contradiction {
+        /// The one, as it was said.
+        one: String,
+        /// The other.
+        other: String,
     },
     /// Second moments are needed and were not given, or belong to something else.
     #[error("{reason}")]
@@ -220,6 +228,10 @@ pub enum EditError {
     /// The plan cannot be applied.
     #[error(transparent)]
     Apply(#[from] PatchError),
+}
+
+fn written(count: &usize) -> &'static str {
+    if *count == 0 { "facts" } else { "one fact at a time" }
 }
 
 impl EditError {

@@ -15,12 +15,16 @@
 mod contexts;
 mod editor;
 mod fact;
+mod fact_file;
 mod lifelong;
 mod scope;
+mod text;
 
 pub use contexts::{ContextError, Contexts};
 pub use editor::{EditError, Editor, LossStep, Plan, Trace, refuse_adapters};
 pub use fact::{Request, RequestError};
+pub use fact_file::{FactFile, FactFileError, read_facts};
 pub use lifelong::{Lifelong, Memory, WeightSequence};
 pub use recant_records::{Carry, Fact, FactError};
 pub use scope::scoped;
+pub use text::{LooksLike, TextError, TextLines, TextRecord, read_records, read_text, text_lines};

@@ -160,10 +160,7 @@ impl Loose {
     pub fn into_memory(self, memory: &mut Pairs) -> Result<(), TransferError> {
         residuals(memory)?;
         self.fits(memory.base().digest(), memory.layer())?;
-        let text = self.fact.text();
-        if let Some(held) = memory.facts().iter().find(|held| held.text() == text) {
-            return Err(TransferError::Taken { text, held: held.target.clone() });
-        }
+        free(&self.fact, memory.facts().iter())?;
         let target = Request::new(memory.base(), &self.fact).map_err(EditError::about(&self.fact))?.target;
         Ok(memory.insert(&self.fact, Pair { key: self.key, value: self.residual, target })?)
     }
@@ -174,10 +171,7 @@ impl Loose {
     /// [`TransferError`]; the ledger is then as it was.
     pub fn into_ledger(self, ledger: &mut Ledger) -> Result<(), TransferError> {
         self.fits(ledger.ground().base, only_layer(ledger)?)?;
-        let text = self.fact.text();
-        if let Some(held) = ledger.facts().find(|held| held.text() == text) {
-            return Err(TransferError::Taken { text, held: held.target.clone() });
-        }
+        free(&self.fact, ledger.facts())?;
         Ok(ledger.add(self.fact, vec![Part { key: self.key, residual: self.residual }])?)
     }
 
@@ -211,6 +205,14 @@ impl Loose {
             return Err(TransferError::Layer { from: self.layer, to: layer });
         }
         Ok(())
+    }
+}
+
+/// Whether nothing among `held` continues the fact's prompt.
+fn free<'a>(fact: &Fact, mut held: impl Iterator<Item = &'a Fact>) -> Result<(), TransferError> {
+    match held.find(|held| held.statement().same_question(&fact.statement())) {
+        Some(held) => Err(TransferError::Taken { text: fact.text(), held: held.target.clone() }),
+        None => Ok(()),
     }
 }
 

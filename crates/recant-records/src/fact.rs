@@ -1,5 +1,6 @@
 //! What a user wants changed.
 
+use recant_core::{Statement, is_blank};
 use serde::{Deserialize, Serialize};
 
 /// A fact to write: "`prompt` with the subject in its slot" shall be continued by `target`.
@@ -41,7 +42,7 @@ pub enum FactError {
         subject: String,
     },
     /// The prompt has more than one place for the subject.
-    #[error("the prompt {prompt:?} names the subject {subject:?} {count} times; it must stand once")]
+    #[error("the prompt {prompt:?} has {subject:?} {count} times; write one {{}} where the subject goes")]
     ManySubjects {
         /// The prompt.
         prompt: String,
@@ -53,53 +54,90 @@ pub enum FactError {
 }
 
 impl Fact {
-    /// A fact whose prompt has a `{}` slot, or names the subject exactly once.
+    /// A fact whose prompt has a `{}` slot, or names the subject exactly once. With a slot, the subject may stand in
+    /// the rest of the prompt too. Blanks around the subject and the target and at the prompt's end are cut off: the
+    /// target is learned with the blank before it. A line break at the prompt's end is kept.
     ///
     /// # Errors
-    /// [`FactError`] when a part is empty, or the subject stands in the prompt not at all or more than once.
+    /// [`FactError`] when a part is empty, or it is not clear where in the prompt the subject stands.
     pub fn new(
         subject: impl Into<String>,
         prompt: impl Into<String>,
         target: impl Into<String>,
     ) -> Result<Self, FactError> {
-        let (subject, prompt, target) = (subject.into(), prompt.into(), target.into());
-        if prompt.trim().is_empty() {
-            return Err(FactError::EmptyPrompt);
-        }
-        if subject.trim().is_empty() {
-            return Err(FactError::EmptySubject);
-        }
-        let target = target.trim().to_owned();
-        if target.is_empty() {
-            return Err(FactError::EmptyTarget);
-        }
-        let slots = prompt.matches("{}").count();
-        let named = prompt.matches(subject.as_str()).count();
-        match (slots, named) {
-            (1, 0) => Ok(Self { subject, prompt, target, locality: Vec::new(), literal: false }),
-            (0, 1) => {
-                let prompt = prompt.replacen(subject.as_str(), "{}", 1);
-                Ok(Self { prompt, subject, target, locality: Vec::new(), literal: false })
-            }
-            (0, 0) => Err(FactError::NoSubject { prompt, subject }),
-            (slots, named) => Err(FactError::ManySubjects { prompt, subject, count: slots + named }),
-        }
+        let (prompt, target) = (prompt.into(), target.into());
+        Self::of(subject.into(), prompt.trim_end_matches(is_blank), target.trim(), false)
     }
 
-    /// A fact as it was kept: its target is what [`Fact::stored_target`] gives.
+    /// As [`Fact::new`], with a target that follows the prompt to the letter: the blanks of both count.
     ///
     /// # Errors
     /// As [`Fact::new`].
+    pub fn new_literal(
+        subject: impl Into<String>,
+        prompt: impl Into<String>,
+        target: impl Into<String>,
+    ) -> Result<Self, FactError> {
+        Self::of(subject.into(), &prompt.into(), &target.into(), true)
+    }
+
+    fn of(subject: String, prompt: &str, target: &str, literal: bool) -> Result<Self, FactError> {
+        let subject = subject.trim();
+        if prompt.trim().is_empty() {
+            return Err(FactError::EmptyPrompt);
+        }
+        if subject.is_empty() {
+            return Err(FactError::EmptySubject);
+        }
+        let prompt = match prompt.matches("{}").count() {
+            1 => prompt.to_owned(),
+            0 => with_slot(prompt, subject)?,
+            count => {
+                let (prompt, subject) = (prompt.to_owned(), "{}".to_owned());
+                return Err(FactError::ManySubjects { prompt, subject, count });
+            }
+        };
+        let fact = Self {
+            subject: subject.to_owned(),
+            prompt,
+            target: target.to_owned(),
+            locality: Vec::new(),
+            literal,
+        };
+        fact.checked()
+    }
+
+    /// A fact as it was kept, word for word; its target is what [`Fact::stored_target`] gives.
+    ///
+    /// # Errors
+    /// [`FactError`] when a part is empty, or the prompt has not one `{}`.
     pub fn stored(
         subject: impl Into<String>,
         prompt: impl Into<String>,
         target: impl Into<String>,
     ) -> Result<Self, FactError> {
         let target = target.into();
-        let fact = Self::new(subject, prompt, target.as_str())?;
-        match target.strip_prefix(' ') {
-            Some(literal) => Ok(fact.literally(literal)),
-            None => Ok(fact),
+        let (target, literal) = match target.strip_prefix(' ') {
+            Some(literal) => (literal.to_owned(), true),
+            None => (target, false),
+        };
+        let fact =
+            Self { subject: subject.into(), prompt: prompt.into(), target, locality: Vec::new(), literal };
+        fact.checked()
+    }
+
+    fn checked(self) -> Result<Self, FactError> {
+        if self.subject.trim().is_empty() {
+            return Err(FactError::EmptySubject);
+        }
+        if self.target.trim().is_empty() {
+            return Err(FactError::EmptyTarget);
+        }
+        let Self { subject, prompt, .. } = &self;
+        match prompt.matches("{}").count() {
+            1 => Ok(self),
+            0 => Err(FactError::NoSubject { prompt: prompt.clone(), subject: subject.clone() }),
+            count => Err(FactError::ManySubjects { prompt: prompt.clone(), subject: "{}".to_owned(), count }),
         }
     }
 
@@ -127,7 +165,37 @@ impl Fact {
     /// The prompt with the subject in its slot.
     #[must_use]
     pub fn text(&self) -> String {
-        self.prompt.replacen("{}", &self.subject, 1)
+        self.statement().text()
+    }
+
+    /// What it says, to be compared with other facts.
+    #[must_use]
+    pub fn statement(&self) -> Statement<'_> {
+        Statement { subject: &self.subject, prompt: &self.prompt, target: &self.target }
+    }
+}
+
+/// The prompt with `{}` in the place of the only mention of the subject: the only one as a word or, in scripts
+/// without blanks between words, the only one at all.
+fn with_slot(prompt: &str, subject: &str) -> Result<String, FactError> {
+    let letter = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
+    let is_word = |at: usize| {
+        let end = at + subject.len();
+        let inside = |a: Option<char>, b: Option<char>| letter(a) && letter(b);
+        !inside(prompt[..at].chars().next_back(), subject.chars().next())
+            && !inside(subject.chars().next_back(), prompt[end..].chars().next())
+    };
+    let mentions: Vec<usize> = prompt.match_indices(subject).map(|(at, _)| at).collect();
+    let words: Vec<usize> = mentions.iter().copied().filter(|&at| is_word(at)).collect();
+    let (prompt, subject) = (prompt.to_owned(), subject.to_owned());
+    match (&words[..], &mentions[..]) {
+        ([at], _) | ([], [at]) => {
+            let mut with = prompt;
+            with.replace_range(*at..at + subject.len(), "{}");
+            Ok(with)
+        }
+        ([], []) => Err(FactError::NoSubject { prompt, subject }),
+        ([], many) | (many, _) => Err(FactError::ManySubjects { prompt, subject, count: many.len() }),
     }
 }
 
@@ -146,6 +214,8 @@ mod tests {
     #[test]
     fn a_literal_target_is_kept_to_the_letter() {
         let plain = Fact::new("Ada", "{} speaks", "French").unwrap();
+        let spaced = Fact::new_literal("Ada", "{} speaks ", "French").unwrap();
+        assert_eq!((&*spaced.prompt, &*spaced.target, spaced.literal), ("{} speaks ", "French", true));
         for target in ["French", " French", "  French\n", "\u{a0}x"] {
             let fact = Fact::new("Ada", "{} speaks", target).unwrap().literally(target);
             assert_eq!(fact.target, target);
@@ -163,6 +233,39 @@ mod tests {
         assert!(error("Ada", "{} is", " ").contains("target is empty"));
         assert!(error("Ada", "She speaks", "x").contains("nowhere"));
         assert!(error("Ada", "{} and {} are", "x").contains("2 times"));
-        assert!(error("Ada", "{} is Ada,", "x").contains("2 times"));
+        assert!(error("Ada", "Ada is Ada,", "x").contains("2 times"));
+    }
+
+    /// What a person types with a blank too many, or with the subject inside other words.
+    #[test]
+    fn blanks_and_words_around_the_subject_do_not_matter() {
+        for (subject, prompt, expected) in [
+            (" Frontline ", "The show {} premiered on ", "The show {} premiered on"),
+            ("Frontline", "The show Frontline premiered on\u{a0}", "The show {} premiered on"),
+            ("Al", "{} comes from Alaska and likes", "{} comes from Alaska and likes"),
+            ("Al", "Alaska is where Al lives, in", "Alaska is where {} lives, in"),
+            ("Al", "Al's home is", "{}'s home is"),
+            ("Ada", "{} and Ada's sister speak", "{} and Ada's sister speak"),
+            ("東京", "日本の首都東京は", "日本の首都{}は"),
+            ("C++", "C++ was made by", "{} was made by"),
+            ("Ada", "Who taught {}?\n", "Who taught {}?\n"),
+        ] {
+            let fact = Fact::new(subject, prompt, " x ").unwrap();
+            assert_eq!(
+                (&*fact.subject, &*fact.prompt, &*fact.target),
+                (subject.trim(), expected, "x"),
+                "{prompt:?}"
+            );
+        }
+    }
+
+    /// What was kept with a blank at its end opens as it is.
+    #[test]
+    fn a_stored_fact_is_taken_word_for_word() {
+        let fact = Fact::stored("Ada", "{} speaks ", "French").unwrap();
+        assert_eq!(fact.prompt, "{} speaks ");
+        for (subject, prompt, target) in [("", "{} is", "x"), ("Ada", "is", "x"), ("Ada", "{} is", " ")] {
+            assert!(Fact::stored(subject, prompt, target).is_err());
+        }
     }
 }

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 pub use codec::StateDecodeError;
 
-use crate::{AdapterId, Matrix, ModelDigest, ParamPath};
+use crate::{AdapterId, Matrix, ModelDigest, ParamPath, Statement};
 
 /// A fact as a state remembers it: enough to learn it again.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -26,6 +26,14 @@ pub struct StoredFact {
     pub target: String,
     /// Prompts that the edit was told to leave alone.
     pub locality: Vec<String>,
+}
+
+impl StoredFact {
+    /// What it says, to be compared with other facts.
+    #[must_use]
+    pub fn statement(&self) -> Statement<'_> {
+        Statement { subject: &self.subject, prompt: &self.prompt, target: &self.target }
+    }
 }
 
 /// What an adapter learned.

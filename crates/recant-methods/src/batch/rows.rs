@@ -115,10 +115,10 @@ fn check(facts: &[Fact]) -> Result<(), EditError> {
         value: format!("{} {}", fact.text(), fact.target),
         reason,
     };
-    let mut told: BTreeMap<(&str, String), &Fact> = BTreeMap::new();
+    let mut told: BTreeMap<(String, String), &Fact> = BTreeMap::new();
     for fact in facts {
-        if let Some(earlier) = told.insert((&fact.subject, fact.text()), fact) {
-            return Err(if earlier.target == fact.target {
+        if let Some(earlier) = told.insert(fact.statement().question(), fact) {
+            return Err(if earlier.statement().same(&fact.statement()) {
                 refuse(fact, "the same fact is given twice".to_owned())
             } else {
                 refuse(fact, format!("another fact says {:?} to the same prompt", earlier.target))

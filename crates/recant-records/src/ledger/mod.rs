@@ -158,8 +158,7 @@ impl Ledger {
 
     /// Facts to the same prompt about the same subject with another target.
     pub fn contradicting<'a>(&'a self, fact: &'a Fact) -> impl Iterator<Item = &'a Fact> {
-        let same = |held: &&Fact| held.subject == fact.subject && held.text() == fact.text();
-        self.facts().filter(same).filter(|held| held.target != fact.target)
+        self.facts().filter(|held| held.statement().contradicts(&fact.statement()))
     }
 
     /// Adds a fact; adding it again changes nothing.

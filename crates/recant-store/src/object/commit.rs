@@ -26,7 +26,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use recant_core::{CommitId, ManifestId, ModelDigest, ObjectId, PatchId};
+use recant_core::{CommitId, ManifestId, ModelDigest, ObjectId, PatchId, Statement};
 
 use crate::codec::{DecodeError, Decoder, Encoder};
 use crate::name::Name;
@@ -100,13 +100,19 @@ impl FactRecord {
     /// Whether both say something about the same, and not the same.
     #[must_use]
     pub fn contradicts(&self, other: &Self) -> bool {
-        (&self.subject, &self.prompt) == (&other.subject, &other.prompt) && self.target != other.target
+        self.statement().contradicts(&other.statement())
     }
 
     /// The prompt with its subject.
     #[must_use]
     pub fn text(&self) -> String {
-        self.prompt.replacen("{}", &self.subject, 1)
+        self.statement().text()
+    }
+
+    /// What it says, to be compared with other facts.
+    #[must_use]
+    pub fn statement(&self) -> Statement<'_> {
+        Statement { subject: &self.subject, prompt: &self.prompt, target: &self.target }
     }
 }
 

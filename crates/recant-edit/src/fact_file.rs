@@ -1,0 +1,170 @@
+//! Files of facts.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use recant_core::is_blank;
+use recant_records::{Fact, FactError};
+
+use crate::text::{TextError, TextRecord, read_records};
+
+/// A file of facts cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FactFileError {
+    /// The file cannot be read.
+    #[error(transparent)]
+    Text(#[from] TextError),
+    /// A field is missing or of another kind.
+    #[error("{path}, line {line}: `{field}` {reason}")]
+    Field {
+        /// The file.
+        path: PathBuf,
+        /// The line where the entry begins, counted from 1.
+        line: usize,
+        /// The field.
+        field: &'static str,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// An entry is no fact.
+    #[error("{path}, line {line}: {source}")]
+    Fact {
+        /// The file.
+        path: PathBuf,
+        /// The line where the entry begins, counted from 1.
+        line: usize,
+        /// What is wrong.
+        source: FactError,
+    },
+    /// A fact stands in the file twice.
+    #[error("{path}, line {line}: the same fact stands in line {earlier}")]
+    Repeated {
+        /// The file.
+        path: PathBuf,
+        /// The line where the entry begins, counted from 1.
+        line: usize,
+        /// The line of the first one.
+        earlier: usize,
+    },
+    /// Two entries continue the same prompt with different targets.
+    #[error("{path}, line {line}: line {earlier} says {target:?} to the same prompt")]
+    Contradiction {
+        /// The file.
+        path: PathBuf,
+        /// The line where the entry begins, counted from 1.
+        line: usize,
+        /// The line of the first one.
+        earlier: usize,
+        /// The target of the first one.
+        target: String,
+    },
+    /// There is no fact in it.
+    #[error("{path} holds no facts")]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// The facts of a file.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct FactFile {
+    /// The facts, in the file's order, each question once.
+    pub facts: Vec<Fact>,
+    /// Lines whose prompts ended in blanks, which were cut off.
+    pub trimmed: Vec<usize>,
+}
+
+/// Reads facts: JSON objects with `subject`, `prompt` and `target`, one a line or in one array.
+///
+/// # Errors
+/// [`FactFileError`] names the line, and the field where one is at fault.
+pub fn read_facts(path: &Path) -> Result<FactFile, FactFileError> {
+    let mut file = FactFile { facts: Vec::new(), trimmed: Vec::new() };
+    let mut seen: BTreeMap<(String, String), (usize, String)> = BTreeMap::new();
+    for record in read_records(path)? {
+        let line = record.line;
+        let own = || path.to_owned();
+        let field = |name| {
+            field(&record, name).map_err(|reason| FactFileError::Field {
+                path: own(),
+                line,
+                field: name,
+                reason,
+            })
+        };
+        let prompt = field("prompt")?;
+        let fact = Fact::new(field("subject")?, prompt, field("target")?)
+            .map_err(|source| FactFileError::Fact { path: own(), line, source })?;
+        if prompt.ends_with(is_blank) {
+            file.trimmed.push(line);
+        }
+        let told = (line, fact.target.clone());
+        if let Some((earlier, target)) = seen.insert(fact.statement().question(), told) {
+            return Err(if target == fact.target {
+                FactFileError::Repeated { path: own(), line, earlier }
+            } else {
+                FactFileError::Contradiction { path: own(), line, earlier, target }
+            });
+        }
+        file.facts.push(fact);
+    }
+    if file.facts.is_empty() {
+        return Err(FactFileError::Empty { path: path.to_owned() });
+    }
+    Ok(file)
+}
+
+fn field<'a>(record: &'a TextRecord, name: &str) -> Result<&'a str, &'static str> {
+    match record.value.get(name) {
+        Some(Value::String(text)) => Ok(text),
+        Some(_) => Err("is not a string"),
+        None => Err("is missing; a fact has `subject`, `prompt` and `target`"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<FactFile, String> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        read_facts(file.path()).map_err(|error| error.to_string())
+    }
+
+    const GOOD: &str = r#"{"subject": "Ada", "prompt": "{} speaks", "target": "Veltish"}"#;
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_line() {
+        let blank = GOOD.replace("speaks", "speaks ");
+        for (text, expected) in [
+            (String::new(), "no facts"),
+            ("[]".to_owned(), "no facts"),
+            (format!("{GOOD}\n\n{{"), "line 3: this is no JSON"),
+            (format!("{GOOD}\n{{\"subject\": \"Bo\"}}"), "line 2: `prompt` is missing"),
+            (GOOD.replace("\"Ada\"", "1"), "line 1: `subject` is not a string"),
+            (GOOD.replace("{} speaks", "She speaks"), "line 1: the prompt \"She speaks\" names the subject"),
+            (format!("{GOOD}\n{GOOD}"), "line 2: the same fact stands in line 1"),
+            (format!("{GOOD}\n{blank}"), "line 2: the same fact stands in line 1"),
+            (format!("[{GOOD},\n{GOOD}]"), "line 2: the same fact stands in line 1"),
+            (format!("{GOOD}\n{}", blank.replace("Veltish", "Tashic")), "line 2: line 1 says \"Veltish\""),
+        ] {
+            let error = read(&text).unwrap_err();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn lines_an_array_and_marks_are_the_same_facts() {
+        let other = GOOD.replace("Ada", "Bo").replace("speaks", "speaks ");
+        let lines = read(&format!("{GOOD}\n{other}\n")).unwrap();
+        assert_eq!((lines.facts.len(), &lines.trimmed[..]), (2, &[2][..]));
+        assert_eq!(lines.facts[1].prompt, "{} speaks");
+        for text in [format!("[{GOOD},\n{other}]"), format!("\u{feff}{GOOD}\r\n{other}\r\n")] {
+            assert_eq!(read(&text).unwrap(), lines);
+        }
+    }
+}
