@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use recant_core::is_blank;
 use recant_records::{Fact, FactError};
+use serde_json::Value;
 
 use crate::text::{TextError, TextRecord, read_records};
 

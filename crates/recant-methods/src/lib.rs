@@ -32,9 +32,11 @@ mod settings;
 pub mod transfer;
 pub mod upper;
 pub mod wise;
+mod wishes;
 
 pub use registry::{
-    MEMORIES, METHODS, MethodInfo, MethodInputs, lifelong, make_ledger, make_retrieval, memory, method,
-    open_memory,
+    LayerRule, MEMORIES, METHODS, MethodInfo, MethodInputs, lifelong, make_ledger, make_retrieval, memory,
+    method, open_memory,
 };
-pub use settings::{Setting, parse_layers};
+pub use settings::{ParamInfo, Setting, parse_layers};
+pub use wishes::{Asked, Wishes};

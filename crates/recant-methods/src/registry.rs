@@ -1,24 +1,39 @@
 //! From a method's name to an editor.
 
+use std::collections::BTreeMap;
+
 use recant_core::AdapterState;
-use recant_edit::{Contexts, EditError, Editor, Lifelong, Memory, WeightSequence};
+use recant_edit::{Carry, Contexts, EditError, Editor, Fact, Lifelong, Memory, Plan, WeightSequence};
 use recant_model::Model;
 
-use crate::alphaedit::{self, AlphaEdit};
-use crate::emmet::{self, Emmet};
-use crate::ft::{self, FineTune, FtSettings, Objective};
-use crate::grace::{self, Grace, GraceSettings};
-use crate::ledger::{self, LedgerEditor, LedgerSequence};
+use crate::alphaedit::AlphaEdit;
+use crate::batch::BatchSettings;
+use crate::emmet::Emmet;
+use crate::ft::{FineTune, FtSettings, Objective};
+use crate::grace::{Grace, GraceSettings};
+use crate::ledger::{LedgerEditor, LedgerSequence, LedgerSettings};
 use crate::lifelong::Pairs;
-use crate::locft::{self, LocFt, LocFtSettings};
-use crate::memit::{self, Memit};
-use crate::retrieval::{self, Retrieval, RetrievalSettings};
-use crate::rome::{self, Covariance, KeyRule, Rome, RomeSettings};
-use crate::settings::Setting;
-use crate::wise::{self, Wise, WiseSettings};
+use crate::locft::{LocFt, LocFtSettings};
+use crate::memit::Memit;
+use crate::retrieval::{Retrieval, RetrievalSettings};
+use crate::rome::{Covariance, KeyRule, Rome, RomeSettings};
+use crate::settings::{ParamInfo, Setting, Tunable};
+use crate::wise::{Wise, WiseSettings};
+
+/// Which layers a method edits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LayerRule {
+    /// One.
+    One,
+    /// Several.
+    Several,
+    /// The last of several, unless its own setting names more.
+    Last,
+}
 
 /// What a person should know to choose a method.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub struct MethodInfo {
     /// The name to type.
     pub name: &'static str,
@@ -28,8 +43,45 @@ pub struct MethodInfo {
     pub needs_moments: bool,
     /// Whether one plan writes many facts together.
     pub many: bool,
-    /// Names of its hyper-parameters.
-    pub settings: &'static [&'static str],
+    /// Which layers it edits.
+    pub layers: LayerRule,
+    /// Its hyper-parameters, with their defaults.
+    pub settings: fn() -> Vec<ParamInfo>,
+}
+
+impl MethodInfo {
+    /// The method or memory of this name.
+    ///
+    /// # Errors
+    /// [`EditError::Setting`] says which there are.
+    pub fn find(name: &str) -> Result<&'static Self, EditError> {
+        let mut all = METHODS.iter().chain(&MEMORIES);
+        all.find(|info| info.name == name).ok_or_else(|| {
+            let known: Vec<&str> = METHODS.iter().chain(&MEMORIES).map(|info| info.name).collect();
+            named_method(name, format!("no such method; there are {}", known.join(", ")))
+        })
+    }
+
+    /// The parameter that a name or an alias means.
+    #[must_use]
+    pub fn param(&self, key: &str) -> Option<ParamInfo> {
+        (self.settings)().into_iter().find(|param| param.is_called(key))
+    }
+
+    /// Whether one plan may write this many facts.
+    ///
+    /// # Errors
+    /// [`EditError::FactCount`].
+    pub fn check_count(&self, facts: usize) -> Result<(), EditError> {
+        if facts == 1 || (facts > 1 && self.many) {
+            return Ok(());
+        }
+        Err(EditError::FactCount { method: self.name.to_owned(), count: facts })
+    }
+}
+
+fn named_method(name: &str, reason: String) -> EditError {
+    EditError::Setting { key: "method".to_owned(), value: name.to_owned(), reason }
 }
 
 /// Every method that plans a change of weights.
@@ -39,63 +91,72 @@ pub const METHODS: [MethodInfo; 9] = [
         summary: "rank-one rewrite of one MLP, the same mean key throughout (arXiv 2403.07175)",
         needs_moments: true,
         many: false,
-        settings: &rome::KNOWN,
+        layers: LayerRule::One,
+        settings: || RomeSettings::new(0, KeyRule::Mean).infos(),
     },
     MethodInfo {
         name: "rome",
         summary: "the original rank-one rewrite, bare-prompt key in the divisor (arXiv 2202.05262)",
         needs_moments: true,
         many: false,
-        settings: &rome::KNOWN,
+        layers: LayerRule::One,
+        settings: || RomeSettings::new(0, KeyRule::Bare).infos(),
     },
     MethodInfo {
         name: "memit",
         summary: "many facts at once, spread over a range of layers (arXiv 2210.07229)",
         needs_moments: true,
         many: true,
-        settings: &memit::KNOWN,
+        layers: LayerRule::Several,
+        settings: || BatchSettings::new(vec![]).infos(),
     },
     MethodInfo {
         name: "emmet",
         summary: "many facts at one layer as equality constraints (arXiv 2403.14236)",
         needs_moments: true,
         many: true,
-        settings: &emmet::KNOWN,
+        layers: LayerRule::Last,
+        settings: || infos(Emmet::settings_of(&[], &[])),
     },
     MethodInfo {
         name: "alphaedit",
         summary: "many facts in the null space of ordinary keys (arXiv 2410.02355)",
         needs_moments: true,
         many: true,
-        settings: &alphaedit::KNOWN,
+        layers: LayerRule::Several,
+        settings: || infos(AlphaEdit::settings_of(vec![], &[])),
     },
     MethodInfo {
         name: "ledger",
         summary: "many facts as a set: add, remove and merge at any time, exactly",
         needs_moments: true,
         many: true,
-        settings: &ledger::KNOWN,
+        layers: LayerRule::Several,
+        settings: || LedgerSettings::new(vec![]).infos(),
     },
     MethodInfo {
         name: "ft-l",
         summary: "fine-tuning of one MLP, bounded step, last-token loss (a weak baseline)",
         needs_moments: false,
         many: false,
-        settings: &ft::KNOWN,
+        layers: LayerRule::One,
+        settings: || FtSettings::new(0, Objective::PromptLast).infos(),
     },
     MethodInfo {
         name: "ft-m",
         summary: "fine-tuning of one MLP on the whole target (a baseline)",
         needs_moments: false,
         many: false,
-        settings: &ft::KNOWN,
+        layers: LayerRule::One,
+        settings: || FtSettings::new(0, Objective::TargetNew).infos(),
     },
     MethodInfo {
         name: "locft-bf",
         summary: "breadth-first fine-tuning of one MLP on many facts (arXiv 2509.22072)",
         needs_moments: false,
         many: true,
-        settings: &locft::KNOWN,
+        layers: LayerRule::One,
+        settings: || LocFtSettings::new(0).infos(),
     },
 ];
 
@@ -106,23 +167,30 @@ pub const MEMORIES: [MethodInfo; 3] = [
         summary: "a side memory of one MLP behind a router (arXiv 2405.14768)",
         needs_moments: false,
         many: true,
-        settings: &wise::KNOWN,
+        layers: LayerRule::One,
+        settings: || WiseSettings::new(0).infos(),
     },
     MethodInfo {
         name: "grace",
         summary: "a codebook of activations (arXiv 2211.11031)",
         needs_moments: false,
         many: true,
-        settings: &grace::KNOWN,
+        layers: LayerRule::One,
+        settings: || GraceSettings::new(0).infos(),
     },
     MethodInfo {
         name: "memory",
         summary: "keys and residuals behind a similarity gate (NeuralDB, arXiv 2507.18028)",
         needs_moments: false,
         many: true,
-        settings: &retrieval::KNOWN,
+        layers: LayerRule::One,
+        settings: || RetrievalSettings::new(0).infos(),
     },
 ];
+
+fn infos(defaults: Result<impl Tunable, EditError>) -> Vec<ParamInfo> {
+    defaults.map(|defaults| defaults.infos()).unwrap_or_default()
+}
 
 /// What editors are made from.
 #[derive(Debug, Clone)]
@@ -137,6 +205,8 @@ pub struct MethodInputs {
     pub covariance: Option<Covariance>,
     /// The user's hyper-parameters.
     pub settings: Vec<Setting>,
+    /// Seed of everything that is drawn, where no hyper-parameter says another.
+    pub seed: u64,
 }
 
 /// Makes an editor.
@@ -145,6 +215,11 @@ pub struct MethodInputs {
 /// [`EditError::Setting`] when the name or a hyper-parameter is unknown, [`EditError::Statistics`] when the
 /// method needs second moments and there are none.
 pub fn method(name: &str, inputs: &MethodInputs) -> Result<Box<dyn Editor>, EditError> {
+    let info = MethodInfo::find(name)?;
+    Ok(Box::new(Registered { info, editor: editor(name, inputs)? }))
+}
+
+fn editor(name: &str, inputs: &MethodInputs) -> Result<Box<dyn Editor>, EditError> {
     match name {
         "r-rome" => make_rome(KeyRule::Mean, inputs),
         "rome" => make_rome(KeyRule::Bare, inputs),
@@ -167,22 +242,35 @@ pub fn method(name: &str, inputs: &MethodInputs) -> Result<Box<dyn Editor>, Edit
         "ft-l" => fine_tune(Objective::PromptLast, inputs),
         "ft-m" => fine_tune(Objective::TargetNew, inputs),
         "locft-bf" => {
-            let mut settings = LocFtSettings::new(inputs.layer);
+            let mut settings = LocFtSettings { seed: inputs.seed, ..LocFtSettings::new(inputs.layer) };
             inputs.settings.iter().try_for_each(|setting| settings.set(setting))?;
             Ok(Box::new(LocFt::new(settings)))
         }
-        _ if MEMORIES.iter().any(|info| info.name == name) => Err(EditError::Setting {
-            key: "method".to_owned(),
-            value: name.to_owned(),
-            reason: "this method keeps a memory beside the weights; use `recant learn`, or \
-                     --scenario sequential or batch"
-                .to_owned(),
-        }),
-        _ => Err(EditError::Setting {
-            key: "method".to_owned(),
-            value: name.to_owned(),
-            reason: format!("no such method; there are {}", METHODS.map(|info| info.name).join(", ")),
-        }),
+        _ => Err(named_method(
+            name,
+            "this method keeps a memory beside the weights; it plans no change of weights".to_owned(),
+        )),
+    }
+}
+
+/// An editor that is asked for as many facts as its method writes.
+struct Registered {
+    info: &'static MethodInfo,
+    editor: Box<dyn Editor>,
+}
+
+impl Editor for Registered {
+    fn name(&self) -> &str {
+        self.info.name
+    }
+
+    fn plan_after(&self, model: &Model, facts: &[Fact], carry: &Carry) -> Result<Plan, EditError> {
+        self.info.check_count(facts.len())?;
+        self.editor.plan_after(model, facts, carry)
+    }
+
+    fn settings(&self) -> BTreeMap<String, String> {
+        self.editor.settings()
     }
 }
 
@@ -208,20 +296,20 @@ pub fn memory(name: &str, inputs: &MethodInputs, base: Model) -> Result<Box<dyn 
     let each = &inputs.settings;
     match name {
         "grace" => {
-            let mut settings = GraceSettings::new(inputs.layer);
+            let mut settings = GraceSettings { seed: inputs.seed, ..GraceSettings::new(inputs.layer) };
             each.iter().try_for_each(|setting| settings.set(setting))?;
             Ok(Box::new(Grace::begin(base, settings)?))
         }
         "memory" => Ok(Box::new(make_retrieval(inputs, base)?)),
         "wise" => {
-            let mut settings = WiseSettings::new(inputs.layer);
+            let mut settings = WiseSettings { seed: inputs.seed, ..WiseSettings::new(inputs.layer) };
             each.iter().try_for_each(|setting| settings.set(setting))?;
             let contexts = several(inputs, &base)?;
             Ok(Box::new(Wise::begin(base, settings, contexts)?))
         }
         _ => method(name, inputs).and_then(|_| {
             let reason = format!("it keeps no memory; {} do", MEMORIES.map(|info| info.name).join(", "));
-            Err(EditError::Setting { key: "method".to_owned(), value: name.to_owned(), reason })
+            Err(named_method(name, reason))
         }),
     }
 }
@@ -257,7 +345,7 @@ fn several(inputs: &MethodInputs, base: &Model) -> Result<Contexts, EditError> {
         return Ok(inputs.contexts.clone());
     }
     let seed = inputs.settings.iter().find(|setting| setting.key == "seed");
-    let seed = seed.map_or(Ok(0), Setting::whole)?;
+    let seed = seed.map_or(Ok(inputs.seed), Setting::whole)?;
     Ok(Contexts::sample(base, &[(5, 2), (10, 3)], seed)?)
 }
 
@@ -273,9 +361,8 @@ fn covariance(inputs: &MethodInputs, adjusted: bool) -> Result<Covariance, EditE
         (_, false) => Ok(Covariance::Identity),
         (Some(covariance), true) => Ok(covariance.clone()),
         (None, true) => {
-            let reason = "this method needs the second moments of the layer's keys: make them with \
-                          `recant stats` and pass --stats FILE, or leave them out on purpose with \
-                          --set mom2_adjustment=false (C = I, usually worse)";
+            let reason = "this method needs the second moments of the layer's keys, or mom2_adjustment=false to \
+                          leave them out on purpose (C = I, usually worse)";
             Err(EditError::Statistics { reason: reason.to_owned() })
         }
     }

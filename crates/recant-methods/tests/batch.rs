@@ -116,6 +116,7 @@ fn inputs(model: &Model, layers: &[usize], settings: &[&str]) -> MethodInputs {
         contexts: contexts(),
         covariance: Some(covariance(model, layers)),
         settings: settings.iter().map(|text| Setting::parse(text).unwrap()).collect(),
+        seed: 0,
     }
 }
 

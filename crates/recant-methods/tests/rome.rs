@@ -161,6 +161,7 @@ fn an_identity_covariance_is_never_silent() {
         contexts: contexts(),
         covariance: None,
         settings: settings.iter().map(|text| Setting::parse(text).unwrap()).collect(),
+        seed: 0,
     };
     let refused = method("r-rome", &inputs(&[])).map(|_| ()).unwrap_err();
     assert!(matches!(refused, EditError::Statistics { .. }), "{refused}");
@@ -186,8 +187,14 @@ fn every_method_edits_and_refuses_what_it_does_not_know() {
     let model = open("gpt2-tiny");
     for info in METHODS {
         let covariance = info.needs_moments.then(|| covariance(&model, 1));
-        let inputs =
-            MethodInputs { layer: 1, layers: vec![], contexts: contexts(), covariance, settings: vec![] };
+        let inputs = MethodInputs {
+            layer: 1,
+            layers: vec![],
+            contexts: contexts(),
+            covariance,
+            settings: vec![],
+            seed: 0,
+        };
         let plan = method(info.name, &inputs).unwrap().plan(&model, &[fact()]).unwrap();
         let (edited, applied) = model.apply(&plan.patch, &Blobs::new()).unwrap();
         assert_ne!(edited.digest(), model.digest(), "{}", info.name);
@@ -196,8 +203,14 @@ fn every_method_edits_and_refuses_what_it_does_not_know() {
         let wrong = MethodInputs { settings: vec![Setting::parse("v_speed=1").unwrap()], ..inputs };
         assert!(method(info.name, &wrong).is_err(), "{}", info.name);
     }
-    let inputs =
-        MethodInputs { layer: 1, layers: vec![], contexts: contexts(), covariance: None, settings: vec![] };
+    let inputs = MethodInputs {
+        layer: 1,
+        layers: vec![],
+        contexts: contexts(),
+        covariance: None,
+        settings: vec![],
+        seed: 0,
+    };
     assert!(method("rone", &inputs).is_err());
 }
 
@@ -206,7 +219,8 @@ fn every_method_edits_and_refuses_what_it_does_not_know() {
 fn ft_l_stays_within_its_norm_constraint() {
     let model = open("gpt2-tiny");
     let settings = vec![Setting::parse("norm_constraint=0.001").unwrap(), Setting::parse("lr=0.01").unwrap()];
-    let inputs = MethodInputs { layer: 1, layers: vec![], contexts: contexts(), covariance: None, settings };
+    let inputs =
+        MethodInputs { layer: 1, layers: vec![], contexts: contexts(), covariance: None, settings, seed: 0 };
     let plan = method("ft-l", &inputs).unwrap().plan(&model, &[fact()]).unwrap();
     let change = plan.patch.changes().values().next().unwrap();
     let Delta::Add(Addend::Dense(delta)) = &change.delta else { panic!("dense") };

@@ -19,19 +19,7 @@ use recant_model::Model;
 
 use crate::batch::{self, BatchSettings, Prepared};
 use crate::rome::Covariance;
-use crate::settings::Setting;
-
-/// Names of the hyper-parameters.
-pub const KNOWN: [&str; 16] = {
-    let mut known = ["nullspace_threshold"; 16];
-    let mut at = 0;
-    while at < batch::KNOWN.len() {
-        known[at] = batch::KNOWN[at];
-        at += 1;
-    }
-    known[at] = "L2";
-    known
-};
+use crate::settings::{Param, Setting, Tunable, field};
 
 /// Settings of AlphaEdit.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,6 +30,23 @@ pub struct AlphaEditSettings {
     pub nullspace_threshold: f64,
     /// L₂: the ridge.
     pub l2: f64,
+}
+
+impl Tunable for AlphaEditSettings {
+    fn params() -> Vec<Param<Self>> {
+        let none_here = ["mom2_update_weight", "norm_weight"];
+        let mut params = batch::shared(|s: &Self| &s.batch, |s| &mut s.batch, &none_here);
+        params.extend([
+            field!(
+                "nullspace_threshold",
+                "eigenvalues of C below this count as zero",
+                nullspace_threshold,
+                float(f64::MIN_POSITIVE)
+            ),
+            field!("L2", "L₂: the ridge", l2, float(f64::MIN_POSITIVE)),
+        ]);
+        params
+    }
 }
 
 /// The AlphaEdit editor.
@@ -66,14 +71,7 @@ impl AlphaEdit {
     pub fn settings_of(layers: Vec<usize>, given: &[Setting]) -> Result<AlphaEditSettings, EditError> {
         let batch = BatchSettings::new(layers);
         let mut settings = AlphaEditSettings { batch, nullspace_threshold: 2e-2, l2: 1.0 };
-        for setting in given {
-            match setting.key.as_str() {
-                "nullspace_threshold" => settings.nullspace_threshold = setting.float(f64::MIN_POSITIVE)?,
-                "L2" => settings.l2 = setting.float(f64::MIN_POSITIVE)?,
-                _ if settings.batch.set(setting)? => {}
-                _ => return Err(setting.unknown("alphaedit", &KNOWN)),
-            }
-        }
+        given.iter().try_for_each(|setting| settings.tune("alphaedit", setting))?;
         Ok(settings)
     }
 
@@ -163,10 +161,6 @@ impl Editor for AlphaEdit {
 
     fn settings(&self) -> BTreeMap<String, String> {
         let measured = matches!(self.covariance, Covariance::Measured(_));
-        let mut named = batch::named(&self.settings.batch, &self.contexts, measured);
-        named.retain(|key, _| !["mom2_update_weight", "norm_weight"].contains(&key.as_str()));
-        named.insert("nullspace_threshold".to_owned(), self.settings.nullspace_threshold.to_string());
-        named.insert("L2".to_owned(), self.settings.l2.to_string());
-        named
+        batch::reported(self.settings.told(), &self.contexts, measured)
     }
 }

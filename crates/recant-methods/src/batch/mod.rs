@@ -19,7 +19,8 @@ use recant_model::{Model, Slot};
 
 pub use metric::Metric;
 pub use rows::{Prepared, Seen};
-pub use settings::{BatchSettings, KNOWN};
+pub use settings::BatchSettings;
+pub(crate) use settings::shared;
 
 use crate::search::Found;
 use crate::search::many::{Inject, search_many};
@@ -150,16 +151,15 @@ pub fn remembered(carry: &Carry, name: &str) -> Option<Rows> {
     Rows::new(matrix.cols(), matrix.data().iter().map(|&x| f64::from(x)).collect())
 }
 
-/// The settings that every method of the family reports.
-pub(crate) fn named(
-    settings: &BatchSettings,
+/// What every method of the family reports: its settings, and what it was given.
+pub(crate) fn reported(
+    mut told: BTreeMap<String, String>,
     contexts: &Contexts,
     measured: bool,
 ) -> BTreeMap<String, String> {
-    let mut named = settings.named();
-    named.insert("mom2_adjustment".to_owned(), measured.to_string());
-    named.insert("contexts".to_owned(), contexts.templates().len().to_string());
-    named
+    told.insert("mom2_adjustment".to_owned(), measured.to_string());
+    told.insert("contexts".to_owned(), contexts.templates().len().to_string());
+    told
 }
 
 #[cfg(test)]

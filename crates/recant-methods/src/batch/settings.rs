@@ -1,12 +1,10 @@
 //! Hyper-parameters of the batch methods, named as in the reference code.
 
-use std::collections::BTreeMap;
-
 use recant_edit::EditError;
 use recant_model::Model;
 
 use crate::search::SearchSettings;
-use crate::settings::Setting;
+use crate::settings::{Param, Tunable, fact_token, field, param};
 
 /// Settings that MEMIT, EMMET, AlphaEdit and the ledger share.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,24 +29,6 @@ pub struct BatchSettings {
     pub max_mb: usize,
 }
 
-/// Names of the hyper-parameters.
-pub const KNOWN: [&str; 14] = [
-    "layers",
-    "bare_weight",
-    "v_lr",
-    "v_num_grad_steps",
-    "v_weight_decay",
-    "clamp_norm_factor",
-    "kl_factor",
-    "mom2_update_weight",
-    "norm_weight",
-    "blue",
-    "consistent_keys",
-    "mom2_adjustment",
-    "max_mb",
-    "fact_token",
-];
-
 impl BatchSettings {
     /// Defaults at some layers. What the literature tunes for billions of parameters is kept where it carries
     /// over; λ and the clamp are those that hold on small models too, see `docs/batch.md`.
@@ -67,46 +47,6 @@ impl BatchSettings {
             mom2_adjustment: true,
             max_mb: 512,
         }
-    }
-
-    /// Sets one hyper-parameter; `false` when the name is not one of [`KNOWN`].
-    ///
-    /// # Errors
-    /// [`EditError::Setting`] when the value is out of range.
-    pub fn set(&mut self, setting: &Setting) -> Result<bool, EditError> {
-        match setting.key.as_str() {
-            "layers" | "layer" => self.layers = setting.layer_list()?,
-            "bare_weight" => {
-                self.bare_weight = setting.float(0.0)?;
-                if self.bare_weight > 1.0 {
-                    return Err(setting.refuse("a weight between 0 and 1 is expected"));
-                }
-            }
-            "mom2_update_weight" => self.mom2_update_weight = setting.float(f64::MIN_POSITIVE)?,
-            "norm_weight" => self.norm_weight = setting.float(0.0)?,
-            "blue" => self.blue = setting.flag()?,
-            "consistent_keys" => self.consistent_keys = setting.flag()?,
-            "mom2_adjustment" => self.mom2_adjustment = setting.flag()?,
-            "max_mb" => self.max_mb = setting.count()?,
-            "fact_token" if setting.value == "subject_last" => {}
-            "fact_token" => return Err(setting.refuse("only subject_last is supported")),
-            _ => return self.search.set(setting),
-        }
-        Ok(true)
-    }
-
-    pub(super) fn named(&self) -> BTreeMap<String, String> {
-        let pairs = [
-            ("layers", self.layers.iter().map(usize::to_string).collect::<Vec<_>>().join(",")),
-            ("bare_weight", self.bare_weight.to_string()),
-            ("mom2_update_weight", self.mom2_update_weight.to_string()),
-            ("norm_weight", self.norm_weight.to_string()),
-            ("blue", self.blue.to_string()),
-            ("consistent_keys", self.consistent_keys.to_string()),
-            ("max_mb", self.max_mb.to_string()),
-            ("fact_token", "subject_last".to_owned()),
-        ];
-        pairs.into_iter().chain(self.search.named()).map(|(key, value)| (key.to_owned(), value)).collect()
     }
 
     /// The layers that are written: all, or with BLUE the first and the last.
@@ -135,4 +75,49 @@ impl BatchSettings {
         let a_row = 4 * 32 * (8 * spec.d_model + 3 * spec.d_mlp);
         (self.max_mb.saturating_mul(1 << 20) / a_row).clamp(1, 512)
     }
+}
+
+impl Tunable for BatchSettings {
+    fn params() -> Vec<Param<Self>> {
+        let list = |s: &Self| s.layers.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
+        let layers = param("layers", "the layers that are written", list, |s: &mut Self, set| {
+            s.layers = set.layer_list()?;
+            Ok(())
+        });
+        let mut params = vec![
+            layers.alias(&["layer"]),
+            field!("bare_weight", "weight of the bare prompt in the mean key", bare_weight, weight()),
+            field!(
+                "mom2_update_weight",
+                "λ: how much ordinary keys count against the edits",
+                mom2_update_weight,
+                float(f64::MIN_POSITIVE)
+            ),
+            field!("norm_weight", "λₙ: how much the length of ΔW counts (ENCORE)", norm_weight, float(0.0)),
+            field!("blue", "write only the first and the last layer (BLUE)", blue, flag()),
+            field!(
+                "consistent_keys",
+                "measure residuals over the contexts too, as R-ROME",
+                consistent_keys,
+                flag()
+            ),
+            field!("mom2_adjustment", "whether C is used; false: C = I", mom2_adjustment, flag()),
+            field!("max_mb", "megabytes that the search may take, by estimate", max_mb, count()),
+            fact_token(),
+        ];
+        params.extend(
+            SearchSettings::params().into_iter().map(|p| p.of(|s: &Self| &s.search, |s| &mut s.search)),
+        );
+        params
+    }
+}
+
+/// The parameters of settings that hold [`BatchSettings`] as a part, but for some names.
+pub(crate) fn shared<T: 'static>(
+    part: fn(&T) -> &BatchSettings,
+    part_mut: fn(&mut T) -> &mut BatchSettings,
+    without: &[&str],
+) -> Vec<Param<T>> {
+    let params = BatchSettings::params().into_iter().filter(|param| !without.contains(&param.name()));
+    params.map(|param| param.of(part, part_mut)).collect()
 }

@@ -19,18 +19,7 @@ use recant_model::Model;
 
 use crate::batch::{self, BatchSettings, Metric};
 use crate::rome::Covariance;
-use crate::settings::Setting;
-
-/// Names of the hyper-parameters.
-pub const KNOWN: [&str; 15] = {
-    let mut known = ["emmet_lambda"; 15];
-    let mut at = 0;
-    while at < batch::KNOWN.len() {
-        known[at] = batch::KNOWN[at];
-        at += 1;
-    }
-    known
-};
+use crate::settings::{Param, Setting, Tunable, field};
 
 /// Settings of EMMET.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,14 +53,16 @@ impl Emmet {
     pub fn settings_of(layers: &[usize], given: &[Setting]) -> Result<EmmetSettings, EditError> {
         let last = layers.last().copied().into_iter().collect();
         let mut settings = EmmetSettings { batch: BatchSettings::new(last), ridge: 0.1 };
-        for setting in given {
-            if setting.key == "emmet_lambda" {
-                settings.ridge = setting.float(0.0)?;
-            } else if !settings.batch.set(setting)? {
-                return Err(setting.unknown("emmet", &KNOWN));
-            }
-        }
+        given.iter().try_for_each(|setting| settings.tune("emmet", setting))?;
         Ok(settings)
+    }
+}
+
+impl Tunable for EmmetSettings {
+    fn params() -> Vec<Param<Self>> {
+        let mut params = batch::shared(|s: &Self| &s.batch, |s| &mut s.batch, &[]);
+        params.push(field!("emmet_lambda", "λₑ: the ridge of the system of keys", ridge, float(0.0)));
+        params
     }
 }
 
@@ -105,8 +96,6 @@ impl Editor for Emmet {
 
     fn settings(&self) -> BTreeMap<String, String> {
         let measured = matches!(self.covariance, Covariance::Measured(_));
-        let mut named = batch::named(&self.settings.batch, &self.contexts, measured);
-        named.insert("emmet_lambda".to_owned(), self.settings.ridge.to_string());
-        named
+        batch::reported(self.settings.told(), &self.contexts, measured)
     }
 }

@@ -14,7 +14,7 @@ use recant_core::{Addend, Matrix, Point, Site};
 use recant_edit::{Carry, EditError, Editor, Fact, Plan, Request, Trace};
 use recant_model::{ForwardInput, Model, NoHook, Observer, Positions, Slot, Source, TokenBatch, gather_rows};
 
-use crate::settings::Setting;
+use crate::settings::{Param, Setting, Tunable, field, norm_constraint, one_layer};
 
 /// Which tokens are trained at which positions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,8 +41,6 @@ pub struct FtSettings {
     pub norm_constraint: Option<f64>,
 }
 
-/// Names of the hyper-parameters.
-pub const KNOWN: [&str; 4] = ["layers", "num_steps", "lr", "norm_constraint"];
 /// Training ends when the loss is below this.
 const ENOUGH: f32 = 1e-2;
 
@@ -59,15 +57,18 @@ impl FtSettings {
     /// # Errors
     /// [`EditError::Setting`] when it is unknown or out of range.
     pub fn set(&mut self, setting: &Setting) -> Result<(), EditError> {
-        match setting.key.as_str() {
-            "layers" | "layer" => self.layer = setting.one_layer()?,
-            "num_steps" => self.num_steps = setting.count()?,
-            "lr" => self.lr = setting.float(f64::MIN_POSITIVE)?,
-            "norm_constraint" if setting.value == "false" => self.norm_constraint = None,
-            "norm_constraint" => self.norm_constraint = Some(setting.float(f64::MIN_POSITIVE)?),
-            _ => return Err(setting.unknown("ft", &KNOWN)),
-        }
-        Ok(())
+        self.tune("ft", setting)
+    }
+}
+
+impl Tunable for FtSettings {
+    fn params() -> Vec<Param<Self>> {
+        vec![
+            one_layer(|s: &mut Self| &mut s.layer, |s| s.layer),
+            field!("num_steps", "largest number of steps", num_steps, count()),
+            field!("lr", "learning rate (Adam)", lr, float(f64::MIN_POSITIVE)),
+            norm_constraint(|s: &Self| s.norm_constraint, |s| &mut s.norm_constraint),
+        ]
     }
 }
 
@@ -184,14 +185,6 @@ impl Editor for FineTune {
     }
 
     fn settings(&self) -> BTreeMap<String, String> {
-        let FtSettings { layer, num_steps, lr, norm_constraint, .. } = self.settings;
-        let bound = norm_constraint.map_or("false".to_owned(), |bound| bound.to_string());
-        let pairs = [
-            ("layers", layer.to_string()),
-            ("num_steps", num_steps.to_string()),
-            ("lr", lr.to_string()),
-            ("norm_constraint", bound),
-        ];
-        pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+        self.settings.told()
     }
 }

@@ -21,8 +21,8 @@ use recant_model::{Adapter, Hook, Model, gather_rows};
 pub use codebook::{Codebook, Entry, distance};
 
 use crate::lifelong::places::{Answer, PlaceHook, Progress, Table, Where};
-use crate::lifelong::{Pair, PairRule, Pairs, named, settings_of};
-use crate::settings::Setting;
+use crate::lifelong::{Pair, PairRule, Pairs, settings_of};
+use crate::settings::{Param, Setting, Tunable, field, name_of, one_layer, param};
 use crate::upper::{Upper, block};
 
 /// What a value is before it is searched.
@@ -33,6 +33,10 @@ pub enum ValInit {
     Cold,
     /// The output that the block has there.
     Warm,
+}
+
+impl ValInit {
+    const NAMES: [(&'static str, Self); 2] = [("cold", Self::Cold), ("warm", Self::Warm)];
 }
 
 /// Settings of GRACE, named as in the reference code.
@@ -52,8 +56,6 @@ pub struct GraceSettings {
     pub seed: u64,
 }
 
-/// Names of the hyper-parameters.
-pub const KNOWN: [&str; 6] = ["layers", "eps", "edit_lr", "n_iter", "val_init", "seed"];
 /// A value is good enough when the loss is below this.
 const ENOUGH: f32 = 1e-2;
 
@@ -69,18 +71,24 @@ impl GraceSettings {
     /// # Errors
     /// [`EditError::Setting`] when it is unknown or out of range.
     pub fn set(&mut self, setting: &Setting) -> Result<(), EditError> {
-        match (setting.key.as_str(), setting.value.as_str()) {
-            ("layers" | "layer", _) => self.layer = setting.one_layer()?,
-            ("eps", _) => self.eps = setting.float(0.0)?,
-            ("edit_lr", _) => self.edit_lr = setting.float(f64::MIN_POSITIVE)?,
-            ("n_iter", _) => self.n_iter = setting.count()?,
-            ("val_init", "cold") => self.val_init = ValInit::Cold,
-            ("val_init", "warm") => self.val_init = ValInit::Warm,
-            ("val_init", _) => return Err(setting.refuse("cold or warm is expected")),
-            ("seed", _) => self.seed = setting.whole()?,
-            _ => return Err(setting.unknown("grace", &KNOWN)),
-        }
-        Ok(())
+        self.tune("grace", setting)
+    }
+}
+
+impl Tunable for GraceSettings {
+    fn params() -> Vec<Param<Self>> {
+        let val_init = |s: &Self| name_of(&ValInit::NAMES, &s.val_init);
+        vec![
+            one_layer(|s: &mut Self| &mut s.layer, |s| s.layer),
+            field!("eps", "ε: first radius of a ball", eps, float(0.0)),
+            field!("edit_lr", "learning rate of a value (Adam)", edit_lr, float(f64::MIN_POSITIVE)),
+            field!("n_iter", "largest number of steps for a value", n_iter, count()),
+            param("val_init", "where a value begins: cold (drawn) or warm", val_init, |s: &mut Self, set| {
+                s.val_init = set.choice(&ValInit::NAMES)?;
+                Ok(())
+            }),
+            field!("seed", "seed of what is drawn", seed, whole()),
+        ]
     }
 }
 
@@ -130,15 +138,7 @@ impl PairRule for Grace {
     }
 
     fn settings(&self) -> BTreeMap<String, String> {
-        let GraceSettings { layer, eps, edit_lr, n_iter, val_init, seed } = self.settings;
-        named([
-            ("layers", layer.to_string()),
-            ("eps", eps.to_string()),
-            ("edit_lr", edit_lr.to_string()),
-            ("n_iter", n_iter.to_string()),
-            ("val_init", if val_init == ValInit::Cold { "cold" } else { "warm" }.to_owned()),
-            ("seed", seed.to_string()),
-        ])
+        self.settings.told()
     }
 
     fn find(&self, base: &Model, fact: &Fact) -> Result<(Pair, f32), EditError> {

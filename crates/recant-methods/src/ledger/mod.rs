@@ -32,13 +32,13 @@ pub use recant_records::ledger::{
     Entry, Ground, Ledger, LedgerDecodeError, LedgerError, Part, Recipe, Statistics,
 };
 pub use sequence::LedgerSequence;
-pub use settings::{KNOWN, LedgerSettings, OnConflict, Values};
+pub use settings::{LedgerSettings, OnConflict, Values};
 
 use self::preserve::Kept;
 use crate::batch::{self, Metric, Prepared};
 use crate::moments::Sample;
 use crate::rome::Covariance;
-use crate::settings::Setting;
+use crate::settings::{Setting, Tunable};
 
 /// What of a ledger's work takes long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,6 +107,15 @@ impl LedgerEditor {
         self.metric().notes().into_iter().collect()
     }
 
+    /// The settings that decide keys and values, as stored ledgers have them in their recipes.
+    fn deciding(&self) -> BTreeMap<String, String> {
+        let of_joint = ["joint_steps", "joint_lr", "penalty", "essence", "preserve", "preserve_texts"];
+        let joint = self.settings.values == Values::Joint;
+        let mut deciding = self.settings();
+        deciding.retain(|key, _| key != "on_conflict" && (joint || !of_joint.contains(&key.as_str())));
+        deciding
+    }
+
     /// What decides a ledger of this editor, beside its model.
     #[must_use]
     pub fn recipe(&self) -> Recipe {
@@ -119,7 +128,7 @@ impl LedgerEditor {
             Covariance::Identity => None,
         };
         let contexts = self.contexts.templates().to_vec();
-        Recipe { settings: self.settings(), since: &settings::SINCE, contexts, statistics }
+        Recipe { settings: self.deciding(), since: &settings::SINCE, contexts, statistics }
     }
 
     /// What a ledger of this editor stands on.
@@ -291,22 +300,6 @@ impl Editor for LedgerEditor {
 
     fn settings(&self) -> BTreeMap<String, String> {
         let measured = matches!(self.covariance, Covariance::Measured(_));
-        let settings = &self.settings;
-        let mut named = batch::named(&settings.batch, &self.contexts, measured);
-        let values = match settings.values {
-            Values::Independent => "independent",
-            Values::Joint => "joint",
-        };
-        let mut put = |key: &str, value: String| named.insert(key.to_owned(), value);
-        put("values", values.to_owned());
-        if settings.values == Values::Joint {
-            put("joint_steps", settings.joint_steps.to_string());
-            put("joint_lr", settings.joint_lr.to_string());
-            put("penalty", settings.penalty.to_string());
-            put("essence", settings.essence.to_string());
-            put("preserve", settings.preserve.to_string());
-            put("preserve_texts", settings.preserve_texts.to_string());
-        }
-        named
+        batch::reported(self.settings.told(), &self.contexts, measured)
     }
 }

@@ -4,7 +4,7 @@ use recant_edit::EditError;
 use recant_model::ModelSpec;
 
 use crate::batch::{self, BatchSettings};
-use crate::settings::Setting;
+use crate::settings::{Param, Setting, Tunable, field, name_of, param};
 
 /// How the values of a ledger's facts come about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,16 +29,18 @@ pub enum OnConflict {
 }
 
 impl OnConflict {
+    const NAMES: [(&'static str, Self); 3] =
+        [("refuse", Self::Refuse), ("replace", Self::Replace), ("keep-both", Self::KeepBoth)];
+
     /// The policy by its name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        match name {
-            "refuse" => Some(Self::Refuse),
-            "replace" => Some(Self::Replace),
-            "keep-both" => Some(Self::KeepBoth),
-            _ => None,
-        }
+        Self::NAMES.into_iter().find(|(known, _)| *known == name).map(|(_, policy)| policy)
     }
+}
+
+impl Values {
+    const NAMES: [(&'static str, Self); 2] = [("independent", Self::Independent), ("joint", Self::Joint)];
 }
 
 /// Settings of the ledger.
@@ -63,27 +65,6 @@ pub struct LedgerSettings {
     /// Contradictions.
     pub on_conflict: OnConflict,
 }
-
-/// Names of the hyper-parameters.
-pub const KNOWN: [&str; 22] = {
-    let own = [
-        "values",
-        "joint_steps",
-        "joint_lr",
-        "penalty",
-        "essence",
-        "preserve",
-        "preserve_texts",
-        "on_conflict",
-    ];
-    let mut known = [""; 22];
-    let mut at = 0;
-    while at < 22 {
-        known[at] = if at < batch::KNOWN.len() { batch::KNOWN[at] } else { own[at - batch::KNOWN.len()] };
-        at += 1;
-    }
-    known
-};
 
 /// Settings that came after ledgers were first stored, each with the value that does what was done before it. A setting
 /// that is added gets a line here, or no stored ledger can be continued; a line never changes.
@@ -113,28 +94,7 @@ impl LedgerSettings {
     /// # Errors
     /// [`EditError::Setting`] when it is unknown or out of range.
     pub fn set(&mut self, setting: &Setting) -> Result<(), EditError> {
-        match setting.key.as_str() {
-            "values" => {
-                self.values = match setting.value.as_str() {
-                    "independent" => Values::Independent,
-                    "joint" => Values::Joint,
-                    _ => return Err(setting.refuse("independent or joint is expected")),
-                }
-            }
-            "joint_steps" => self.joint_steps = setting.count()?,
-            "joint_lr" => self.joint_lr = setting.float(f64::MIN_POSITIVE)?,
-            "penalty" => self.penalty = setting.float(0.0)?,
-            "essence" => self.essence = setting.float(0.0)?,
-            "preserve" => self.preserve = setting.float(0.0)?,
-            "preserve_texts" => self.preserve_texts = setting.count()?,
-            "on_conflict" => {
-                let refused = || setting.refuse("refuse, replace or keep-both is expected");
-                self.on_conflict = OnConflict::parse(&setting.value).ok_or_else(refused)?;
-            }
-            _ if self.batch.set(setting)? => {}
-            _ => return Err(setting.unknown("ledger", &KNOWN)),
-        }
-        Ok(())
+        self.tune("ledger", setting)
     }
 
     /// Rows of `tokens` tokens, of which `read` are read, that may share a graph of a joint search, by counting what
@@ -152,5 +112,45 @@ impl LedgerSettings {
             ([first, .., last], true) => vec![*first, *last],
             (all, _) => all.to_vec(),
         }
+    }
+}
+
+impl Tunable for LedgerSettings {
+    fn params() -> Vec<Param<Self>> {
+        let values = |s: &Self| name_of(&Values::NAMES, &s.values);
+        let on_conflict = |s: &Self| name_of(&OnConflict::NAMES, &s.on_conflict);
+        let mut params = batch::shared(|s: &Self| &s.batch, |s| &mut s.batch, &[]);
+        params.extend([
+            param("values", "how values come about: independent or joint", values, |s: &mut Self, set| {
+                s.values = set.choice(&Values::NAMES)?;
+                Ok(())
+            }),
+            field!("joint_steps", "joint values: steps of the search", joint_steps, count()),
+            field!("joint_lr", "joint values: learning rate (Adam)", joint_lr, float(f64::MIN_POSITIVE)),
+            field!(
+                "penalty",
+                "joint values: how much it counts that ordinary keys move",
+                penalty,
+                float(0.0)
+            ),
+            field!("essence", "joint values: how much it counts that subjects drift", essence, float(0.0)),
+            field!(
+                "preserve",
+                "joint values: how much it counts that ordinary text drifts",
+                preserve,
+                float(0.0)
+            ),
+            field!("preserve_texts", "joint values: texts of that sample", preserve_texts, count()),
+            param(
+                "on_conflict",
+                "a fact that contradicts one in the ledger: refuse, replace or keep-both",
+                on_conflict,
+                |s: &mut Self, set| {
+                    s.on_conflict = set.choice(&OnConflict::NAMES)?;
+                    Ok(())
+                },
+            ),
+        ]);
+        params
     }
 }

@@ -4,8 +4,6 @@ mod file;
 mod pairs;
 pub(crate) mod places;
 
-use std::collections::BTreeMap;
-
 use recant_core::{AdapterState, StoredFact};
 use recant_edit::{Contexts, EditError, Fact};
 use recant_model::Model;
@@ -107,11 +105,6 @@ pub(crate) fn check_state(state: &AdapterState, kind: &str, model: &Model) -> Re
 /// The settings of a state, to be set one by one.
 pub(crate) fn settings_of(state: &AdapterState) -> impl Iterator<Item = Setting> {
     state.settings().iter().map(|(key, value)| Setting { key: key.clone(), value: value.clone() })
-}
-
-/// Named settings from pairs.
-pub(crate) fn named<'a>(pairs: impl IntoIterator<Item = (&'a str, String)>) -> BTreeMap<String, String> {
-    pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
 }
 
 /// Context templates as one setting: a JSON array.

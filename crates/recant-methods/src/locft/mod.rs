@@ -16,8 +16,7 @@ use recant_core::{Addend, Matrix};
 use recant_edit::{Carry, EditError, Editor, Fact, Plan, Request, Trace};
 use recant_model::{Model, Slot};
 
-use crate::lifelong::named;
-use crate::settings::Setting;
+use crate::settings::{Param, Setting, Tunable, field, one_layer};
 use crate::upper::Upper;
 use crate::wise::side::shift;
 
@@ -36,8 +35,6 @@ pub struct LocFtSettings {
     pub seed: u64,
 }
 
-/// Names of the hyper-parameters.
-pub const KNOWN: [&str; 5] = ["layers", "epochs", "batch_size", "lr", "seed"];
 /// Training ends when an epoch's mean loss is below this.
 const ENOUGH: f32 = 1e-2;
 
@@ -53,15 +50,19 @@ impl LocFtSettings {
     /// # Errors
     /// [`EditError::Setting`] when it is unknown or out of range.
     pub fn set(&mut self, setting: &Setting) -> Result<(), EditError> {
-        match setting.key.as_str() {
-            "layers" | "layer" => self.layer = setting.one_layer()?,
-            "epochs" => self.epochs = setting.count()?,
-            "batch_size" => self.batch_size = setting.count()?,
-            "lr" => self.lr = setting.float(f64::MIN_POSITIVE)?,
-            "seed" => self.seed = setting.whole()?,
-            _ => return Err(setting.unknown("locft-bf", &KNOWN)),
-        }
-        Ok(())
+        self.tune("locft-bf", setting)
+    }
+}
+
+impl Tunable for LocFtSettings {
+    fn params() -> Vec<Param<Self>> {
+        vec![
+            one_layer(|s: &mut Self| &mut s.layer, |s| s.layer),
+            field!("epochs", "largest number of passes over all facts", epochs, count()),
+            field!("batch_size", "facts in a mini-batch", batch_size, count()),
+            field!("lr", "learning rate (Adam)", lr, float(f64::MIN_POSITIVE)),
+            field!("seed", "seed of the order of facts", seed, whole()),
+        ]
     }
 }
 
@@ -166,13 +167,6 @@ impl Editor for LocFt {
     }
 
     fn settings(&self) -> BTreeMap<String, String> {
-        let LocFtSettings { layer, epochs, batch_size, lr, seed } = self.settings;
-        named([
-            ("layers", layer.to_string()),
-            ("epochs", epochs.to_string()),
-            ("batch_size", batch_size.to_string()),
-            ("lr", lr.to_string()),
-            ("seed", seed.to_string()),
-        ])
+        self.settings.told()
     }
 }

@@ -19,10 +19,7 @@ use recant_model::Model;
 
 use crate::batch::{self, BatchSettings, Metric};
 use crate::rome::Covariance;
-use crate::settings::Setting;
-
-/// Names of the hyper-parameters.
-pub const KNOWN: [&str; 14] = batch::KNOWN;
+use crate::settings::{Setting, Tunable};
 
 /// The MEMIT editor.
 #[derive(Debug, Clone)]
@@ -45,11 +42,7 @@ impl Memit {
     /// [`EditError::Setting`].
     pub fn settings_of(layers: Vec<usize>, given: &[Setting]) -> Result<BatchSettings, EditError> {
         let mut settings = BatchSettings::new(layers);
-        for setting in given {
-            if !settings.set(setting)? {
-                return Err(setting.unknown("memit", &KNOWN));
-            }
-        }
+        given.iter().try_for_each(|setting| settings.tune("memit", setting))?;
         Ok(settings)
     }
 }
@@ -84,6 +77,6 @@ impl Editor for Memit {
 
     fn settings(&self) -> BTreeMap<String, String> {
         let measured = matches!(self.covariance, Covariance::Measured(_));
-        batch::named(&self.settings, &self.contexts, measured)
+        batch::reported(self.settings.told(), &self.contexts, measured)
     }
 }

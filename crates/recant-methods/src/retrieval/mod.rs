@@ -16,10 +16,10 @@ use recant_edit::{Contexts, EditError, Fact, Request};
 use recant_model::{Adapter, Hook, Model};
 
 use crate::lifelong::places::{Answer, PlaceHook, Progress, Table, Where};
-use crate::lifelong::{Pair, PairRule, Pairs, named, settings_of};
+use crate::lifelong::{Pair, PairRule, Pairs, settings_of};
 use crate::lookup::fact_rows;
 use crate::search::{Base, SearchSettings, norm, search, tail::Tail};
-use crate::settings::Setting;
+use crate::settings::{Param, Setting, Tunable, one_layer, param};
 use crate::upper::block;
 
 /// Settings of the retrieval memory.
@@ -33,10 +33,6 @@ pub struct RetrievalSettings {
     pub search: SearchSettings,
 }
 
-/// Names of the hyper-parameters.
-pub const KNOWN: [&str; 7] =
-    ["layers", "gamma", "v_lr", "v_num_grad_steps", "v_weight_decay", "clamp_norm_factor", "kl_factor"];
-
 impl RetrievalSettings {
     /// Defaults at a block: the paper's gate and ROME's search.
     #[must_use]
@@ -49,18 +45,27 @@ impl RetrievalSettings {
     /// # Errors
     /// [`EditError::Setting`] when it is unknown or out of range.
     pub fn set(&mut self, setting: &Setting) -> Result<(), EditError> {
-        match setting.key.as_str() {
-            "layers" | "layer" => self.layer = setting.one_layer()?,
-            "gamma" => {
-                self.gamma = setting.float(-1.0)?;
-                if self.gamma > 1.0 {
-                    return Err(setting.refuse("a cosine is at most 1"));
-                }
+        self.tune("memory", setting)
+    }
+}
+
+impl Tunable for RetrievalSettings {
+    fn params() -> Vec<Param<Self>> {
+        let gamma = |s: &mut Self, set: &Setting| match set.float(-1.0)? {
+            gamma if gamma <= 1.0 => {
+                s.gamma = gamma;
+                Ok(())
             }
-            _ if self.search.set(setting)? => {}
-            _ => return Err(setting.unknown("memory", &KNOWN)),
-        }
-        Ok(())
+            _ => Err(set.refuse("a cosine is at most 1")),
+        };
+        let mut params = vec![
+            one_layer(|s: &mut Self| &mut s.layer, |s| s.layer),
+            param("gamma", "a key answers when its cosine is above this", |s| s.gamma.to_string(), gamma),
+        ];
+        params.extend(
+            SearchSettings::params().into_iter().map(|p| p.of(|s: &Self| &s.search, |s| &mut s.search)),
+        );
+        params
     }
 }
 
@@ -120,13 +125,9 @@ impl PairRule for Retrieval {
     }
 
     fn settings(&self) -> BTreeMap<String, String> {
-        let RetrievalSettings { layer, gamma, search } = self.settings;
-        let own = [
-            ("layers", layer.to_string()),
-            ("gamma", gamma.to_string()),
-            (CONTEXTS, crate::lifelong::write_contexts(&self.contexts)),
-        ];
-        named(own.into_iter().chain(search.named()))
+        let mut told = self.settings.told();
+        told.insert(CONTEXTS.to_owned(), crate::lifelong::write_contexts(&self.contexts));
+        told
     }
 
     fn find(&self, base: &Model, fact: &Fact) -> Result<(Pair, f32), EditError> {

@@ -19,12 +19,13 @@ use recant_core::{Addend, Matrix, ModelDigest, WeightPatch};
 use recant_edit::{Carry, Contexts, EditError, Editor, Fact, Plan, Request, Trace};
 use recant_model::{Model, Slot};
 
-pub use settings::{KNOWN, KeyRule, RomeSettings};
+pub use settings::{KeyRule, RomeSettings};
 
 use crate::lookup::{FactRows, fact_rows};
 use crate::mean::{context_weights, weighted};
 use crate::moments::{Moments, MomentsError};
 use crate::search::{self, Base, Found, tail::Tail};
+use crate::settings::Tunable;
 
 /// Where C⁻¹ comes from.
 #[derive(Debug, Clone)]
@@ -178,7 +179,7 @@ impl Editor for Rome {
     }
 
     fn settings(&self) -> BTreeMap<String, String> {
-        let mut settings = self.settings.named();
+        let mut settings = self.settings.told();
         let adjusted = matches!(self.covariance, Covariance::Measured(_));
         settings.insert("mom2_adjustment".to_owned(), adjusted.to_string());
         settings.insert("contexts".to_owned(), self.contexts.templates().len().to_string());

@@ -1,11 +1,9 @@
 //! ROME's hyper-parameters, named as in the reference code.
 
-use std::collections::BTreeMap;
-
 use recant_edit::EditError;
 
 use crate::search::SearchSettings;
-use crate::settings::Setting;
+use crate::settings::{Param, Setting, Tunable, fact_token, field, one_layer, param};
 
 /// Which key k' stands in the divisor and in W k'.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,19 +31,6 @@ pub struct RomeSettings {
     pub mom2_adjustment: bool,
 }
 
-/// Names of the hyper-parameters.
-pub const KNOWN: [&str; 9] = [
-    "layers",
-    "bare_weight",
-    "v_lr",
-    "v_num_grad_steps",
-    "v_weight_decay",
-    "clamp_norm_factor",
-    "kl_factor",
-    "mom2_adjustment",
-    "fact_token",
-];
-
 impl RomeSettings {
     /// The published defaults for GPT-2 XL, at a layer.
     #[must_use]
@@ -58,31 +43,25 @@ impl RomeSettings {
     /// # Errors
     /// [`EditError::Setting`] when it is unknown or out of range.
     pub fn set(&mut self, setting: &Setting) -> Result<(), EditError> {
-        match setting.key.as_str() {
-            "layers" | "layer" => self.layer = setting.one_layer()?,
-            "bare_weight" if setting.value == "alike" => self.bare_weight = None,
-            "bare_weight" => {
-                let weight = setting.float(0.0)?;
-                if weight > 1.0 {
-                    return Err(setting.refuse("a weight between 0 and 1, or `alike`, is expected"));
-                }
-                self.bare_weight = Some(weight);
-            }
-            "mom2_adjustment" => self.mom2_adjustment = setting.flag()?,
-            "fact_token" if setting.value == "subject_last" => {}
-            "fact_token" => return Err(setting.refuse("only subject_last is supported")),
-            _ if self.search.set(setting)? => {}
-            _ => return Err(setting.unknown("rome", &KNOWN)),
-        }
-        Ok(())
+        self.tune("rome", setting)
     }
+}
 
-    pub(super) fn named(&self) -> BTreeMap<String, String> {
-        let pairs = [
-            ("layers", self.layer.to_string()),
-            ("fact_token", "subject_last".to_owned()),
-            ("bare_weight", self.bare_weight.map_or("alike".to_owned(), |weight| weight.to_string())),
+impl Tunable for RomeSettings {
+    fn params() -> Vec<Param<Self>> {
+        let weight = |s: &Self| s.bare_weight.map_or("alike".to_owned(), |weight| weight.to_string());
+        let mut params = vec![
+            one_layer(|s: &mut Self| &mut s.layer, |s| s.layer),
+            param("bare_weight", "weight of the bare prompt in the mean key, or alike", weight, |s, set| {
+                s.bare_weight = if set.value == "alike" { None } else { Some(set.weight()?) };
+                Ok(())
+            }),
+            field!("mom2_adjustment", "whether C is used; false: C = I", mom2_adjustment, flag()),
+            fact_token(),
         ];
-        pairs.into_iter().chain(self.search.named()).map(|(key, value)| (key.to_owned(), value)).collect()
+        params.extend(
+            SearchSettings::params().into_iter().map(|p| p.of(|s: &Self| &s.search, |s| &mut s.search)),
+        );
+        params
     }
 }

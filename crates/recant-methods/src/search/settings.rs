@@ -1,8 +1,6 @@
 //! Hyper-parameters of the search for a value, which several methods share.
 
-use recant_edit::EditError;
-
-use crate::settings::Setting;
+use crate::settings::{Param, Tunable, field};
 
 /// Settings of the search, named as in the reference code.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -34,31 +32,32 @@ impl SearchSettings {
             early_stop: 5e-2,
         }
     }
+}
 
-    /// Sets one hyper-parameter; `false` when the search has none of this name.
-    ///
-    /// # Errors
-    /// [`EditError::Setting`] when the value is out of range.
-    pub(crate) fn set(&mut self, setting: &Setting) -> Result<bool, EditError> {
-        match setting.key.as_str() {
-            "v_lr" => self.v_lr = setting.float(f64::MIN_POSITIVE)?,
-            "v_num_grad_steps" => self.v_num_grad_steps = setting.count()?,
-            "v_weight_decay" => self.v_weight_decay = setting.float(0.0)?,
-            "clamp_norm_factor" => self.clamp_norm_factor = setting.float(f64::MIN_POSITIVE)?,
-            "kl_factor" => self.kl_factor = setting.float(0.0)?,
-            _ => return Ok(false),
-        }
-        Ok(true)
-    }
-
-    /// Every hyper-parameter by its name.
-    pub(crate) fn named(&self) -> [(&'static str, String); 5] {
-        [
-            ("v_lr", self.v_lr.to_string()),
-            ("v_num_grad_steps", self.v_num_grad_steps.to_string()),
-            ("v_weight_decay", self.v_weight_decay.to_string()),
-            ("clamp_norm_factor", self.clamp_norm_factor.to_string()),
-            ("kl_factor", self.kl_factor.to_string()),
+impl Tunable for SearchSettings {
+    fn params() -> Vec<Param<Self>> {
+        const ABOVE: f64 = f64::MIN_POSITIVE;
+        vec![
+            field!("v_lr", "learning rate of the value's search (Adam)", v_lr, float(ABOVE)),
+            field!("v_num_grad_steps", "steps of the value's search", v_num_grad_steps, count()),
+            field!(
+                "v_weight_decay",
+                "how much the length of the value's change counts",
+                v_weight_decay,
+                float(0.0)
+            ),
+            field!(
+                "clamp_norm_factor",
+                "the value's change stays within this many times its first length",
+                clamp_norm_factor,
+                float(ABOVE)
+            ),
+            field!(
+                "kl_factor",
+                "how much it counts that the subject's essence drifts",
+                kl_factor,
+                float(0.0)
+            ),
         ]
     }
 }

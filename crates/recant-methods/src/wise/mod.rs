@@ -29,9 +29,10 @@ use recant_edit::{Contexts, EditError, Fact, Lifelong, Memory, refuse_adapters};
 use recant_model::{Model, Slot};
 
 pub use merge::MergeAlg;
-pub use settings::{Focus, KNOWN, Optim, Pool, WiseSettings};
+pub use settings::{Focus, Optim, Pool, WiseSettings};
 
 use crate::lifelong::Lessons;
+use crate::settings::Tunable;
 use crate::upper::{Upper, block};
 use adapter::{SideMemory, WiseAdapter};
 use held::{Held, Seen};
@@ -276,7 +277,7 @@ impl Lifelong for Wise {
     }
 
     fn settings(&self) -> BTreeMap<String, String> {
-        let mut settings = self.settings.named();
+        let mut settings = self.settings.told();
         settings.insert(store::CONTEXTS.to_owned(), crate::lifelong::write_contexts(&self.contexts));
         settings
     }

@@ -1,12 +1,9 @@
 //! WISE's hyper-parameters, named as in the reference code.
 
-use std::collections::BTreeMap;
-
 use recant_edit::EditError;
 
 use super::merge::MergeAlg;
-use crate::lifelong::named;
-use crate::settings::Setting;
+use crate::settings::{Param, Setting, Tunable, field, name_of, norm_constraint, one_layer, param};
 
 /// How the activations of a prompt's tokens become one number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +32,14 @@ pub enum Focus {
 impl Focus {
     const NAMES: [(&'static str, Self); 3] =
         [("prompt", Self::Prompt), ("subject", Self::Subject), ("scope", Self::Scope)];
+}
+
+impl Pool {
+    const NAMES: [(&'static str, Self); 2] = [("mean", Self::Mean), ("max", Self::Max)];
+}
+
+impl Optim {
+    const NAMES: [(&'static str, Self); 2] = [("sgd", Self::Sgd), ("adam", Self::Adam)];
 }
 
 /// What moves the side memory.
@@ -101,34 +106,6 @@ pub struct WiseSettings {
     pub reference: bool,
 }
 
-/// Names of the hyper-parameters.
-pub const KNOWN: [&str; 24] = [
-    "layers",
-    "mask_ratio",
-    "edit_lr",
-    "n_iter",
-    "optim",
-    "alpha",
-    "beta",
-    "gamma",
-    "act_ratio",
-    "pool",
-    "focus",
-    "save_freq",
-    "merge_freq",
-    "merge_alg",
-    "densities",
-    "retrieve",
-    "replay",
-    "strangers",
-    "norm_constraint",
-    "weight_decay",
-    "neutral",
-    "capacity",
-    "seed",
-    "reference",
-];
-
 impl WiseSettings {
     /// Defaults at a block: what was found best on small models (`docs/lifelong.md`); `PAPER.md` has the published ones.
     #[must_use]
@@ -166,54 +143,7 @@ impl WiseSettings {
     /// # Errors
     /// [`EditError::Setting`] when it is unknown or out of range.
     pub fn set(&mut self, setting: &Setting) -> Result<(), EditError> {
-        let positive = f64::MIN_POSITIVE;
-        match (setting.key.as_str(), setting.value.as_str()) {
-            ("layers" | "layer", _) => self.layer = setting.one_layer()?,
-            ("mask_ratio", _) => self.mask_ratio = setting.share()?,
-            ("edit_lr", _) => self.edit_lr = setting.float(positive)?,
-            ("n_iter", _) => self.n_iter = setting.count()?,
-            ("optim", "sgd") => self.optim = Optim::Sgd,
-            ("optim", "adam") => self.optim = Optim::Adam,
-            ("optim", _) => return Err(setting.refuse("sgd or adam is expected")),
-            ("alpha", _) => self.alpha = setting.float(0.0)?,
-            ("beta", _) => self.beta = setting.float(0.0)?,
-            ("gamma", _) => self.gamma = setting.float(0.0)?,
-            ("act_ratio", _) => self.act_ratio = setting.share()?,
-            ("pool", "mean") => self.pool = Pool::Mean,
-            ("pool", "max") => self.pool = Pool::Max,
-            ("pool", _) => return Err(setting.refuse("mean or max is expected")),
-            ("focus", name) => {
-                let found = Focus::NAMES.into_iter().find(|(known, _)| *known == name);
-                self.focus = found.ok_or_else(|| setting.refuse("prompt, subject or scope is expected"))?.1;
-            }
-            ("save_freq", _) => {
-                self.save_freq = setting.count()?;
-                // A memory is at least one shard; who says no more than this wants no merging.
-                self.merge_freq = self.merge_freq.max(self.save_freq);
-            }
-            ("merge_freq", _) => self.merge_freq = setting.count()?,
-            ("merge_alg", name) => {
-                self.merge_alg = MergeAlg::parse(name)
-                    .ok_or_else(|| setting.refuse("ties, linear, slerp or dare_ties is expected"))?;
-            }
-            ("densities" | "density", _) => self.density = setting.share()?,
-            ("retrieve", _) => self.retrieve = setting.flag()?,
-            ("replay", _) => {
-                self.replay = usize::try_from(setting.whole()?).unwrap_or(usize::MAX);
-            }
-            ("strangers", _) => {
-                self.strangers = usize::try_from(setting.whole()?).unwrap_or(usize::MAX);
-            }
-            ("norm_constraint", "false") => self.norm_constraint = None,
-            ("norm_constraint", _) => self.norm_constraint = Some(setting.float(positive)?),
-            ("weight_decay", _) => self.weight_decay = setting.float(0.0)?,
-            ("neutral", _) => self.neutral = setting.flag()?,
-            ("capacity", _) => self.capacity = setting.count()?,
-            ("seed", _) => self.seed = setting.whole()?,
-            ("reference", _) => self.reference = setting.flag()?,
-            _ => return Err(setting.unknown("wise", &KNOWN)),
-        }
-        Ok(())
+        self.tune("wise", setting)
     }
 
     /// Checks what no setting can check alone.
@@ -230,35 +160,108 @@ impl WiseSettings {
             reason: format!("a multiple of save_freq = {} is expected", self.save_freq),
         })
     }
+}
 
-    pub(super) fn named(&self) -> BTreeMap<String, String> {
-        let bound = self.norm_constraint.map_or("false".to_owned(), |bound| bound.to_string());
-        let focus = Focus::NAMES.iter().find(|(_, focus)| *focus == self.focus).map_or("", |(name, _)| *name);
-        named([
-            ("layers", self.layer.to_string()),
-            ("mask_ratio", self.mask_ratio.to_string()),
-            ("edit_lr", self.edit_lr.to_string()),
-            ("n_iter", self.n_iter.to_string()),
-            ("optim", if self.optim == Optim::Sgd { "sgd" } else { "adam" }.to_owned()),
-            ("alpha", self.alpha.to_string()),
-            ("beta", self.beta.to_string()),
-            ("gamma", self.gamma.to_string()),
-            ("act_ratio", self.act_ratio.to_string()),
-            ("pool", if self.pool == Pool::Mean { "mean" } else { "max" }.to_owned()),
-            ("focus", focus.to_owned()),
-            ("save_freq", self.save_freq.to_string()),
-            ("merge_freq", self.merge_freq.to_string()),
-            ("merge_alg", self.merge_alg.name().to_owned()),
-            ("densities", self.density.to_string()),
-            ("retrieve", self.retrieve.to_string()),
-            ("replay", self.replay.to_string()),
-            ("strangers", self.strangers.to_string()),
-            ("norm_constraint", bound),
-            ("weight_decay", self.weight_decay.to_string()),
-            ("neutral", self.neutral.to_string()),
-            ("capacity", self.capacity.to_string()),
-            ("seed", self.seed.to_string()),
-            ("reference", self.reference.to_string()),
-        ])
+impl Tunable for WiseSettings {
+    fn params() -> Vec<Param<Self>> {
+        [Self::learned(), Self::routed(), Self::kept()].into_iter().flatten().collect()
+    }
+}
+
+impl WiseSettings {
+    /// How an edit is learned.
+    fn learned() -> Vec<Param<Self>> {
+        vec![
+            one_layer(|s: &mut Self| &mut s.layer, |s| s.layer),
+            field!(
+                "mask_ratio",
+                "ρ: share of the side memory's weights that a shard may move",
+                mask_ratio,
+                share()
+            ),
+            field!("edit_lr", "learning rate", edit_lr, float(f64::MIN_POSITIVE)),
+            field!("n_iter", "largest number of steps for an edit", n_iter, count()),
+            param(
+                "optim",
+                "what moves the side memory: sgd or adam",
+                |s: &Self| name_of(&Optim::NAMES, &s.optim),
+                |s, set| {
+                    s.optim = set.choice(&Optim::NAMES)?;
+                    Ok(())
+                },
+            ),
+            norm_constraint(|s: &Self| s.norm_constraint, |s| &mut s.norm_constraint),
+            field!("weight_decay", "decay of the side memory's weights", weight_decay, float(0.0)),
+            field!("replay", "earlier edits that are repeated beside a new one", replay, number()),
+            field!("seed", "seed of masks and replays", seed, whole()),
+            field!("reference", "the reference code's arithmetic, its defects included", reference, flag()),
+        ]
+    }
+
+    /// Which prompts the side memory answers.
+    fn routed() -> Vec<Param<Self>> {
+        vec![
+            field!("alpha", "α: activations out of scope are pushed below this", alpha, float(0.0)),
+            field!("beta", "β: activations in scope are pushed above this", beta, float(0.0)),
+            field!("gamma", "γ: and this far above those out of scope", gamma, float(0.0)),
+            field!(
+                "act_ratio",
+                "the threshold's share of the smallest activation in scope",
+                act_ratio,
+                share()
+            ),
+            param(
+                "pool",
+                "a prompt's activations as one: mean or max",
+                |s: &Self| name_of(&Pool::NAMES, &s.pool),
+                |s, set| {
+                    s.pool = set.choice(&Pool::NAMES)?;
+                    Ok(())
+                },
+            ),
+            param(
+                "focus",
+                "which tokens teach: prompt, subject or scope",
+                |s: &Self| name_of(&Focus::NAMES, &s.focus),
+                |s, set| {
+                    s.focus = set.choice(&Focus::NAMES)?;
+                    Ok(())
+                },
+            ),
+            field!("strangers", "names of strangers that are put out of scope", strangers, number()),
+            field!("neutral", "embedded neutral texts serve as locality prompts", neutral, flag()),
+        ]
+    }
+
+    /// How edits are kept.
+    fn kept() -> Vec<Param<Self>> {
+        let density = field!("densities", "share of weights that TIES and DARE keep", density, share());
+        vec![
+            param(
+                "save_freq",
+                "edits in a shard",
+                |s: &Self| s.save_freq.to_string(),
+                |s: &mut Self, set| {
+                    s.save_freq = set.count()?;
+                    // A memory is at least one shard; who says no more than this wants no merging.
+                    s.merge_freq = s.merge_freq.max(s.save_freq);
+                    Ok(())
+                },
+            ),
+            field!("merge_freq", "edits in a merged memory", merge_freq, count()),
+            param(
+                "merge_alg",
+                "how shards are merged: ties, linear, slerp or dare_ties",
+                |s: &Self| s.merge_alg.name().to_owned(),
+                |s: &mut Self, set| {
+                    let expected = "ties, linear, slerp or dare_ties is expected";
+                    s.merge_alg = MergeAlg::parse(&set.value).ok_or_else(|| set.refuse(expected))?;
+                    Ok(())
+                },
+            ),
+            density.alias(&["density"]),
+            field!("retrieve", "several memories, one chosen for a prompt", retrieve, flag()),
+            field!("capacity", "edits that the memory takes", capacity, count()),
+        ]
     }
 }
