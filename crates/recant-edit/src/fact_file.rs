@@ -78,7 +78,8 @@ pub struct FactFile {
     pub trimmed: Vec<usize>,
 }
 
-/// Reads facts: JSON objects with `subject`, `prompt` and `target`, one a line or in one array.
+/// Reads facts: JSON objects with `subject`, `prompt` and `target`, and `literal` if it is wanted, one a line or in one
+/// array.
 ///
 /// # Errors
 /// [`FactFileError`] names the line, and the field where one is at fault.
@@ -97,9 +98,22 @@ pub fn read_facts(path: &Path) -> Result<FactFile, FactFileError> {
             })
         };
         let prompt = field("prompt")?;
-        let fact = Fact::new(field("subject")?, prompt, field("target")?)
-            .map_err(|source| FactFileError::Fact { path: own(), line, source })?;
-        if prompt.ends_with(is_blank) {
+        let (subject, target) = (field("subject")?, field("target")?);
+        let literal = match record.value.get("literal") {
+            None | Some(Value::Bool(false)) => false,
+            Some(Value::Bool(true)) => true,
+            Some(_) => {
+                let reason = "is neither true nor false";
+                return Err(FactFileError::Field { path: own(), line, field: "literal", reason });
+            }
+        };
+        let fact = if literal {
+            Fact::new_literal(subject, prompt, target)
+        } else {
+            Fact::new(subject, prompt, target)
+        };
+        let fact = fact.map_err(|source| FactFileError::Fact { path: own(), line, source })?;
+        if !literal && prompt.ends_with(is_blank) {
             file.trimmed.push(line);
         }
         let told = (line, fact.target.clone());

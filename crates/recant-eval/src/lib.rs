@@ -11,6 +11,7 @@ pub mod report;
 mod runner;
 mod scenario;
 mod score;
+mod verdict;
 
 pub use dataset::{Case, DatasetError, Retained, read_cases, read_retained};
 pub use free::{FreeScores, free_scores};
@@ -19,3 +20,4 @@ pub use report::{Metrics, Report, Run};
 pub use runner::{Event, RunOptions, Unedited, evaluate, unedited};
 pub use scenario::{Exam, Progress, Scenario, evaluate_lifelong, go_on, share_answered};
 pub use score::{CaseScores, Probe, ProbeScore, ScoreError, score_probes};
+pub use verdict::{Rival, Verdict, verdicts};

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use recant_edit::Fact;
 use recant_model::{Answer, AskError, Continuation, Model, TokenBatch};
 use serde::{Deserialize, Serialize};
 
@@ -18,13 +19,25 @@ pub struct Probe {
     pub literal: bool,
 }
 
+impl Probe {
+    /// A fact as it was asked for.
+    #[must_use]
+    pub fn of(fact: &Fact) -> Self {
+        Self { prompt: fact.text(), target: fact.target.clone(), literal: fact.literal }
+    }
+}
+
 /// What a model makes of a probe.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ProbeScore {
     /// Mean log-probability of the target's tokens, teacher-forced.
     pub mean_log_prob: f64,
+    /// Log-probability of each target token, teacher-forced.
+    pub log_probs: Vec<f64>,
     /// Most probable token in the place of each target token, teacher-forced.
     pub best: Vec<u32>,
+    /// Log-probability of each of those.
+    pub best_log_probs: Vec<f64>,
     /// The target's tokens.
     pub target: Vec<u32>,
     /// The most probable next tokens behind the prompt.
@@ -37,6 +50,12 @@ impl ProbeScore {
     #[must_use]
     pub fn probability(&self) -> f64 {
         self.mean_log_prob.exp()
+    }
+
+    /// Probability of the whole target: the product over its tokens.
+    #[must_use]
+    pub fn whole_probability(&self) -> f64 {
+        self.log_probs.iter().sum::<f64>().exp()
     }
 
     /// Share of target tokens that are the most probable ones in their place.
@@ -113,15 +132,20 @@ pub fn score_probes(model: &Model, probes: &[Probe]) -> Result<BTreeMap<Probe, P
     let mut scores = BTreeMap::new();
     for (probe, first, target) in plan {
         let places = &log_probs[first..first + target.len()];
-        let of_target = places.iter().zip(&target).map(|(row, &id)| f64::from(row[id as usize]));
-        let mean_log_prob = of_target.sum::<f64>() / target.len() as f64;
-        let best = places.iter().map(|row| top(row, 1)[0]).collect();
+        let of = |ids: &[u32]| -> Vec<f64> {
+            places.iter().zip(ids).map(|(row, &id)| f64::from(row[id as usize])).collect()
+        };
+        let log_probs = of(&target);
+        let mean_log_prob = log_probs.iter().sum::<f64>() / target.len() as f64;
+        let best: Vec<u32> = places.iter().map(|row| top(row, 1)[0]).collect();
+        let best_log_probs = of(&best);
         let answers = top(&places[0], SHOWN).into_iter().map(|id| Answer {
             token: model.tokenizer().token_text(id).unwrap_or_default(),
             id,
             logprob: places[0][id as usize],
         });
-        let score = ProbeScore { mean_log_prob, best, answers: answers.collect(), target };
+        let answers = answers.collect();
+        let score = ProbeScore { mean_log_prob, log_probs, best, best_log_probs, answers, target };
         scores.insert(probe.clone(), score);
     }
     Ok(scores)
@@ -233,10 +257,16 @@ pub(crate) fn mean(numbers: impl Iterator<Item = f64>) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use recant_edit::Fact;
 
     fn score(p: f64, best: &[u32], target: &[u32]) -> ProbeScore {
-        ProbeScore { mean_log_prob: p.ln(), best: best.to_vec(), target: target.to_vec(), answers: vec![] }
+        ProbeScore {
+            mean_log_prob: p.ln(),
+            log_probs: vec![p.ln()],
+            best: best.to_vec(),
+            best_log_probs: vec![0.0],
+            target: target.to_vec(),
+            answers: vec![],
+        }
     }
 
     /// A case small enough to score by hand.
