@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use recant::backend::DeviceSpec;
 use recant::cli::{EvalArgs, MethodArgs, ModelArgs, ScenarioArg, Session};
+use recant::methods::{LayerRule, MethodInfo};
 
 use crate::demo;
 use crate::error::Error;
@@ -78,11 +79,14 @@ pub(crate) fn run(args: DemoEvalArgs) -> Result<(), Error> {
     let demo_model = model.is_none();
     let demo_data = data.is_none();
     if demo_model {
-        let named = with.set.iter().any(|set| set.starts_with("layers"));
+        let named = with.set.iter().any(|set| set.starts_with("layer"));
         if with.layer.is_none() && with.layers.is_none() && !named {
             with.layers = Some(DEMO_LAYERS.to_owned());
         }
-        with.layer = with.layer.or((!named).then_some(DEMO_LAYER));
+        let one = |name: &String| MethodInfo::find(name).is_ok_and(|info| info.layers == LayerRule::One);
+        // A layer that no method would obey is refused.
+        let asked = !named && (with.layers.as_deref() == Some(DEMO_LAYERS) || method.iter().any(one));
+        with.layer = with.layer.or(asked.then_some(DEMO_LAYER));
         if with.stats.is_none() && with.corpus.is_empty() {
             with.corpus.push(demo::data_dir().join("corpus.txt"));
         }

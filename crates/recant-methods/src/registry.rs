@@ -264,9 +264,9 @@ impl Editor for Registered {
         self.info.name
     }
 
-    fn plan_after(&self, model: &Model, facts: &[Fact], carry: &Carry) -> Result<Plan, EditError> {
+    fn plan_on_weights(&self, model: &Model, facts: &[Fact], carry: &Carry) -> Result<Plan, EditError> {
         self.info.check_count(facts.len())?;
-        self.editor.plan_after(model, facts, carry)
+        self.editor.plan_on_weights(model, facts, carry)
     }
 
     fn settings(&self) -> BTreeMap<String, String> {

@@ -30,6 +30,7 @@ fn every_method_refuses_a_model_with_adapters_by_name() {
         contexts: contexts(),
         covariance: Some(covariance(&model, &[1])),
         settings: Vec::new(),
+        seed: 0,
     };
     let adapted = model.with_adapter(Arc::new(Idle));
     let refused = |error: EditError, name: &str| {

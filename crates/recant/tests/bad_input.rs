@@ -7,7 +7,7 @@ mod common;
 
 use std::path::Path;
 
-use common::{EDIT, files, run, workshop};
+use common::{EDIT, done, files, run, workshop};
 
 /// What is wrong, how it comes about, the command, and words that the message must hold.
 type Case = (&'static str, fn(&Path), String, &'static [&'static str]);
@@ -137,6 +137,9 @@ fn model_cases() -> Vec<Case> {
     ]
 }
 
+/// An edit of a file of facts.
+const FACTS: &str = "edit --model model --contexts contexts.txt --method memit --facts facts.jsonl";
+
 fn edit_cases() -> Vec<Case> {
     vec![
         ("empty prompt", nothing, edit("The sea", "", "cold", ""), &["prompt is empty", "{}"]),
@@ -160,7 +163,53 @@ fn edit_cases() -> Vec<Case> {
             "layers is not a number",
             nothing,
             edit("The sea", "{} is", "cold", "--set layers=two"),
-            &["--set layers"],
+            &["layers = two", "0-2"],
+        ),
+        (
+            "two layers at once",
+            nothing,
+            edit("The sea", "{} is", "cold", "--layer 1 --set layers=2"),
+            &["layer 1 and layers = 2 contradict"],
+        ),
+        (
+            "layers of a method that edits one",
+            nothing,
+            edit("The sea", "{} is", "cold", "--layers 0,2"),
+            &["layers 0,2 and r-rome at layers 1 contradict"],
+        ),
+        (
+            "facts in another encoding",
+            |d| std::fs::write(d.join("facts.jsonl"), b"\n{\"subject\": \"caf\xE9\"}").unwrap(),
+            FACTS.into(),
+            &["facts.jsonl, line 2, byte 17", "Latin-1", "hint: save it as UTF-8", "iconv -f LATIN1"],
+        ),
+        (
+            "facts in UTF-16",
+            |d| std::fs::write(d.join("facts.jsonl"), b"\xFF\xFE{\0}\0").unwrap(),
+            FACTS.into(),
+            &["facts.jsonl, line 1, byte 1", "UTF-16", "iconv -f UTF-16"],
+        ),
+        (
+            "facts that contradict but for a blank",
+            |d| {
+                let fact = |prompt: &str, target: &str| {
+                    format!(r#"{{"subject": "The sea", "prompt": "{prompt}", "target": "{target}"}}"#)
+                };
+                write(d, "facts.jsonl", &format!("[{},\n{}]", fact("{} is", "cold"), fact("{} is ", "old")));
+            },
+            FACTS.into(),
+            &["facts.jsonl, line 2", "line 1 says \"cold\""],
+        ),
+        (
+            "two facts for a method of one",
+            |d| {
+                let fact = |subject: &str| {
+                    format!(r#"{{"subject": "{subject}", "prompt": "{{}} is", "target": "cold"}}"#)
+                };
+                write(d, "facts.jsonl", &format!("{}\n{}\n", fact("The sea"), fact("The cat")));
+            },
+            FACTS.replace("memit", "ft-m"),
+            &["ft-m writes one fact at a time, but 2 were given"],
         ),
         ("unknown method", nothing, edit("The sea", "{} is", "cold", "--method rone"), &["rone", "r-rome"]),
         (
@@ -314,7 +363,7 @@ fn the_same_commands_work_on_good_input() {
         "eval --model model --data data.json --contexts contexts.txt --set mom2_adjustment=false --out report".to_owned(),
     ] {
         let output = run(dir.path(), &line);
-        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(done(&output), "{line}: {}", String::from_utf8_lossy(&output.stderr));
         assert!(!output.stdout.is_empty(), "{line}");
     }
     assert!(dir.path().join("report/report.html").exists());

@@ -6,7 +6,7 @@ mod common;
 
 use std::path::Path;
 
-use common::{run, workshop};
+use common::{done, run, workshop};
 use serde_json::{Value, json};
 
 const FACTS: &str = r#"{"subject": "The sea", "prompt": "{} is", "target": "cold"}
@@ -19,7 +19,7 @@ const WITH: &str = "--model model --contexts contexts.txt --set mom2_adjustment=
 
 fn stdout(dir: &Path, line: &str) -> String {
     let output = run(dir, line);
-    assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(done(&output), "{line}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 

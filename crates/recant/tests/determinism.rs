@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{demo, recant};
+use common::{demo, done, recant};
 
 #[test]
 fn an_edit_gives_the_same_bytes_whatever_the_thread_count() {
@@ -20,7 +20,7 @@ fn an_edit_gives_the_same_bytes_whatever_the_thread_count() {
             .arg(demo("data/corpus.txt"))
             .output()
             .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(done(&output), "{}", String::from_utf8_lossy(&output.stderr));
         let read = |path: &str| std::fs::read(dir.path().join(path)).unwrap();
         (read(&format!("{out}/model.safetensors")), read(&dump))
     };

@@ -183,7 +183,7 @@ fn a_signal_removes_temporary_folders_and_the_next_run_those_of_the_killed() {
             }
             let sent = Command::new("kill").args([&format!("-{signal}"), &child.id().to_string()]).status();
             assert!(sent.unwrap().success());
-            assert!(!child.wait().unwrap().success(), "{line}: {signal} came too late");
+            assert!(!matches!(child.wait().unwrap().code(), Some(0 | 3)), "{line}: {signal} came too late");
             let left = temporaries(&made_in);
             assert_eq!(left.is_empty(), signal != "KILL", "{line}, {signal}: {left:?}");
         }

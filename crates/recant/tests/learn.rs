@@ -6,21 +6,21 @@ mod common;
 
 use std::path::Path;
 
-use common::{files, run, workshop};
+use common::{done, files, run, workshop};
 use serde_json::Value;
 
 const LEARN: &str = "learn --model model --state memory --method grace --layer 0 --set eps=0.05";
 
 fn out(dir: &Path, line: &str) -> String {
     let output = run(dir, line);
-    assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(done(&output), "{line}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
 fn complaint(dir: &Path, line: &str) -> String {
     let before = files(dir);
     let output = run(dir, line);
-    assert!(!output.status.success(), "{line} should fail");
+    assert!(!done(&output), "{line} should fail");
     assert_eq!(files(dir), before, "{line}: a refused command changes no file");
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(text.contains("error:") && !text.contains("panicked"), "{text}");

@@ -18,7 +18,18 @@ fn the_example_of_the_readme_runs() {
     let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
     assert!(readme.contains(&body), "README.md does not show the middle of examples/edit.rs:\n{body}");
 
-    // The example names files from the repository's root. This process runs no other test.
+    // The example names files from the repository's root. No other test of this process reads a file.
     std::env::set_current_dir(root).unwrap();
     edit::main().unwrap();
+}
+
+/// The tables of methods name what there is.
+#[test]
+fn the_readme_names_every_method() {
+    let readme = include_str!("../../../README.md");
+    let (_, methods) = readme.split_once("## Methods").unwrap();
+    let (methods, _) = methods.split_once("## History").unwrap();
+    for info in recant::methods::METHODS.iter().chain(&recant::methods::MEMORIES) {
+        assert!(methods.contains(&format!("`{}`", info.name)), "{}", info.name);
+    }
 }

@@ -1,10 +1,15 @@
 //! Arguments that several commands share.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use recant_backend::DeviceSpec;
+use recant_backend::{Device, DeviceSpec};
 use recant_files::{OutputError, Outputs, Role};
+use recant_methods::lifelong::load_state;
+use recant_methods::{Setting, Wishes, open_memory, parse_layers};
+use recant_model::Model;
+
+use super::error::CliError;
 
 /// Which model, and where to compute.
 #[derive(Debug, Clone, Args)]
@@ -17,13 +22,30 @@ pub struct ModelArgs {
     pub device: DeviceSpec,
 }
 
+impl ModelArgs {
+    /// Opens the model, with the memory of a state file in front of it if one is named.
+    pub(super) fn open(&self, state: Option<&Path>) -> Result<Model, CliError> {
+        let model = super::open_model(&self.model, &Device::open(self.device)?)?;
+        match state {
+            None => Ok(model),
+            Some(path) => {
+                let opened = load_state(path)?;
+                opened.note(path).iter().for_each(|note| remark!("note: {note}"));
+                Ok(open_memory(&opened.value, model)?.model().clone())
+            }
+        }
+    }
+}
+
 /// What a method is made from.
 #[derive(Debug, Clone, Args)]
 pub struct MethodArgs {
-    /// Layer to edit, counted from 0 [default: a third of the way up; a sixth for llama].
+    /// Layer of the methods that edit one, counted from 0 [default: a third of the way up; a sixth for llama]. The
+    /// same as --set layer=L.
     #[arg(long, value_name = "L")]
     pub layer: Option<usize>,
-    /// Layers of the methods that edit several, such as 0,1,2 or 0-2 [default: a range that ends at --layer].
+    /// Layers of the methods that edit several, such as 0,1,2 or 0-2 [default: a range that ends at --layer]. The
+    /// same as --set layers=L1,L2.
     #[arg(long, value_name = "L1,L2")]
     pub layers: Option<String>,
     /// Context templates: a JSON array, or one a line, each with {} where the prompt goes
@@ -36,15 +58,28 @@ pub struct MethodArgs {
     /// Measure second moments now, over this text or JSONL file (repeatable).
     #[arg(long, value_name = "FILE")]
     pub corpus: Vec<PathBuf>,
-    /// Set a hyper-parameter by its name in the literature: v_lr, v_num_grad_steps, v_weight_decay,
-    /// clamp_norm_factor, kl_factor, mom2_adjustment (false: C = I), mom2_update_weight, norm_weight, blue,
-    /// consistent_keys, max_mb, emmet_lambda, nullspace_threshold, L2, num_steps, lr, norm_constraint
-    /// (repeatable). METHOD.KEY=VALUE says it to one of several methods.
+    /// Set a hyper-parameter by its name in the literature; `recant methods NAME` lists those of a method
+    /// (repeatable). METHOD.KEY=VALUE says it to one of several methods, and goes before what is said to all. Two
+    /// different values said in the same way are refused.
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
-    /// Seed of everything that is drawn.
-    #[arg(long, value_name = "S", default_value_t = 0)]
-    pub seed: u64,
+    /// Seed of everything that is drawn [default: 0]. The same as --set seed=S.
+    #[arg(long, value_name = "S")]
+    pub seed: Option<u64>,
+}
+
+impl MethodArgs {
+    /// What is asked of methods.
+    pub(super) fn wishes(&self) -> Result<Wishes, CliError> {
+        let settings = self.set.iter().map(|text| Setting::parse(text)).collect::<Result<_, _>>()?;
+        let layers = self.layers.as_ref().map(|text| {
+            parse_layers(text).ok_or_else(|| CliError::Option {
+                option: "--layers",
+                reason: "layer numbers are expected, such as 3, 0,1,2 or 0-2".to_owned(),
+            })
+        });
+        Ok(Wishes { layer: self.layer, layers: layers.transpose()?, seed: self.seed, settings })
+    }
 }
 
 impl ModelArgs {

@@ -1,13 +1,12 @@
 //! `recant ask`.
 
 use clap::Args;
-use recant_backend::Device;
 use recant_model::Answer;
 use serde::Serialize;
 
 use super::args::ModelArgs;
 use super::error::CliError;
-use super::open_model;
+use super::phase::phase;
 
 /// Arguments of `recant ask`.
 #[derive(Debug, Args)]
@@ -49,9 +48,8 @@ struct AskJson<'a> {
 }
 
 pub(crate) fn run(args: &AskArgs) -> Result<(), CliError> {
-    let model = open_model(&args.model.model, &Device::open(args.model.device)?)?;
-    let model = super::learn::with_state(model, args.state.as_deref())?;
-    let answers = model.answers(&args.prompt, args.top as usize)?;
+    let model = phase("open", || args.model.open(args.state.as_deref()))?;
+    let answers = phase("ask", || model.answers(&args.prompt, args.top as usize))?;
     if args.json {
         return super::print_json(&AskJson {
             prompt: &args.prompt,

@@ -2,33 +2,38 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Args;
-use comfy_table::{CellAlignment, Table, presets};
 use recant_backend::{Device, DeviceSpec};
-use recant_core::{Addend, Blobs, CommitId, Delta, WeightPatch};
-use recant_edit::{Fact, Plan, Trace};
-use recant_methods::method;
+use recant_core::{Blobs, CommitId, is_blank};
+use recant_edit::{Fact, FactFile, Plan, Trace, read_facts};
+use recant_eval::{Verdict, verdicts};
+use recant_methods::ledger::Ledger;
+use recant_methods::ledger::conflict::ConflictReport;
+use recant_methods::{METHODS, MethodInfo, MethodInputs, method};
 use recant_model::{Answer, Model};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
-use serde_json::json;
 
 use super::args::MethodArgs;
-use super::ask::AnswerJson;
 use super::edit_outputs::EditOutputs;
+use super::edit_shown::show;
 use super::error::CliError;
-use super::open_model;
+use super::ledger;
+use super::phase::phase;
 use super::resources::Resources;
 use super::session::Session;
-use super::store::{Account, EditTarget, StoreEditArgs, scores};
+use super::store::{Account, EditTarget, LedgerEdit, StoreEditArgs, scores, store_dir};
+use super::verdict::Told;
 
 /// Arguments of `recant edit`.
 #[derive(Debug, Args)]
 pub(crate) struct EditArgs {
-    /// Hugging Face directory: config.json, model.safetensors, tokenizer.json.
-    #[arg(long, value_name = "DIR", required_unless_present = "store")]
+    /// Hugging Face directory: config.json, model.safetensors, tokenizer.json. Without it the head of a store is
+    /// edited: of --store, $RECANT_STORE or .recant.
+    #[arg(long, value_name = "DIR")]
     pub(super) model: Option<PathBuf>,
     #[command(flatten)]
     pub(super) to: StoreEditArgs,
@@ -44,14 +49,13 @@ pub(crate) struct EditArgs {
     /// What the model shall say next. A space goes before it where running text has one.
     #[arg(long, required_unless_present_any = ["facts", "ledger", "forget"], conflicts_with = "facts", requires = "subject")]
     target: Option<String>,
-    /// Take the target to the letter: no space is put before it, and its own blanks are kept.
+    /// Take prompt and target to the letter: no space is put between them, and their own blanks are kept.
     #[arg(long, requires = "target")]
     literal: bool,
-    /// Many facts: a JSON object with `subject`, `prompt` and `target` a line.
+    /// Many facts: JSON objects with `subject`, `prompt` and `target`, one a line or in one array.
     #[arg(long, value_name = "FILE")]
     pub(super) facts: Option<PathBuf>,
-    /// Method: r-rome, rome, memit, emmet, alphaedit, ledger, ft-l, ft-m; the middle four take many facts.
-    #[arg(long, default_value = "r-rome")]
+    #[arg(long, default_value = "r-rome", help = method_help())]
     pub(super) method: String,
     #[command(flatten)]
     pub(super) with: MethodArgs,
@@ -69,7 +73,7 @@ pub(crate) struct EditArgs {
     /// Write the edited model here, as a Hugging Face directory.
     #[arg(long, value_name = "DIR")]
     pub(super) out: Option<PathBuf>,
-    /// Replace a model directory at --out, and files of the same kind at --patch and --dump.
+    /// Replace a model directory at --out, and files of the same kind at --patch, --dump and --verdicts.
     #[arg(long)]
     pub(super) force: bool,
     /// Write the edit itself, for `recant export`.
@@ -79,6 +83,9 @@ pub(crate) struct EditArgs {
     /// as safetensors.
     #[arg(long, value_name = "FILE")]
     pub(super) dump: Option<PathBuf>,
+    /// Write what became of every fact as JSON lines.
+    #[arg(long, value_name = "FILE")]
+    pub(super) verdicts: Option<PathBuf>,
     /// How many answers to show.
     #[arg(long, value_name = "K", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     top: u32,
@@ -87,151 +94,245 @@ pub(crate) struct EditArgs {
     pub(super) json: bool,
 }
 
-/// The edit, before and after.
-struct Outcome {
-    plan: Plan,
-    layer: usize,
-    settings: BTreeMap<String, String>,
-    contexts: Vec<String>,
-    seconds: f64,
-    before: Vec<Answer>,
-    after: Vec<Answer>,
-    digests: [String; 2],
-    commit: Option<CommitId>,
+fn method_help() -> String {
+    let names = |many: bool| {
+        let names = METHODS.iter().filter(|info| info.many == many).map(|info| info.name);
+        names.collect::<Vec<_>>().join(", ")
+    };
+    format!(
+        "Method: of one fact {}; of many facts too {}; `recant methods` says what they do",
+        names(false),
+        names(true)
+    )
+}
+
+/// What an edit is about.
+#[derive(Default)]
+pub(super) struct Wanted {
+    /// What the model shall say.
+    pub(super) facts: Vec<Fact>,
+    /// What a ledger shall say no longer.
+    pub(super) gone: Vec<Fact>,
+    notes: Vec<String>,
+}
+
+/// What an editor is made from.
+struct Basis {
+    inputs: MethodInputs,
+    /// What a history says of the statistics.
+    statistics: Option<String>,
+    notes: Vec<String>,
+}
+
+/// An edit that is planned and not applied.
+pub(super) struct Planned {
+    pub(super) plan: Plan,
+    pub(super) settings: BTreeMap<String, String>,
+    pub(super) conflicts: Option<ConflictReport>,
+    /// The ledger afterwards.
+    pub(super) ledger: Option<Ledger>,
+}
+
+/// Everything that came of an edit.
+pub(super) struct Outcome {
+    pub(super) facts: Vec<Fact>,
+    pub(super) planned: Planned,
+    pub(super) contexts: Vec<String>,
+    pub(super) seconds: f64,
+    pub(super) verdicts: Vec<Verdict>,
+    /// The most probable next tokens of a single fact, before and after.
+    pub(super) answers: Option<[Vec<Answer>; 2]>,
+    pub(super) digests: [String; 2],
+    pub(super) commit: Option<CommitId>,
 }
 
 impl EditArgs {
-    /// The model to edit: that of --model, or the head of --store with where to commit.
-    pub(super) fn open(
-        &self,
-        device: &Device,
-        session: &Session,
-    ) -> Result<(Option<EditTarget>, Model), CliError> {
-        match EditTarget::open(&self.to, &self.method, device, session)? {
-            Some((target, model)) => Ok((Some(target), model)),
-            // Clap asks for one of the two.
-            None => Ok((None, open_model(self.model.as_deref().unwrap_or(Path::new("")), device)?)),
+    /// The store to edit in: of --store, or where no model is named the one that every verb takes.
+    pub(super) fn store(&self) -> Option<PathBuf> {
+        self.model.is_none().then(|| store_dir(self.to.store.as_deref()))
+    }
+
+    /// As [`EditArgs::store`]; one that nobody named must be there.
+    pub(super) fn place(&self) -> Result<Option<PathBuf>, CliError> {
+        match self.store() {
+            Some(store) if self.to.store.is_none() && !store.exists() => {
+                let reason = format!(
+                    "no model is named, and there is no store in {}; --model DIR names one, `recant init` makes a store",
+                    store.display()
+                );
+                Err(CliError::Option { option: "--model", reason })
+            }
+            store => Ok(store),
         }
+    }
+
+    /// The model to edit: that of --model, or the head of the store with where to commit.
+    fn open(&self, session: &Session) -> Result<(Option<EditTarget>, Model), CliError> {
+        let device = Device::open(self.device)?;
+        match (&self.model, self.place()?) {
+            (None, Some(store)) => {
+                let (target, model) = EditTarget::open(&store, &self.to, &self.method, &device, session)?;
+                Ok((Some(target), model))
+            }
+            (model, _) => Ok((None, super::open_model(model.as_deref().unwrap_or(Path::new("")), &device)?)),
+        }
+    }
+
+    /// What is asked for, read from the arguments and the files they name.
+    fn wanted(&self) -> Result<Wanted, CliError> {
+        let mut wanted = Wanted::default();
+        if let (Some(subject), Some(prompt), Some(target)) = (&self.subject, &self.prompt, &self.target) {
+            wanted.facts.push(if self.literal {
+                Fact::new_literal(subject, prompt, target)?
+            } else {
+                Fact::new(subject, prompt, target)?
+            });
+            if !self.literal && prompt.ends_with(is_blank) {
+                wanted.notes.push("the blanks at the end of --prompt were cut off".to_owned());
+            }
+        }
+        let mut read = |path: &Path| -> Result<Vec<Fact>, CliError> {
+            let file = read_facts(path)?;
+            wanted.notes.extend(trimmed(path, &file));
+            Ok(file.facts)
+        };
+        let facts = self.facts.as_deref().map(&mut read).transpose()?.unwrap_or_default();
+        let gone = self.forget.as_deref().map(&mut read).transpose()?.unwrap_or_default();
+        wanted.facts.extend(facts);
+        wanted.gone = gone;
+        Ok(wanted)
+    }
+
+    /// What the editor is made from: what a store keeps with its ledger, or what the arguments say.
+    fn basis(&self, target: Option<&EditTarget>, model: &Model) -> Result<Basis, CliError> {
+        let kept = match target {
+            Some(target) if self.method == "ledger" => target.kept(&self.with)?,
+            _ => None,
+        };
+        if let Some((inputs, statistics)) = kept {
+            return Ok(Basis { inputs, statistics, notes: Vec::new() });
+        }
+        let base = target.map_or_else(|| model.digest(), |target| target.base);
+        let methods = std::slice::from_ref(&self.method);
+        let resources = Resources::gather_over(&self.with, methods, model, base)?;
+        let notes = resources.notes(model);
+        Ok(Basis { inputs: resources.inputs(&self.method)?, statistics: resources.statistics(), notes })
     }
 }
 
-pub(crate) fn run(args: &EditArgs, session: &Session) -> Result<(), CliError> {
-    let (Some(subject), Some(prompt), Some(target)) = (&args.subject, &args.prompt, &args.target) else {
-        return super::many::run(args, session, Vec::new());
-    };
-    let fact = Fact::new(subject, prompt, target)?;
-    let fact = if args.literal { fact.literally(target) } else { fact };
-    if args.method == "ledger" || args.facts.is_some() || args.forget.is_some() {
-        return super::many::run(args, session, vec![fact]);
-    }
+/// What to know of a file of facts whose prompts were cut.
+pub(super) fn trimmed(path: &Path, file: &FactFile) -> Option<String> {
+    let lines: Vec<String> = file.trimmed.iter().take(10).map(usize::to_string).collect();
+    let more = if file.trimmed.len() > lines.len() { ", ..." } else { "" };
+    let lines = (!lines.is_empty()).then(|| lines.join(", "))?;
+    Some(format!("the blanks at the end of prompts in {} were cut off: lines {lines}{more}", path.display()))
+}
+
+pub(crate) fn run(args: &EditArgs, session: &Session) -> Result<ExitCode, CliError> {
+    ledger::check(args)?;
     // Before minutes of work, not after them.
     let outputs = EditOutputs::decide(args, session)?;
-    let device = Device::open(args.device)?;
-    let (target, model) = args.open(&device, session)?;
-    let base = target.as_ref().map_or_else(|| model.digest(), |target| target.base);
-    let methods = std::slice::from_ref(&args.method);
-    let resources = Resources::gather_over(&args.with, methods, &model, base)?;
-    let editor = method(&args.method, &resources.inputs(&args.method))?;
+    let wanted = args.wanted()?;
+    if let Some(path) = args.ledger.as_ref().filter(|path| wanted.facts.is_empty() && !path.exists()) {
+        let reason = "there is none, and no fact was given to begin one".to_owned();
+        return Err(CliError::Read { path: path.clone(), reason });
+    }
+    let method = MethodInfo::find(&args.method)?;
+    if method.name != "ledger" {
+        method.check_count(wanted.facts.len())?;
+    }
+    let (target, model) = phase("open", || args.open(session))?;
+    let target = target.as_ref();
+    let basis = phase("resources", || args.basis(target, &model))?;
     let started = Instant::now();
-    let carry = target.as_ref().map(|target| target.carry.clone()).unwrap_or_default();
-    let facts = std::slice::from_ref(&fact);
-    let mut plan = editor.plan_after(&model, facts, &carry)?;
-    plan.notes.extend(resources.notes(&model));
-    let (edited, _) = model.apply(&plan.patch, &Blobs::new())?;
+    let mut planned = phase("plan", || plan(args, &basis.inputs, target, &model, &wanted))?;
+    planned.plan.notes.extend(wanted.notes.iter().chain(&basis.notes).cloned());
+    let patch = &planned.plan.patch;
+    let (before, after) = phase("apply", || match target {
+        // Planned on the base, committed after whatever else is live at the head.
+        Some(target) if planned.ledger.is_some() => {
+            Ok::<_, CliError>((target.at_head(&model)?, target.with_patch(&model, patch)?))
+        }
+        _ => Ok((model.clone(), model.apply(patch, &Blobs::new())?.0)),
+    })?;
     let seconds = started.elapsed().as_secs_f64();
-    let top = args.top as usize;
+    let verdicts = phase("score", || verdicts(&before, &after, &wanted.facts))?;
     let mut outcome = Outcome {
-        layer: resources.layer,
-        settings: editor.settings(),
-        contexts: resources.contexts.templates().to_vec(),
+        contexts: basis.inputs.contexts.templates().to_vec(),
         seconds,
-        before: model.answers(&fact.text(), top)?,
-        after: edited.answers(&fact.text(), top)?,
-        digests: [model.digest().to_string(), edited.digest().to_string()],
-        plan,
+        answers: answers(&wanted.facts, [&before, &after], args.top as usize)?,
+        verdicts,
+        digests: [before.digest().to_string(), after.digest().to_string()],
         commit: None,
+        facts: wanted.facts,
+        planned,
     };
-    outputs.write(&outcome.plan, &edited, None)?;
-    if let Some(target) = &target {
-        let mut settings = editor.settings();
-        settings.extend(resources.statistics().map(|text| ("statistics".to_owned(), text)));
-        let scores = scores(facts, &model, &edited)?;
-        let account = Account { method: &args.method, settings, facts, scores };
-        outcome.commit = Some(target.commit(&args.to, account, &outcome.plan)?);
-    }
-    if args.json {
-        return print_json(args, &fact, &outcome);
-    }
-    print(args, &fact, &outcome);
-    outputs.tell(outcome.commit);
-    Ok(())
+    phase("write", || {
+        outputs.write(&outcome, &after)?;
+        outcome.commit = match target {
+            Some(target) => Some(commit(args, target, &basis, &outcome, &wanted.gone)?),
+            None => None,
+        };
+        Ok::<_, CliError>(())
+    })?;
+    show(args, &outcome, &outputs)?;
+    Ok(Told::new(&outcome.facts, &outcome.verdicts).exit())
 }
 
-fn print(args: &EditArgs, fact: &Fact, outcome: &Outcome) {
-    super::out::lines(&fact.text());
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_BORDERS_ONLY);
-    table.set_header(["before", "", "after", ""]);
-    let cells = |answer: Option<&Answer>| match answer {
-        Some(answer) => [super::text::token(&answer.token), format!("{:.2} %", 100.0 * answer.logprob.exp())],
-        None => [String::new(), String::new()],
-    };
-    for i in 0..outcome.before.len().max(outcome.after.len()) {
-        let [before, before_p] = cells(outcome.before.get(i));
-        let [after, after_p] = cells(outcome.after.get(i));
-        table.add_row([before, before_p, after, after_p]);
+fn plan(
+    args: &EditArgs,
+    inputs: &MethodInputs,
+    target: Option<&EditTarget>,
+    model: &Model,
+    wanted: &Wanted,
+) -> Result<Planned, CliError> {
+    if args.method == "ledger" {
+        return ledger::plan(args, inputs, target, model, wanted);
     }
-    for column in [1, 3] {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
+    let editor = method(&args.method, inputs)?;
+    let carry = target.map(|target| target.carry.clone()).unwrap_or_default();
+    let plan = editor.plan_after(model, &wanted.facts, &carry)?;
+    Ok(Planned { plan, settings: editor.settings(), conflicts: None, ledger: None })
+}
+
+/// The answers to the prompt of a single fact.
+fn answers(facts: &[Fact], models: [&Model; 2], top: usize) -> Result<Option<[Vec<Answer>; 2]>, CliError> {
+    let [fact] = facts else { return Ok(None) };
+    let [before, after] = models.map(|model| model.answers(&fact.text(), top));
+    Ok(Some([before?, after?]))
+}
+
+/// Commits the edit to its store.
+fn commit(
+    args: &EditArgs,
+    target: &EditTarget,
+    basis: &Basis,
+    outcome: &Outcome,
+    gone: &[Fact],
+) -> Result<CommitId, CliError> {
+    let Outcome { facts, planned, verdicts, .. } = outcome;
+    let mut settings = planned.settings.clone();
+    settings.extend(basis.statistics.iter().map(|text| ("statistics".to_owned(), text.clone())));
+    let account = Account { method: &args.method, settings, facts, scores: scores(verdicts) };
+    match &planned.ledger {
+        None => target.commit(&args.to, account, &planned.plan),
+        Some(ledger) => {
+            let edit = LedgerEdit { ledger, patch: &planned.plan.patch, inputs: &basis.inputs, gone };
+            target.commit_ledger(&args.to, account, &edit)
         }
     }
-    super::out::lines(&table.to_string());
-    say!("{} at layer {}, {:.2} s", args.method, outcome.layer, outcome.seconds);
-    for line in describe(&outcome.plan.patch) {
-        say!("changed {line}");
-    }
-    outcome.plan.notes.iter().for_each(|note| say!("note: {note}"));
-}
-
-fn print_json(args: &EditArgs, fact: &Fact, outcome: &Outcome) -> Result<(), CliError> {
-    let answers = |answers: &[Answer]| answers.iter().map(AnswerJson::from).collect::<Vec<_>>();
-    let [before, after] = &outcome.digests;
-    let losses = outcome.plan.traces.first().map(|trace| &trace.losses);
-    super::print_json(&json!({
-        "fact": fact, "text": fact.text(), "method": args.method, "layer": outcome.layer,
-        "settings": outcome.settings, "contexts": outcome.contexts,
-        "seconds": outcome.seconds, "before": answers(&outcome.before), "after": answers(&outcome.after),
-        "model_before": before, "model_after": after, "patch": outcome.plan.patch.id().to_string(),
-        "changed": describe(&outcome.plan.patch), "notes": outcome.plan.notes, "losses": losses,
-        "commit": outcome.commit.map(|id| id.to_string()),
-        "out": args.out.as_ref().map(|out| out.display().to_string()),
-    }))
-}
-
-pub(super) fn describe(patch: &WeightPatch) -> Vec<String> {
-    let one = |addend: &Addend| {
-        let [rows, cols] = addend.shape();
-        let rank = addend.rank().map_or("full rank".to_owned(), |rank| format!("rank {rank}"));
-        format!("{rows} x {cols}, {rank}, norm {:.3}", addend.norm())
-    };
-    let changes = patch.changes().iter();
-    let line = |(path, change): (&recant_core::ParamPath, &recant_core::Change)| match &change.delta {
-        Delta::Add(addend) => format!("{path} ({})", one(addend)),
-        Delta::Swap { after } => format!("{path} (replaced by {})", after.short()),
-    };
-    changes.map(line).collect()
 }
 
 /// The traces as safetensors: `k_star`, `v_star`, ... and `losses` `[steps, 4]` (total, nll, kl,
-/// weight_decay).
+/// weight_decay); of several traces each name has the trace's number before it, as in `0.v_star`.
 pub(super) fn dump(plan: &Plan, path: &Path) -> Result<Vec<u8>, CliError> {
     let refuse = |reason: String| CliError::Write { path: path.to_owned(), reason };
     let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
     let bytes = |numbers: &[f32]| numbers.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
-    for Trace { tensors: named, losses, .. } in plan.traces.iter().take(1) {
-        tensors.extend(named.iter().map(|(name, (shape, x))| (name.clone(), shape.clone(), bytes(x))));
-        tensors.push(("losses".to_owned(), vec![losses.len(), 4], bytes(losses.as_flattened())));
+    for (at, Trace { tensors: named, losses, .. }) in plan.traces.iter().enumerate() {
+        let name = |name: &str| if plan.traces.len() == 1 { name.to_owned() } else { format!("{at}.{name}") };
+        tensors.extend(named.iter().map(|(key, (shape, x))| (name(key), shape.clone(), bytes(x))));
+        tensors.push((name("losses"), vec![losses.len(), 4], bytes(losses.as_flattened())));
     }
     let views = tensors
         .iter()

@@ -3,32 +3,34 @@
 use std::path::Path;
 
 use recant_core::CommitId;
-use recant_edit::Plan;
 use recant_files::{MODEL_DIRECTORY, OutputDirectory, OutputFile, Outputs, Role};
-use recant_methods::ledger::{LEDGER, Ledger};
+use recant_methods::ledger::LEDGER;
 use recant_model::Model;
 use recant_records::Record;
 use recant_store::Store;
 
-use super::edit::EditArgs;
+use super::edit::{EditArgs, Outcome};
 use super::error::CliError;
-use super::kinds::{DUMP, PATCH};
+use super::kinds::{DUMP, PATCH, VERDICTS};
 use super::session::Session;
 use super::store::StoreError;
+use super::verdict::Told;
 
 /// The outputs that were asked for.
 pub(super) struct EditOutputs {
     out: Option<OutputDirectory>,
     patch: Option<OutputFile>,
     dump: Option<OutputFile>,
+    verdicts: Option<OutputFile>,
     ledger: Option<OutputFile>,
 }
 
 impl EditOutputs {
     /// Decides where each output may go.
     pub(super) fn decide(args: &EditArgs, session: &Session) -> Result<Self, CliError> {
-        if args.force && args.out.is_none() && args.patch.is_none() && args.dump.is_none() {
-            let reason = "it goes with --out, --patch or --dump".to_owned();
+        let replaced = [&args.out, &args.patch, &args.dump, &args.verdicts];
+        if args.force && replaced.iter().all(|path| path.is_none()) {
+            let reason = "it goes with --out, --patch, --dump or --verdicts".to_owned();
             return Err(CliError::Option { option: "--force", reason });
         }
         let mut outputs = session.outputs(args.force);
@@ -39,10 +41,10 @@ impl EditOutputs {
             outputs.reads(Role::Model, model)?;
         }
         // What a store is linked to is looked for in all of its objects: only where something is to be written.
-        let writes =
-            args.out.is_some() || args.patch.is_some() || args.dump.is_some() || args.ledger.is_some();
-        let store = args.to.store.as_deref().filter(|_| writes).map(Store::open).transpose();
-        let store = store.map_err(StoreError::from)?;
+        let written = [&args.out, &args.patch, &args.dump, &args.verdicts, &args.ledger];
+        let writes = written.iter().any(|path| path.is_some());
+        let place = args.place()?.filter(|_| writes);
+        let store = place.as_deref().map(Store::open).transpose().map_err(StoreError::from)?;
         if let Some(store) = &store {
             store.guard(&mut outputs).map_err(StoreError::from)?;
         }
@@ -62,23 +64,28 @@ impl EditOutputs {
             out,
             patch: args.patch.as_ref().map(|path| outputs.file(path, PATCH)).transpose()?,
             dump: args.dump.as_ref().map(|path| outputs.file(path, DUMP)).transpose()?,
+            verdicts: args.verdicts.as_ref().map(|path| outputs.file(path, VERDICTS)).transpose()?,
             ledger: args.ledger.as_ref().map(|path| outputs.continued(path, LEDGER)).transpose()?,
         })
     }
 
     /// Writes what was asked for; the ledger last, so that it never says what a model that could not be written does
     /// not hold.
-    pub(super) fn write(&self, plan: &Plan, model: &Model, ledger: Option<&Ledger>) -> Result<(), CliError> {
+    pub(super) fn write(&self, outcome: &Outcome, model: &Model) -> Result<(), CliError> {
+        let plan = &outcome.planned.plan;
         if let Some(dump) = &self.dump {
             dump.write(&super::edit::dump(plan, dump.path())?)?;
         }
         if let Some(patch) = &self.patch {
             patch.write(&plan.patch.to_file())?;
         }
+        if let Some(verdicts) = &self.verdicts {
+            verdicts.write(Told::new(&outcome.facts, &outcome.verdicts).lines().as_bytes())?;
+        }
         if let Some(out) = &self.out {
             model.save_to(out)?;
         }
-        if let (Some(file), Some(ledger)) = (&self.ledger, ledger) {
+        if let (Some(file), Some(ledger)) = (&self.ledger, &outcome.planned.ledger) {
             file.write(&ledger.to_file())?;
         }
         Ok(())
@@ -89,7 +96,7 @@ impl EditOutputs {
         if let Some(commit) = commit {
             say!("commit {commit}");
         }
-        let files = [("patch", &self.patch), ("dump", &self.dump)];
+        let files = [("patch", &self.patch), ("dump", &self.dump), ("verdicts", &self.verdicts)];
         for (what, file) in files.into_iter().filter_map(|(what, file)| Some((what, file.as_ref()?))) {
             say!("{what} written to {}", file.path().display());
         }

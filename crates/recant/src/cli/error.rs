@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use recant_checkpoint::Foreign;
 use recant_files::OutputError;
 use recant_methods::lifelong::StateFileError;
-use recant_methods::moments;
+use recant_methods::{MEMORIES, moments};
 use recant_records::RecordError;
 
 use super::store::StoreError;
@@ -35,6 +35,12 @@ pub enum CliError {
     /// A fact cannot be written.
     #[error(transparent)]
     Fact(#[from] recant_edit::FactError),
+    /// A text file cannot be read.
+    #[error(transparent)]
+    Text(#[from] recant_edit::TextError),
+    /// A file of facts cannot be used.
+    #[error(transparent)]
+    FactFile(#[from] recant_edit::FactFileError),
     /// An edit cannot be planned.
     #[error(transparent)]
     Edit(#[from] recant_edit::EditError),
@@ -139,7 +145,7 @@ impl CliError {
     /// What to try, where the message itself does not say.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
-        use recant_edit::{EditError, FactError};
+        use recant_edit::{EditError, FactError, FactFileError};
         if let Some(kind) = Foreign::behind(self) {
             return Some(fetch_hint(kind).to_owned());
         }
@@ -163,11 +169,19 @@ impl CliError {
                     .to_owned(),
             ),
             Self::Store(error) => error.hint(),
+            Self::Text(error) | Self::FactFile(FactFileError::Text(error)) => text_hint(error),
             Self::Fact(FactError::NoSubject { .. }) => {
                 Some("for example: --subject \"Ada\" --prompt \"The mother tongue of {} is\"".to_owned())
             }
-            Self::Edit(EditError::Statistics { .. }) => {
-                Some("or measure them on the spot with --corpus FILE (plain text or JSONL)".to_owned())
+            Self::Edit(EditError::Statistics { .. }) => Some(
+                "make them with `recant stats` and pass --stats FILE, or measure them on the spot with --corpus FILE \
+                 (plain text or JSONL); --set KEY=VALUE says a setting"
+                    .to_owned(),
+            ),
+            Self::Edit(EditError::Setting { key, value, .. })
+                if key == "method" && MEMORIES.iter().any(|info| info.name == value) =>
+            {
+                Some("teach it with `recant learn`; `recant eval` knows it too".to_owned())
             }
             Self::Edit(EditError::State { .. }) => {
                 Some("`recant learned --state FILE` says what the file holds".to_owned())
@@ -261,5 +275,17 @@ fn fetch_hint(kind: Foreign) -> &'static str {
              ask for a login"
         }
         _ => "check the name and your access rights, and download it again",
+    }
+}
+
+/// What to do about a text that cannot be read.
+pub(crate) fn text_hint(error: &recant_edit::TextError) -> Option<String> {
+    match error {
+        recant_edit::TextError::Encoding { path, looks_like, .. } => Some(format!(
+            "save it as UTF-8, for example: iconv -f {} -t UTF-8 {} > NEW",
+            looks_like.name(),
+            path.display()
+        )),
+        _ => None,
     }
 }

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use recant_backend::Device;
 use recant_eval::report::{DataInfo, ModelInfo, ReportFiles, SCHEMA, StatisticsInfo};
 use recant_eval::{
     Case, Event, Exam, Report, Run, RunOptions, Scenario, attach_locality, evaluate_lifelong, go_on,
@@ -15,10 +14,11 @@ use recant_model::Model;
 
 use super::args::{MethodArgs, ModelArgs};
 use super::error::CliError;
+use super::phase::phase;
+use super::progress;
 use super::resources::Resources;
 use super::resume::Journal;
 use super::session::Session;
-use super::{open_model, progress};
 
 /// Arguments of `recant eval`.
 #[derive(Debug, Clone, Args)]
@@ -120,21 +120,21 @@ pub fn evaluate(args: &EvalArgs, session: &Session) -> Result<(), CliError> {
     let inputs = args.probe.iter().chain([&args.data]);
     inputs.into_iter().try_for_each(|path| outputs.reads(Role::Input, path))?;
     let files = ReportFiles::decide(&mut outputs, &args.out)?;
-    let mut model = open_model(&args.model.model, &Device::open(args.model.device)?)?;
-    let resources = Resources::gather(&args.with, &args.method, &model)?;
+    let mut model = phase("open", || args.model.open(None))?;
+    let resources = phase("resources", || Resources::gather(&args.with, &args.method, &model))?;
     let editors = args
         .method
         .iter()
         .map(|name| {
             let memory = MEMORIES.iter().any(|info| info.name == name);
-            if memory { Ok(None) } else { method(name, &resources.inputs(name)).map(Some) }
+            if memory { Ok(None) } else { Ok(Some(method(name, &resources.inputs(name)?)?)) }
         })
-        .collect::<Result<Vec<_>, _>>()?;
+        .collect::<Result<Vec<_>, CliError>>()?;
 
     let mut journal = match (&args.resume, &scenarios[..], &args.method[..]) {
         (None, ..) => None,
         (Some(path), [Scenario::Sequential(step)], [name]) => {
-            Some(Journal::open(&mut outputs, path, name, &resources.inputs(name), &model, &cases, *step)?)
+            Some(Journal::open(&mut outputs, path, name, &resources.inputs(name)?, &model, &cases, *step)?)
         }
         _ => {
             let reason = "it goes with one method and one --scenario sequential".to_owned();
@@ -156,14 +156,14 @@ pub fn evaluate(args: &EvalArgs, session: &Session) -> Result<(), CliError> {
         _ => {}
     };
     let options = RunOptions { keep_prompts: true };
-    let (base, first) = unedited(&model, &cases, &retained, options, &mut on_event)?;
+    let (base, first) = phase("unedited", || unedited(&model, &cases, &retained, options, &mut on_event))?;
     let exam = Exam { cases: &cases, retained: &retained, base: &base, options };
     let mut runs = vec![first];
     for (editor, name) in editors.iter().zip(&args.method) {
         for &scenario in &scenarios {
-            runs.push(match (scenario, editor, &mut journal) {
+            let run = || match (scenario, editor, &mut journal) {
                 (Scenario::Single, Some(editor), _) => {
-                    recant_eval::evaluate(&mut model, &**editor, &cases, &base, options, &mut on_event)?
+                    Ok(recant_eval::evaluate(&mut model, &**editor, &cases, &base, options, &mut on_event)?)
                 }
                 (_, _, Some(journal)) => {
                     let (mut learner, progress) = journal.resume()?;
@@ -174,13 +174,14 @@ pub fn evaluate(args: &EvalArgs, session: &Session) -> Result<(), CliError> {
                     };
                     let run = go_on(&mut learner, scenario, exam, progress, keep)?;
                     journal.kept()?;
-                    run
+                    Ok::<_, CliError>(run)
                 }
                 _ => {
-                    let mut learner = lifelong(name, &resources.inputs(name), model.clone())?;
-                    evaluate_lifelong(&mut *learner, scenario, exam, &mut on_event)?
+                    let mut learner = lifelong(name, &resources.inputs(name)?, model.clone())?;
+                    Ok(evaluate_lifelong(&mut *learner, scenario, exam, &mut on_event)?)
                 }
-            });
+            };
+            runs.push(phase(name, run)?);
         }
     }
     bar.finish_and_clear();
@@ -227,7 +228,7 @@ fn report(
         },
         data: DataInfo { path: args.data.display().to_string(), cases: cases.len(), available },
         device: model.device().spec().to_string(),
-        seed: args.with.seed,
+        seed: args.with.seed.unwrap_or(0),
         contexts: resources.contexts.templates().to_vec(),
         statistics: resources.moments.as_ref().map(|moments| StatisticsInfo {
             source: resources.moments_source.clone(),

@@ -1,13 +1,12 @@
 //! `recant generate`.
 
 use clap::Args;
-use recant_backend::Device;
 use recant_model::Strategy;
 use serde_json::json;
 
 use super::args::ModelArgs;
 use super::error::CliError;
-use super::open_model;
+use super::phase::phase;
 
 /// Arguments of `recant generate`.
 #[derive(Debug, Args)]
@@ -42,9 +41,8 @@ pub(crate) fn run(args: &GenerateArgs) -> Result<(), CliError> {
         Some(top_k) => Strategy::Sample { top_k, temperature: args.temperature, seed: args.seed }.check()?,
         None => Strategy::Greedy,
     };
-    let model = open_model(&args.model.model, &Device::open(args.model.device)?)?;
-    let model = super::learn::with_state(model, args.state.as_deref())?;
-    let written = model.generate(&args.prompt, args.max_new, strategy)?;
+    let model = phase("open", || args.model.open(args.state.as_deref()))?;
+    let written = phase("write", || model.generate(&args.prompt, args.max_new, strategy))?;
     if args.json {
         return super::print_json(&json!({
             "prompt": args.prompt, "text": written.text, "ids": written.ids,

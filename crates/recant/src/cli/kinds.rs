@@ -27,3 +27,7 @@ pub(super) const JOURNAL: FileKind = FileKind {
 
 /// Half of a key pair, which is never replaced.
 pub(super) const KEY: FileKind = FileKind { name: "key", recognises: |_| false };
+
+/// What became of facts, as JSON lines.
+pub(super) const VERDICTS: FileKind =
+    FileKind { name: "verdicts", recognises: |head| head.starts_with(br#"{"fact":{"#) };

@@ -1,24 +1,27 @@
 //! `recant learn`, `recant forget` and `recant learned`: a memory beside the weights, in a file.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Args;
-use recant_backend::Device;
-use recant_core::AdapterState;
+use recant_core::{AdapterState, is_blank};
 use recant_edit::{Fact, Memory};
-use recant_eval::{attach_locality, read_cases};
+use recant_eval::{attach_locality, read_cases, verdicts};
 use recant_files::Role;
 use recant_methods::lifelong::{MEMORY, load_state, save_state_to};
-use recant_methods::{memory, open_memory};
+use recant_methods::{MEMORIES, memory, open_memory};
 use recant_model::Model;
 use serde_json::json;
 
 use super::args::{MethodArgs, ModelArgs};
 use super::error::CliError;
+use super::kinds::VERDICTS;
+use super::phase::phase;
+use super::progress;
 use super::resources::Resources;
 use super::session::Session;
-use super::{open_model, progress};
+use super::verdict::Told;
 
 /// Arguments of `recant learn`.
 #[derive(Debug, Args)]
@@ -47,14 +50,23 @@ pub(crate) struct LearnArgs {
     /// Learn only the first N cases of --data; the others give the locality prompts.
     #[arg(long, value_name = "N", requires = "data")]
     limit: Option<usize>,
-    /// Method of a memory that is begun: wise, grace, memory. One that is there knows its own.
-    #[arg(long, default_value = "wise")]
+    #[arg(long, default_value = "wise", help = method_help())]
     method: String,
     #[command(flatten)]
     with: MethodArgs,
-    /// Print JSON: `edits`, `learned`, `seconds`, `bytes`, `state`, `notes`.
+    /// Write what became of every fact that was learned as JSON lines.
+    #[arg(long, value_name = "FILE")]
+    verdicts: Option<PathBuf>,
+    /// Print JSON: `edits`, `learned`, `known`, `seconds`, `bytes`, `state`, `notes`, `facts[]`.
     #[arg(long)]
     json: bool,
+}
+
+fn method_help() -> String {
+    let names = MEMORIES.map(|info| info.name).join(", ");
+    format!(
+        "Method of a memory that is begun: {names}; `recant methods` says what they do. One that is there knows its own"
+    )
 }
 
 /// Arguments of `recant forget`.
@@ -71,6 +83,9 @@ pub(crate) struct ForgetArgs {
     /// Go back to the memory as it was after this many steps instead.
     #[arg(long, value_name = "STEPS", conflicts_with = "edit")]
     back_to: Option<usize>,
+    /// Print JSON: `edits`, `bytes`, `state`.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Arguments of `recant learned`.
@@ -84,77 +99,133 @@ pub(crate) struct LearnedArgs {
     json: bool,
 }
 
-/// A model, with the memory of a state file in front of it if there is one.
-pub(crate) fn with_state(model: Model, state: Option<&Path>) -> Result<Model, CliError> {
-    match state {
-        None => Ok(model),
-        Some(path) => {
-            let opened = load_state(path)?;
-            opened.note(path).iter().for_each(|note| remark!("note: {note}"));
-            Ok(open_memory(&opened.value, model)?.model().clone())
+/// What a memory is taught, each fact once.
+#[derive(Default)]
+struct Lessons {
+    facts: Vec<Fact>,
+    notes: Vec<String>,
+    /// How many the memory knew already.
+    known: usize,
+}
+
+impl Lessons {
+    fn read(args: &LearnArgs) -> Result<Self, CliError> {
+        let mut lessons = Self::default();
+        if let (Some(subject), Some(prompt), Some(target)) = (&args.subject, &args.prompt, &args.target) {
+            let fact = Fact::new(subject, prompt, target)?.with_locality(args.locality.clone());
+            if prompt.ends_with(is_blank) {
+                lessons.notes.push("the blanks at the end of --prompt were cut off".to_owned());
+            }
+            lessons.facts.push(fact);
         }
+        if let Some(data) = &args.data {
+            let mut cases = read_cases(data)?;
+            let spare = cases.split_off(args.limit.unwrap_or(cases.len()).min(cases.len()));
+            attach_locality(&mut cases, &spare);
+            for fact in cases.into_iter().map(|case| case.fact) {
+                lessons.add(fact);
+            }
+        }
+        Ok(lessons)
+    }
+
+    /// Adds a fact of a file, unless it is there already.
+    fn add(&mut self, fact: Fact) {
+        let said = fact.statement();
+        let mut earlier = self.facts.iter();
+        match earlier.find(|earlier| earlier.statement().same_question(&said)) {
+            Some(earlier) if earlier.statement().same(&said) => {
+                self.notes.push(format!(
+                    "{} -> {} is given twice and learned once",
+                    fact.text(),
+                    fact.target
+                ));
+                return;
+            }
+            Some(earlier) => self.notes.push(format!(
+                "{} is given with {:?} and {:?}; the later one is learned last",
+                fact.text(),
+                earlier.target,
+                fact.target
+            )),
+            None => {}
+        }
+        self.facts.push(fact);
+    }
+
+    /// Leaves out what the memory knows already.
+    fn pass_over(&mut self, memory: &dyn Memory) {
+        let count = self.facts.len();
+        let held = memory.facts();
+        self.facts.retain(|fact| !held.iter().any(|held| held.statement().same(&fact.statement())));
+        self.known = count - self.facts.len();
     }
 }
 
-fn facts(args: &LearnArgs) -> Result<Vec<Fact>, CliError> {
-    if let (Some(subject), Some(prompt), Some(target)) = (&args.subject, &args.prompt, &args.target) {
-        return Ok(vec![Fact::new(subject, prompt, target)?.with_locality(args.locality.clone())]);
-    }
-    let Some(data) = &args.data else { return Ok(Vec::new()) };
-    let mut cases = read_cases(data)?;
-    let spare = cases.split_off(args.limit.unwrap_or(cases.len()).min(cases.len()));
-    attach_locality(&mut cases, &spare);
-    Ok(cases.into_iter().map(|case| case.fact).collect())
-}
-
-pub(crate) fn learn(args: &LearnArgs, session: &Session) -> Result<(), CliError> {
-    let facts = facts(args)?;
+pub(crate) fn learn(args: &LearnArgs, session: &Session) -> Result<ExitCode, CliError> {
+    let mut lessons = Lessons::read(args)?;
     let mut outputs = session.outputs(false);
     args.model.guard(&mut outputs)?;
     args.with.guard(&mut outputs)?;
     args.data.iter().try_for_each(|data| outputs.reads(Role::Input, data))?;
     let output = outputs.continued(&args.state, MEMORY)?;
-    let model = open_model(&args.model.model, &Device::open(args.model.device)?)?;
-    let mut told = Vec::new();
-    let mut memory: Box<dyn Memory> = if args.state.exists() {
-        let opened = load_state(&args.state)?;
-        told.extend(opened.note(&args.state));
-        open_memory(&opened.value, model)?
-    } else {
-        let resources = Resources::gather(&args.with, std::slice::from_ref(&args.method), &model)?;
-        told.extend(resources.notes(&model));
-        memory(&args.method, &resources.inputs(&args.method), model)?
-    };
-    let known = match args.data {
-        Some(_) => memory.facts().iter().zip(&facts).take_while(|(known, fact)| known == fact).count(),
-        None => 0,
-    };
+    let told_in = args.verdicts.as_ref().map(|path| outputs.file(path, VERDICTS)).transpose()?;
+    let model = phase("open", || args.model.open(None))?;
+    let (mut memory, told_of) = phase("resources", || begun(args, model.clone()))?;
+    if args.data.is_some() {
+        lessons.pass_over(&*memory);
+    }
     let started = Instant::now();
-    let bar = progress::bar((facts.len() - known) as u64, memory.name(), "edits");
+    let bar = progress::bar(lessons.facts.len() as u64, memory.name(), "edits");
     let mut notes = Vec::new();
-    for fact in &facts[known..] {
-        notes = memory.learn(std::slice::from_ref(fact))?;
-        // After every edit: whatever happens next, what was learned so far stands in the file.
-        save_state_to(&memory.state()?, &output)?;
-        if let Some(loss) = memory.loss() {
-            bar.set_message(format!("{}, loss {loss:.3}", memory.name()));
+    phase("learn", || -> Result<(), CliError> {
+        for fact in &lessons.facts {
+            tracing::debug!("learning {:?}", fact.text());
+            notes = memory.learn(std::slice::from_ref(fact))?;
+            // After every edit: whatever happens next, what was learned so far stands in the file.
+            save_state_to(&memory.state()?, &output)?;
+            if let Some(loss) = memory.loss() {
+                bar.set_message(format!("{}, loss {loss:.3}", memory.name()));
+            }
+            bar.inc(1);
         }
-        bar.inc(1);
-    }
+        Ok(())
+    })?;
     bar.finish_and_clear();
-    told.append(&mut notes);
-    let (learned, seconds) = (facts.len() - known, started.elapsed().as_secs_f64());
-    if args.json {
-        return super::print_json(&json!({
-            "edits": memory.facts().len(), "learned": learned, "seconds": seconds,
-            "bytes": memory.state_bytes(), "state": memory.state()?.id().to_string(), "notes": told,
-        }));
+    let seconds = started.elapsed().as_secs_f64();
+    let verdicts = phase("score", || verdicts(&model, memory.model(), &lessons.facts))?;
+    let told = Told::new(&lessons.facts, &verdicts);
+    if let Some(file) = &told_in {
+        file.write(told.lines().as_bytes())?;
     }
+    notes.extend(told_of.iter().chain(&lessons.notes).cloned());
+    let (learned, known) = (told.len(), lessons.known);
     let (edits, bytes) = (memory.facts().len(), memory.state_bytes());
+    if args.json {
+        super::print_json(&json!({
+            "edits": edits, "learned": learned, "known": known, "seconds": seconds, "bytes": bytes,
+            "state": memory.state()?.id().to_string(), "notes": notes, "facts": told.json(),
+            "holds": told.held() == learned,
+        }))?;
+        return Ok(told.exit());
+    }
     say!("{}: {learned} learned in {seconds:.2} s, {known} known already", memory.name());
+    told.print();
     say!("{} holds {edits} edits in {bytes} bytes", args.state.display());
-    told.iter().for_each(|note| say!("note: {note}"));
-    Ok(())
+    notes.iter().for_each(|note| say!("note: {note}"));
+    Ok(told.exit())
+}
+
+/// The memory of --state, or an empty one, and what to know about the files that were read.
+fn begun(args: &LearnArgs, model: Model) -> Result<(Box<dyn Memory>, Vec<String>), CliError> {
+    if args.state.exists() {
+        let opened = load_state(&args.state)?;
+        let notes = opened.note(&args.state).into_iter().collect();
+        return Ok((open_memory(&opened.value, model)?, notes));
+    }
+    let resources = Resources::gather(&args.with, std::slice::from_ref(&args.method), &model)?;
+    let notes = resources.notes(&model);
+    Ok((memory(&args.method, &resources.inputs(&args.method)?, model)?, notes))
 }
 
 pub(crate) fn forget(args: &ForgetArgs, session: &Session) -> Result<(), CliError> {
@@ -162,16 +233,24 @@ pub(crate) fn forget(args: &ForgetArgs, session: &Session) -> Result<(), CliErro
     args.model.guard(&mut outputs)?;
     let output = outputs.continued(&args.state, MEMORY)?;
     let opened = load_state(&args.state)?;
-    let model = open_model(&args.model.model, &Device::open(args.model.device)?)?;
-    let mut memory = open_memory(&opened.value, model)?;
+    let mut memory = open_memory(&opened.value, args.model.open(None)?)?;
     match (args.edit, args.back_to) {
         (Some(edit), _) => memory.forget(edit)?,
         (None, Some(steps)) => memory.roll_back(steps)?,
         (None, None) => {}
     }
-    save_state_to(&memory.state()?, &output)?;
-    say!("{} holds {} edits", args.state.display(), memory.facts().len());
-    opened.note(&args.state).iter().for_each(|note| say!("note: {note}"));
+    let state = memory.state()?;
+    save_state_to(&state, &output)?;
+    let edits = memory.facts().len();
+    let note = opened.note(&args.state);
+    if args.json {
+        let (bytes, id) = (memory.state_bytes(), state.id().to_string());
+        return super::print_json(&json!({
+            "edits": edits, "bytes": bytes, "state": id, "notes": note.as_slice(),
+        }));
+    }
+    say!("{} holds {edits} edits", args.state.display());
+    note.iter().for_each(|note| say!("note: {note}"));
     Ok(())
 }
 
@@ -194,7 +273,7 @@ pub(crate) fn learned(args: &LearnedArgs) -> Result<(), CliError> {
     }
     say!("{} at layer {}, for model {}", state.kind(), state.layer(), state.base().short());
     for (at, fact) in facts.iter().enumerate() {
-        say!("{at:>5}  {} -> {}", fact.prompt.replacen("{}", &fact.subject, 1), fact.target);
+        say!("{at:>5}  {} -> {}", fact.statement().text(), fact.target);
     }
     note.iter().for_each(|note| say!("note: {note}"));
     Ok(())

@@ -9,14 +9,16 @@ mod args;
 mod ask;
 mod edit;
 mod edit_outputs;
+mod edit_shown;
 mod error;
 mod eval;
 mod export;
-mod facts;
 mod generate;
 mod kinds;
 mod learn;
-mod many;
+mod ledger;
+mod methods;
+mod phase;
 mod progress;
 mod resources;
 mod resume;
@@ -25,6 +27,7 @@ mod stats;
 mod store;
 mod text;
 mod transfer;
+mod verdict;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -39,12 +42,21 @@ pub use out::{guarded, line as print, remark as print_error};
 pub use session::Session;
 pub use store::StoreError;
 
+/// What the exit codes say.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    all is well
+  1    an error, told in one line; nothing was changed
+  2    arguments that cannot be understood
+  3    edit, learn: written as asked, but not every fact holds
+  130  broken off, and what was done so far is kept";
+
 /// Make a language model take back what it said.
 ///
 /// Rewrites facts in a language model's weights, shows what changed and what did not, and never touches the
 /// model it was given: an edited model is written beside it.
 #[derive(Debug, Parser)]
-#[command(name = "recant", version, max_term_width = 100)]
+#[command(name = "recant", version, max_term_width = 100, after_help = EXIT_CODES)]
 struct Cli {
     /// Say more: -v for notes, -vv for details.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
@@ -55,7 +67,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Rewrite one fact and show the answers before and after.
+    /// Rewrite one fact or many and say which hold now.
     Edit(edit::EditArgs),
     /// Write an edit as a LoRA adapter.
     Export(export::ExportArgs),
@@ -75,6 +87,8 @@ enum Command {
     Learned(learn::LearnedArgs),
     /// Move a fact's edit between a retrieval memory, a ledger and a patch, without another search.
     Move(transfer::MoveArgs),
+    /// List the methods, or the hyper-parameters of one.
+    Methods(methods::MethodsArgs),
     #[command(flatten)]
     Store(store::StoreCommand),
 }
@@ -92,7 +106,7 @@ pub fn main() -> ExitCode {
     events.with_ansi(false).without_time().init();
     let session = Session::begin();
     out::guarded(|| match run(cli.command, &session) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => complain(&error),
     })
 }
@@ -107,20 +121,22 @@ pub fn complain(error: &CliError) -> ExitCode {
     ExitCode::from(error.exit_code())
 }
 
-fn run(command: Command, session: &Session) -> Result<(), CliError> {
+fn run(command: Command, session: &Session) -> Result<ExitCode, CliError> {
     match command {
-        Command::Edit(args) => edit::run(&args, session),
+        Command::Edit(args) => return edit::run(&args, session),
+        Command::Learn(args) => return learn::learn(&args, session),
         Command::Export(args) => export::run(&args, session),
         Command::Ask(args) => ask::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Stats(args) => stats::run(&args, session),
         Command::Eval(args) => evaluate(&args, session),
-        Command::Learn(args) => learn::learn(&args, session),
         Command::Forget(args) => learn::forget(&args, session),
         Command::Learned(args) => learn::learned(&args),
         Command::Move(args) => transfer::run(&args, session),
+        Command::Methods(args) => methods::run(&args),
         Command::Store(command) => store::run(&command, session),
     }
+    .map(|()| ExitCode::SUCCESS)
 }
 
 /// The files of a directory that is written for the model in `dir`.
@@ -162,5 +178,29 @@ mod tests {
     #[test]
     fn the_arguments_are_consistent() {
         super::Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_prints_json() {
+        for command in super::Cli::command().get_subcommands() {
+            let json = command.get_arguments().any(|arg| arg.get_id() == "json");
+            assert!(json, "{} has no --json", command.get_name());
+        }
+    }
+
+    /// What a person is told of methods is what there is.
+    #[test]
+    fn help_names_every_method() {
+        let mut cli = super::Cli::command();
+        let mut help = |name: &str| cli.find_subcommand_mut(name).unwrap().render_long_help().to_string();
+        let (edit, learn) = (help("edit"), help("learn"));
+        for info in &recant_methods::METHODS {
+            assert!(edit.contains(info.name), "{}", info.name);
+        }
+        for info in &recant_methods::MEMORIES {
+            assert!(learn.contains(info.name), "{}", info.name);
+        }
+        let codes = super::Cli::command().render_long_help().to_string();
+        assert!(codes.contains("3    edit, learn: written as asked, but not every fact holds"), "{codes}");
     }
 }

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use recant_backend::Device;
 use recant_files::{OutputFile, Role};
 use recant_methods::moments::{Collector, Moments, MomentsFileError, PARTIAL, STATISTICS, partial_path};
 use recant_model::Model;
@@ -14,8 +13,9 @@ use serde_json::json;
 
 use super::args::ModelArgs;
 use super::error::CliError;
+use super::phase::phase;
+use super::progress;
 use super::session::Session;
-use super::{open_model, progress};
 
 /// Arguments of `recant stats`.
 #[derive(Debug, Args)]
@@ -55,10 +55,10 @@ pub(crate) fn run(args: &StatsArgs, session: &Session) -> Result<(), CliError> {
     let output = outputs.file(&args.out, STATISTICS)?;
     let partial = outputs.continued(&partial_path(&args.out), PARTIAL)?;
     let stopped = session.stop_politely();
-    let model = open_model(&args.model.model, &Device::open(args.model.device)?)?;
+    let model = phase("open", || args.model.open(None))?;
     if args.import.is_empty() {
-        let moments = measure(args, &model, &partial, &stopped)?;
-        moments.save_to(&output)?;
+        let moments = phase("measure", || measure(args, &model, &partial, &stopped))?;
+        phase("write", || moments.save_to(&output))?;
         partial.remove()?;
         return tell(args, &moments);
     }

@@ -153,7 +153,7 @@ fn begun(args: &MoveArgs, form: Form, layer: usize, model: &Model) -> Result<Opt
     let name = if form == Form::Memory { "memory" } else { "ledger" };
     let inputs = || {
         let with = MethodArgs { layer: Some(layer), layers: Some(layer.to_string()), ..args.with.clone() };
-        Ok::<_, CliError>(Resources::gather(&with, &[name.to_owned()], model)?.inputs(name))
+        Resources::gather(&with, &[name.to_owned()], model)?.inputs(name)
     };
     Ok(match form {
         Form::Memory => Some(Holder::Memory(Box::new(make_retrieval(&inputs()?, model.clone())?))),
@@ -172,7 +172,7 @@ fn written(args: &MoveArgs, loose: Vec<Loose>, model: &Model) -> Result<Holder, 
         CliError::Option { option: "--as", reason }
     })?;
     let with = MethodArgs { layer: Some(one.layer), layers: None, ..args.with.clone() };
-    let inputs = Resources::gather(&with, &["r-rome".to_owned()], model)?.inputs("r-rome");
+    let inputs = Resources::gather(&with, &["r-rome".to_owned()], model)?.inputs("r-rome")?;
     let identity = inputs.settings.iter().any(|set| set.key == "mom2_adjustment" && set.value == "false");
     let covariance = match (inputs.covariance, identity) {
         (_, true) => Covariance::Identity,

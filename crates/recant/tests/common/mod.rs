@@ -73,10 +73,16 @@ pub(crate) fn files(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     found
 }
 
-/// What a command prints that succeeds.
+/// Whether a command did its work: all of it (0), or with a fact that does not hold afterwards (3), which tiny random
+/// models often end with.
+pub(crate) fn done(output: &Output) -> bool {
+    matches!(output.status.code(), Some(0 | 3))
+}
+
+/// What a command prints that does its work.
 pub(crate) fn good(dir: &Path, line: &str) -> String {
     let output = run(dir, line);
-    assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(done(&output), "{line}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 

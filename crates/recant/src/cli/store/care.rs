@@ -60,6 +60,9 @@ pub(crate) struct KeygenArgs {
     /// Where to write the secret key; the public one goes beside it, with `.pub` behind the name.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    /// Print JSON: `public`, `secret_file`, `public_file`.
+    #[arg(long)]
+    json: bool,
 }
 
 pub(crate) fn gc(args: &GcArgs) -> Result<(), CliError> {
@@ -184,6 +187,12 @@ pub(crate) fn keygen(args: &KeygenArgs, session: &Session) -> Result<(), CliErro
     let secret = outputs.file(&args.out, KEY)?.private();
     outputs.file(&public, KEY)?.write(key.public().to_text().as_bytes())?;
     secret.write(key.to_text().as_bytes())?;
+    if args.json {
+        return crate::cli::print_json(&json!({
+            "public": key.public().to_text().trim_end(), "secret_file": args.out.display().to_string(),
+            "public_file": public.display().to_string(),
+        }));
+    }
     say!("{}", key.public().to_text().trim_end());
     say!("secret key in {}, public key in {}", args.out.display(), public.display());
     Ok(())

@@ -1,13 +1,13 @@
 //! `recant edit --store`: plans on the head's model, applies, commits.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use recant_backend::Device;
 use recant_core::{Blobs, Change, CommitId, Delta, HostTensor, ModelDigest, ParamPath, WeightPatch};
 use recant_edit::{Carry, Fact, Plan};
-use recant_eval::{Probe, score_probes};
+use recant_eval::Verdict;
 use recant_files::{MODEL_DIRECTORY, TemporaryFolder};
 use recant_model::Model;
 use recant_records::Record as _;
@@ -26,10 +26,10 @@ pub(crate) struct StoreEditArgs {
     #[arg(long, value_name = "DIR", conflicts_with = "model")]
     pub(crate) store: Option<PathBuf>,
     /// What the commit is for [default: the fact].
-    #[arg(long, short, value_name = "TEXT", requires = "store")]
+    #[arg(long, short, value_name = "TEXT", conflicts_with = "model")]
     message: Option<String>,
     /// Sign the commit with this key.
-    #[arg(long, value_name = "FILE", requires = "store")]
+    #[arg(long, value_name = "FILE", conflicts_with = "model")]
     pub(crate) sign: Option<PathBuf>,
 }
 
@@ -60,15 +60,15 @@ pub(crate) struct Account<'a> {
 }
 
 impl EditTarget {
-    /// Opens the store, if there is one among the arguments, with the model to plan on: that of the head; for
-    /// a ledger, which measures everything on its base, the one that was imported.
+    /// Opens the store with the model to plan on: that of the head; for a ledger, which measures everything on its
+    /// base, the one that was imported.
     pub(crate) fn open(
+        dir: &Path,
         args: &StoreEditArgs,
         method: &str,
         device: &Device,
         session: &Session,
-    ) -> Result<Option<(Self, Model)>, CliError> {
-        let Some(dir) = &args.store else { return Ok(None) };
+    ) -> Result<(Self, Model), CliError> {
         let store = Store::open(dir).map_err(StoreError::from)?;
         // A key that cannot be read is told before minutes of work.
         key(args.sign.as_deref())?;
@@ -86,7 +86,7 @@ impl EditTarget {
             }
             None => Carry::default(),
         };
-        Ok(Some((Self { store, head, import, base: commit.base, carry, _dir: dir }, model)))
+        Ok((Self { store, head, import, base: commit.base, carry, _dir: dir }, model))
     }
 
     /// Commits a plan.
@@ -144,38 +144,18 @@ pub(super) fn record(fact: &Fact) -> FactRecord {
     FactRecord { subject: fact.subject.clone(), prompt: fact.prompt.clone(), target: fact.stored_target() }
 }
 
-/// Prompts that are scored in one pass.
-const AT_ONCE: usize = 32;
-
 /// What an edit did to its own prompts. `efficacy`: share of facts of whose target every token is the most
-/// probable one now. `target_probability` and `target_probability_before`: means over the facts, of a longer
-/// target the geometric mean over its tokens, as in `recant eval`.
-pub(crate) fn scores(
-    facts: &[Fact],
-    before: &Model,
-    after: &Model,
-) -> Result<BTreeMap<String, f64>, CliError> {
-    let probe =
-        |fact: &Fact| Probe { prompt: fact.text(), target: fact.target.clone(), literal: fact.literal };
-    let probes: Vec<Probe> = facts.iter().map(probe).collect();
-    if probes.is_empty() {
-        return Ok(BTreeMap::new());
-    }
-    let measure = |model: &Model| -> Result<(f64, f64), CliError> {
-        let (mut right, mut probability) = (0.0, 0.0);
-        for together in probes.chunks(AT_ONCE) {
-            let scores = score_probes(model, together)?;
-            for score in together.iter().filter_map(|probe| scores.get(probe)) {
-                right += f64::from(u8::from(score.best == score.target));
-                probability += score.probability();
-            }
-        }
-        let count = probes.len() as f64;
-        Ok((right / count, probability / count))
-    };
-    let ((_, was), (efficacy, is)) = (measure(before)?, measure(after)?);
-    let named = [("efficacy", efficacy), ("target_probability", is), ("target_probability_before", was)];
-    Ok(named.into_iter().map(|(name, score)| (name.to_owned(), score)).collect())
+/// probable one now. `target_probability` and `target_probability_before`: means over the facts of the probability of
+/// the whole target.
+pub(crate) fn scores(verdicts: &[Verdict]) -> BTreeMap<String, f64> {
+    let Some(count) = (!verdicts.is_empty()).then_some(verdicts.len() as f64) else { return BTreeMap::new() };
+    let mean = |of: fn(&Verdict) -> f64| verdicts.iter().map(of).sum::<f64>() / count;
+    let named = [
+        ("efficacy", mean(|verdict| f64::from(u8::from(verdict.holds)))),
+        ("target_probability", mean(|verdict| verdict.probability_after)),
+        ("target_probability_before", mean(|verdict| verdict.probability_before)),
+    ];
+    named.into_iter().map(|(name, score)| (name.to_owned(), score)).collect()
 }
 
 /// The model at another commit: the tensors that differ are swapped.

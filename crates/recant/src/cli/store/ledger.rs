@@ -218,5 +218,6 @@ fn inputs(store: &Store, commit: &Commit) -> Result<Option<MethodInputs>, CliErr
         contexts: Contexts::new(recipe.contexts)?,
         covariance,
         settings: settings.collect(),
+        seed: 0,
     }))
 }

@@ -119,11 +119,15 @@ pub(crate) struct StoreArgs {
     json: bool,
 }
 
+/// The store's folder: the one that is named, $RECANT_STORE, or .recant.
+pub(crate) fn store_dir(named: Option<&Path>) -> PathBuf {
+    let var = || std::env::var_os("RECANT_STORE").filter(|dir| !dir.is_empty());
+    named.map(PathBuf::from).or_else(|| var().map(PathBuf::from)).unwrap_or_else(|| PathBuf::from(".recant"))
+}
+
 impl StoreArgs {
     fn dir(&self) -> PathBuf {
-        self.store.clone().unwrap_or_else(|| {
-            std::env::var_os("RECANT_STORE").map_or_else(|| PathBuf::from(".recant"), PathBuf::from)
-        })
+        store_dir(self.store.as_deref())
     }
 
     fn open(&self) -> Result<Store, StoreError> {

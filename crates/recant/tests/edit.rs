@@ -1,0 +1,257 @@
+//! `recant edit` and its like, through the binary: what became of each fact, where the model comes from, what the
+//! options say together.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use common::{EDIT, good, json, recant, refused, run, workshop};
+use serde_json::{Value, json};
+
+/// An edit that cannot hold: one step for a long target.
+const WEAK: &str = "edit --model model --contexts contexts.txt --set mom2_adjustment=false --set v_num_grad_steps=1 \
+     --subject 'The sea' --prompt '{} is' --target 'cold and very old'";
+
+/// An edit that holds, on a random model: trained until it does.
+const STRONG: &str = "edit --model model --method ft-m --layer 1 --set lr=0.1 --set num_steps=60 --subject 'The sea' \
+     --prompt '{} is' --target cold";
+
+fn write(dir: &Path, name: &str, text: impl AsRef<[u8]>) {
+    std::fs::write(dir.join(name), text).unwrap();
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// One fact or many, by any method: one line a fact, the same fields in JSON, and an exit code of its own.
+#[test]
+fn what_became_of_each_fact_is_told() {
+    let dir = workshop("gpt2-tiny");
+    let at = dir.path();
+    write(
+        at,
+        "facts.json",
+        json!([{ "subject": "The sea", "prompt": "{} is", "target": "cold and very old" }]).to_string(),
+    );
+    let many =
+        "edit --model model --contexts contexts.txt --set mom2_adjustment=false --set v_num_grad_steps=1";
+    let learn = "learn --model model --state memory --method grace --layer 0 --set n_iter=1 --subject 'The sea' \
+                 --prompt '{} is' --target 'cold and very old'";
+    good(at, "init");
+    good(at, "import --model model");
+    let lines = [
+        format!("{WEAK} --out out"),
+        format!(
+            "{} --method ft-l --set num_steps=1",
+            WEAK.replace("--set mom2_adjustment=false --set v_num_grad_steps=1", "")
+        ),
+        format!("{many} --method memit --facts facts.json"),
+        format!("{many} --method ledger --set joint_steps=1 --facts facts.json"),
+        WEAK.replace("--model model", "--store .recant"),
+        learn.to_owned(),
+    ];
+    for line in lines {
+        let output = run(at, &line);
+        let (out, err) = (text(&output.stdout), text(&output.stderr));
+        assert_eq!(output.status.code(), Some(3), "{line}: {out}{err}");
+        assert!(out.contains("does not hold: The sea is -> cold and very old: "), "{line}: {out}");
+        assert!(err.contains("warning: 1 of 1 fact does not hold") && err.contains("hint:"), "{line}: {err}");
+        let output = run(at, &format!("{} --json", line.replace("--out out", "").replace("memory", "other")));
+        let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let fact = &told["facts"][0];
+        let number = |key: &str| fact[key].as_f64().unwrap();
+        assert_eq!((&fact["holds"], &told["holds"]), (&json!(false), &json!(false)), "{line}: {told}");
+        // Of four tokens a random model says the product nearly never, whatever their mean is.
+        assert!(number("probability_before") < 1e-3 && number("probability_after") < 0.5, "{line}: {fact}");
+        assert!(
+            fact["best"]["probability"].as_f64().unwrap() > number("probability_after"),
+            "{line}: {fact}"
+        );
+        assert!(!fact["continuation"].as_str().unwrap().is_empty(), "{line}: {fact}");
+    }
+    assert!(at.join("out/model.safetensors").exists(), "it was asked for, and is written");
+    let output = run(at, STRONG);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let out = text(&output.stdout);
+    assert!(out.contains("holds: The sea is -> cold: ") && !out.contains("does not hold"), "{out}");
+}
+
+/// One fact is a list of one: a single edit has every key of an edit of many, and its own of before.
+#[test]
+fn one_fact_is_told_as_many_are() {
+    let dir = workshop("gpt2-tiny");
+    let at = dir.path();
+    let facts = [("The sea", "cold"), ("The cat", "old")];
+    let lines: Vec<String> = facts
+        .iter()
+        .map(|(subject, target)| {
+            json!({ "subject": subject, "prompt": "{} is", "target": target }).to_string()
+        })
+        .collect();
+    write(at, "facts.jsonl", lines.join("\n"));
+    let keys = |told: &Value| told.as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
+    let many = json(
+        at,
+        "edit --model model --contexts contexts.txt --set mom2_adjustment=false --set v_num_grad_steps=3 --method memit \
+         --facts facts.jsonl",
+    );
+    let one = json(at, STRONG);
+    assert!(keys(&many).is_subset(&keys(&one)));
+    for key in ["fact", "text", "before", "after", "layer", "settings", "losses", "out", "commit"] {
+        assert!(one.get(key).is_some(), "{key}");
+    }
+    for key in ["answered", "conflicts", "ledger", "facts", "seconds", "changed", "notes", "patch"] {
+        assert!(many.get(key).is_some(), "{key}");
+    }
+    assert_eq!((&one["answered"], &one["facts"][0]["answered"]), (&json!(1), &json!(true)));
+    assert_eq!(keys(&one["facts"][0]), keys(&many["facts"][1]));
+}
+
+#[test]
+fn of_many_facts_those_that_do_not_hold_are_told() {
+    let dir = workshop("gpt2-tiny");
+    let at = dir.path();
+    let fact = |i: usize| json!({ "subject": format!("Town {i}"), "prompt": "{} is", "target": "cold and very old" });
+    let facts: Vec<Value> = (0..23).map(fact).collect();
+    write(at, "facts.json", serde_json::to_string_pretty(&facts).unwrap());
+    let line = "edit --model model --method locft-bf --set epochs=1 --facts facts.json --verdicts all.jsonl";
+    let output = run(at, line);
+    assert_eq!(output.status.code(), Some(3));
+    let out = text(&output.stdout);
+    assert!(out.contains(" of 23 facts hold, ") && !out.contains("\nholds: "), "{out}");
+    assert_eq!(out.matches("\ndoes not hold: ").count(), 20, "{out}");
+    assert!(out.contains("more that do not hold; --verdicts FILE has all"), "{out}");
+    let all = std::fs::read_to_string(at.join("all.jsonl")).unwrap();
+    let subjects: Vec<Value> = all
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["fact"]["subject"].clone())
+        .collect();
+    assert_eq!(subjects, facts.iter().map(|fact| fact["subject"].clone()).collect::<Vec<_>>());
+}
+
+/// Without --model the store is the one that every verb takes.
+#[test]
+fn an_edit_finds_its_store_as_every_verb_does() {
+    let dir = workshop("gpt2-tiny");
+    let at = dir.path();
+    let edit = EDIT.replace("--model model ", "");
+    assert!(refused(at, &edit).contains("recant init"));
+    good(at, "init");
+    good(at, "import --model model");
+    assert!(good(at, &edit).contains("commit "));
+    assert_eq!(json(at, "status")["edits"], 1);
+    good(at, "init --store other");
+    good(at, "import --model model --store other");
+    let mut command = recant(at);
+    command.env("RECANT_STORE", "other").args(["status", "--json"]);
+    let empty: Value = serde_json::from_slice(&command.output().unwrap().stdout).unwrap();
+    assert_eq!(empty["edits"], 0);
+    let mut command = recant(at);
+    let words =
+        "edit --contexts contexts.txt --set mom2_adjustment=false --subject sea --target cold --prompt";
+    command.env("RECANT_STORE", "other").args(words.split_whitespace()).arg("The {} is");
+    assert!(common::done(&command.output().unwrap()));
+    assert_eq!(
+        (&json(at, "status --store other")["edits"], &json(at, "status")["edits"]),
+        (&json!(1), &json!(1))
+    );
+    // A model that is named is edited, and no store.
+    good(at, EDIT);
+    assert_eq!(json(at, "status")["edits"], 1);
+}
+
+#[test]
+fn blanks_that_were_cut_are_told() {
+    let dir = workshop("gpt2-tiny");
+    let at = dir.path();
+    let told = json(at, &EDIT.replace("'{} is'", "'{} is '").replace("'The sea'", "' The sea'"));
+    assert_eq!((&told["text"], &told["fact"]["subject"]), (&json!("The sea is"), &json!("The sea")));
+    assert!(told["notes"].to_string().contains("--prompt were cut off"), "{}", told["notes"]);
+    assert_eq!(told["model_after"], json(at, EDIT)["model_after"]);
+}
+
+#[test]
+fn a_record_that_stands_twice_is_learned_once() {
+    let dir = workshop("gpt2-tiny");
+    let at = dir.path();
+    let case = |id: usize, prompt: &str, new: &str| {
+        json!({
+            "case_id": id, "prompt": prompt, "subject": "The sea", "target_new": new, "ground_truth": "warm",
+            "rephrase_prompt": "We saw", "locality_prompt": "A dog is", "locality_ground_truth": "warm",
+        })
+    };
+    let cases = [
+        case(0, "The sea is", "cold"),
+        case(1, "The sea was", "old"),
+        case(2, "The sea is", "cold"),
+        case(3, "The sea is ", "cold"),
+    ];
+    write(at, "cases.json", json!(cases).to_string());
+    let line = "learn --model model --state memory --method grace --layer 0 --set eps=0.05 --data cases.json";
+    let told = json(at, line);
+    assert_eq!((&told["edits"], &told["learned"], &told["known"]), (&json!(2), &json!(2), &json!(0)));
+    assert!(told["notes"][0].as_str().unwrap().contains("given twice"), "{}", told["notes"]);
+    let again = json(at, line);
+    assert_eq!((&again["learned"], &again["known"]), (&json!(0), &json!(2)));
+    // In whatever order the file names them.
+    write(at, "cases.json", json!([cases[1], cases[0]]).to_string());
+    assert_eq!(json(at, line)["known"], 2);
+    let forgot = json(at, "forget --model model --state memory --edit 0");
+    assert_eq!(forgot["edits"], 1);
+}
+
+#[test]
+fn the_seed_is_recorded_by_what_draws_with_it() {
+    let dir = workshop("gpt2-tiny");
+    let at = dir.path();
+    let line = "learn --model model --state STATE --method grace --layer 0 --subject 'The sea' --prompt '{} is' \
+                --target cold";
+    let seed = |state: &str, more: &str| {
+        good(at, &format!("{} {more}", line.replace("STATE", state)));
+        json(at, &format!("learned --state {state}"))["settings"]["seed"].clone()
+    };
+    assert_eq!(seed("a", "--seed 7"), "7");
+    assert_eq!(seed("b", "--set seed=7"), "7");
+    assert_eq!(std::fs::read(at.join("a")).unwrap(), std::fs::read(at.join("b")).unwrap());
+    assert_eq!(seed("c", ""), "0");
+    let told = refused(at, &format!("{} --seed 1 --set seed=2", line.replace("STATE", "d")));
+    assert!(told.contains("seed 1 and seed = 2 contradict"), "{told}");
+}
+
+#[test]
+fn phases_are_told_to_who_asks() {
+    let dir = workshop("gpt2-tiny");
+    let at = dir.path();
+    let told = |more: &str| text(&run(at, &format!("{STRONG} {more}")).stderr);
+    let phases = ["open", "resources", "plan", "apply", "score", "write"];
+    assert_eq!(told(""), "");
+    let once = told("-v");
+    let at_places: Vec<Option<usize>> =
+        phases.iter().map(|phase| once.find(&format!("{phase} done, "))).collect();
+    assert!(at_places.iter().all(Option::is_some) && at_places.is_sorted(), "{once}");
+    assert!(!once.contains("begins"), "{once}");
+    let twice = told("-vv");
+    assert!(phases.iter().all(|phase| twice.contains(&format!("{phase} begins"))), "{twice}");
+    assert!(twice.contains("ft-m: layers [1], seed 0"), "{twice}");
+}
+
+#[test]
+fn methods_and_their_settings_are_listed() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    let all = json(at, "methods");
+    let names: Vec<&str> =
+        all.as_array().unwrap().iter().map(|info| info["name"].as_str().unwrap()).collect();
+    for name in names {
+        let one = json(at, &format!("methods {name}"));
+        let shown = good(at, &format!("methods {name}"));
+        let settings = one["settings"].as_array().unwrap();
+        assert!(settings.len() >= 4, "{name}");
+        assert!(settings.iter().all(|set| shown.contains(set["name"].as_str().unwrap())), "{shown}");
+    }
+    assert!(refused(at, "methods rone").contains("r-rome"));
+}
