@@ -47,7 +47,7 @@ pub(crate) fn run(python: Option<PathBuf>) -> Result<(), Error> {
         ]);
         edit.args(["--subject", case.subject, "--prompt", case.prompt, "--target", case.target]);
         edit.arg("--patch").arg(patch_arg).arg("--out").arg(&edited).arg("--force");
-        edited(&mut edit)?;
+        ran_edit(&mut edit)?;
         let mut export = recant();
         export.args(["export", "--as", "lora"]).arg("--model").arg(base_arg);
         done(export.arg("--patch").arg(patch_arg).arg("--out").arg(&adapter).arg("--force"))?;
@@ -89,7 +89,7 @@ fn done(command: &mut Command) -> Result<(), Error> {
 }
 
 /// Runs an edit, whether or not its fact holds afterwards (3): that is not the matter here.
-fn edited(command: &mut Command) -> Result<(), Error> {
+fn ran_edit(command: &mut Command) -> Result<(), Error> {
     ended(command, &[0, 3])
 }
 
