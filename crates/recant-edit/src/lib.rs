@@ -17,6 +17,7 @@ mod editor;
 mod fact;
 mod lifelong;
 mod scope;
+mod text;
 
 pub use contexts::{ContextError, Contexts};
 pub use editor::{EditError, Editor, LossStep, Plan, Trace, refuse_adapters};
@@ -24,3 +25,4 @@ pub use fact::{Request, RequestError};
 pub use lifelong::{Lifelong, Memory, WeightSequence};
 pub use recant_records::{Carry, Fact, FactError};
 pub use scope::scoped;
+pub use text::{LooksLike, Record, TextError, TextLines, read_records, read_text, text_lines};
