@@ -103,6 +103,10 @@ impl Editor for Emmet {
         Ok(plan)
     }
 
+    fn contexts(&self) -> &[String] {
+        self.contexts.templates()
+    }
+
     fn settings(&self) -> BTreeMap<String, String> {
         let measured = matches!(self.covariance, Covariance::Measured(_));
         let mut named = batch::named(&self.settings.batch, &self.contexts, measured);

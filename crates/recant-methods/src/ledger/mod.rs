@@ -289,6 +289,10 @@ impl Editor for LedgerEditor {
         Ok(plan)
     }
 
+    fn contexts(&self) -> &[String] {
+        self.contexts.templates()
+    }
+
     fn settings(&self) -> BTreeMap<String, String> {
         let measured = matches!(self.covariance, Covariance::Measured(_));
         let settings = &self.settings;

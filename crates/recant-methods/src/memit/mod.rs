@@ -82,6 +82,10 @@ impl Editor for Memit {
         Ok(plan)
     }
 
+    fn contexts(&self) -> &[String] {
+        self.contexts.templates()
+    }
+
     fn settings(&self) -> BTreeMap<String, String> {
         let measured = matches!(self.covariance, Covariance::Measured(_));
         batch::named(&self.settings, &self.contexts, measured)

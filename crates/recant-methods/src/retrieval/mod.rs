@@ -119,6 +119,10 @@ impl PairRule for Retrieval {
         self.settings.layer
     }
 
+    fn contexts(&self) -> &[String] {
+        self.contexts.templates()
+    }
+
     fn settings(&self) -> BTreeMap<String, String> {
         let RetrievalSettings { layer, gamma, search } = self.settings;
         let own = [

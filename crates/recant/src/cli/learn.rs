@@ -7,7 +7,7 @@ use clap::Args;
 use recant_backend::Device;
 use recant_core::AdapterState;
 use recant_edit::{Fact, Memory};
-use recant_eval::{attach_locality, read_cases};
+use recant_eval::{Dataset, attach_locality};
 use recant_files::Role;
 use recant_methods::lifelong::{MEMORY, load_state, save_state_to};
 use recant_methods::{memory, open_memory};
@@ -101,10 +101,9 @@ fn facts(args: &LearnArgs) -> Result<Vec<Fact>, CliError> {
         return Ok(vec![Fact::new(subject, prompt, target)?.with_locality(args.locality.clone())]);
     }
     let Some(data) = &args.data else { return Ok(Vec::new()) };
-    let mut cases = read_cases(data)?;
-    let spare = cases.split_off(args.limit.unwrap_or(cases.len()).min(cases.len()));
-    attach_locality(&mut cases, &spare);
-    Ok(cases.into_iter().map(|case| case.fact).collect())
+    let mut data = Dataset::read(data, args.limit)?.all_usable()?;
+    attach_locality(&mut data.cases, &data.spare);
+    Ok(data.cases.into_iter().map(|case| case.fact).collect())
 }
 
 pub(crate) fn learn(args: &LearnArgs, session: &Session) -> Result<(), CliError> {
