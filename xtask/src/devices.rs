@@ -5,7 +5,7 @@ use std::time::Instant;
 use recant::backend::{Adapter, Device, DeviceSpec};
 use recant::core::{Addend, Blobs, Delta};
 use recant::edit::{Contexts, Editor, Fact};
-use recant::eval::read_cases;
+use recant::eval::Dataset;
 use recant::methods::moments::Moments;
 use recant::methods::rome::{Covariance, KeyRule, Rome, RomeSettings};
 use recant::model::Model;
@@ -24,10 +24,13 @@ struct Outcome {
 }
 
 pub(crate) fn run() -> Result<(), Error> {
-    let cases =
-        read_cases(&demo::data_dir().join("cases.json")).map_err(|error| Error::Failed(error.to_string()))?;
-    let fact =
-        cases.first().map(|case| case.fact.clone()).ok_or_else(|| Error::Failed("no demo cases".into()))?;
+    let data = Dataset::read(&demo::data_dir().join("cases.json"), Some(1))
+        .map_err(|error| Error::Failed(error.to_string()))?;
+    let fact = data
+        .cases
+        .first()
+        .map(|case| case.fact.clone())
+        .ok_or_else(|| Error::Failed("no demo cases".into()))?;
     crate::say(&format!("r-rome: {:?} -> {:?}", fact.text(), fact.target));
     crate::say("| device | relative ΔW difference | top answer | undo | seconds |");
     crate::say("|---|---|---|---|---|");

@@ -115,6 +115,7 @@ pub(crate) fn run(args: DemoEvalArgs) -> Result<(), Error> {
         data,
         method,
         limit,
+        skip_bad: false,
         scenario: args.scenario,
         batch_size: args.batch_size,
         probe,

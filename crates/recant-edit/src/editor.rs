@@ -43,6 +43,11 @@ pub trait Editor: Send + Sync {
 
     /// Every setting that decides the plan, by its name in the literature, for reports and records.
     fn settings(&self) -> BTreeMap<String, String>;
+
+    /// The context templates that its plans use; none where a method reads only the prompt itself.
+    fn contexts(&self) -> &[String] {
+        &[]
+    }
 }
 
 /// Refuses a model that carries adapters, for a method that looks at the weights alone.

@@ -17,6 +17,11 @@ pub trait Lifelong: Send {
     /// Every setting that decides the result, for reports and records.
     fn settings(&self) -> BTreeMap<String, String>;
 
+    /// The context templates that learning uses; none where a method reads only the prompt itself.
+    fn contexts(&self) -> &[String] {
+        &[]
+    }
+
     /// Learns some facts as one step and returns what the user should know about it.
     ///
     /// # Errors
@@ -101,6 +106,10 @@ impl Lifelong for WeightSequence {
 
     fn settings(&self) -> BTreeMap<String, String> {
         self.editor.settings()
+    }
+
+    fn contexts(&self) -> &[String] {
+        self.editor.contexts()
     }
 
     fn learn(&mut self, facts: &[Fact]) -> Result<Vec<String>, EditError> {

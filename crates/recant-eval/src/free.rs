@@ -85,7 +85,7 @@ mod tests {
         let case = Case {
             id: 0,
             fact: Fact::new("The sea", "{} is", target(rank).unwrap()).unwrap(),
-            target_true: "x".into(),
+            target_true: Some("x".into()),
             paraphrases: vec![],
             neighbours: vec![],
         };

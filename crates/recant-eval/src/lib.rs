@@ -13,11 +13,13 @@ mod scenario;
 mod score;
 mod verdict;
 
-pub use dataset::{Case, DatasetError, Retained, read_cases, read_retained};
+pub use dataset::{
+    Case, Dataset, DatasetError, EntryError, Neighbour, Retained, Unusable, check_retained, read_retained,
+};
 pub use free::{FreeScores, free_scores};
 pub use locality::attach_locality;
 pub use report::{Metrics, Report, Run};
 pub use runner::{Event, RunOptions, Unedited, evaluate, unedited};
 pub use scenario::{Exam, Progress, Scenario, evaluate_lifelong, go_on, share_answered};
-pub use score::{CaseScores, Probe, ProbeScore, ScoreError, score_probes};
+pub use score::{CaseScores, NotApplicable, Probe, ProbeScore, ScoreError, not_applicable, score_probes};
 pub use verdict::{Rival, Verdict, verdicts};

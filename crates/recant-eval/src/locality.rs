@@ -31,7 +31,7 @@ pub fn attach_locality(cases: &mut [Case], spare: &[Case]) {
 
 /// Every prompt of a case.
 fn own(case: &Case) -> impl Iterator<Item = String> {
-    let neighbours = case.neighbours.iter().map(|(prompt, _)| prompt.clone());
+    let neighbours = case.neighbours.iter().map(|about| about.prompt.clone());
     std::iter::once(case.fact.text()).chain(case.paraphrases.iter().cloned()).chain(neighbours)
 }
 
@@ -42,15 +42,19 @@ fn gcd(a: usize, b: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dataset::Neighbour;
     use recant_edit::Fact;
 
     fn case(id: u64, name: &str, neighbours: &[&str]) -> Case {
         Case {
             id,
             fact: Fact::new(name, "{} speaks", "x").unwrap(),
-            target_true: "y".into(),
+            target_true: Some("y".into()),
             paraphrases: vec![format!("At home, {name} spoke")],
-            neighbours: neighbours.iter().map(|&prompt| (prompt.to_owned(), "y".to_owned())).collect(),
+            neighbours: neighbours
+                .iter()
+                .map(|&prompt| Neighbour { prompt: prompt.to_owned(), truth: Some("y".to_owned()) })
+                .collect(),
         }
     }
 

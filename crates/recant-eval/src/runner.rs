@@ -99,6 +99,7 @@ pub fn unedited(
         rollback_exact: None,
         free: None,
         failures: Vec::new(),
+        contexts: Vec::new(),
         step: None,
         retained: share_answered(model, retained)?,
         immediate: None,
@@ -112,10 +113,8 @@ pub fn unedited(
 /// Edits each case alone, scores it inside the edit's scope, and checks after the scope that every weight
 /// is back, on the host and on the device.
 ///
-/// A case that cannot be edited is recorded as a failure and counts as a case in which nothing was written.
-///
-/// # Errors
-/// [`ScoreError`] names the prompt that cannot be asked.
+/// A case that cannot be edited or scored is recorded as a failure and counts as a case in which nothing was written.
+/// So is one whose edit makes the model's numbers infinite, but it has lost every comparison.
 pub fn evaluate(
     model: &mut Model,
     editor: &dyn Editor,
@@ -123,7 +122,7 @@ pub fn evaluate(
     base: &Unedited,
     options: RunOptions,
     on_event: &mut dyn FnMut(Event<'_>),
-) -> Result<Run, ScoreError> {
+) -> Run {
     memory::restart_peak();
     let mut results = Vec::with_capacity(cases.len());
     let mut failures = Vec::new();
@@ -139,29 +138,46 @@ pub fn evaluate(
             }
         });
         let seconds = started.elapsed().as_secs_f64();
-        let after = match planned {
-            Ok(plan) => {
-                note_once(&mut notes, plan.notes.iter().cloned());
-                let scored = scoped(model, &plan.patch, |edited| score_probes(edited, &probes(case)));
-                match scored {
-                    Ok(scores) => scores?,
-                    Err(error) => {
-                        failures.push(Failure { case_id: case.id, error: error.to_string() });
-                        before.clone()
-                    }
-                }
-            }
-            Err(error) => {
-                failures.push(Failure { case_id: case.id, error });
-                before.clone()
-            }
-        };
+        let after = planned.and_then(|plan| {
+            note_once(&mut notes, plan.notes.iter().cloned());
+            let scored = scoped(model, &plan.patch, |edited| score(edited, case, before, &mut failures));
+            scored.map_err(|error| error.to_string())
+        });
+        let after = after.unwrap_or_else(|error| {
+            failures.push(Failure { case_id: case.id, error });
+            before.clone()
+        });
         let exact = base.is(model);
         results.push(result(case, before, &after, Some(seconds), Some(exact), options));
         on_event(Event::Case { method: editor.name(), done: done + 1, of: cases.len() });
     }
     let singles = Singles { notes, failures, state_bytes: None, results };
-    Ok(singles.run(editor.name().to_owned(), model, editor.settings()))
+    Run {
+        contexts: editor.contexts().to_vec(),
+        ..singles.run(editor.name().to_owned(), model, editor.settings())
+    }
+}
+
+/// Scores a case on an edited model; what goes wrong is a failure of the case.
+pub(crate) fn score(edited: &Model, case: &Case, before: &Scores, failures: &mut Vec<Failure>) -> Scores {
+    let mut fail = |error: String| {
+        let failure = Failure { case_id: case.id, error };
+        if !failures.contains(&failure) {
+            failures.push(failure);
+        }
+    };
+    match score_probes(edited, &probes(case)) {
+        Ok(after) => {
+            if let Some((probe, _)) = after.iter().find(|(_, score)| !score.is_finite()) {
+                fail(format!("the edited model has no finite answer to {:?}", probe.prompt));
+            }
+            after
+        }
+        Err(error) => {
+            fail(error.to_string());
+            before.clone()
+        }
+    }
 }
 
 /// Adds what was not noted before: a hundred edits tell the same thing once.
@@ -199,6 +215,7 @@ impl Singles {
             rollback_exact: Some(results.iter().all(|result| result.rollback_exact == Some(true))),
             free: None,
             failures,
+            contexts: Vec::new(),
             step: None,
             retained: None,
             immediate: None,
@@ -221,13 +238,15 @@ pub(crate) fn result(
     rollback_exact: Option<bool>,
     options: RunOptions,
 ) -> CaseResult {
-    let own =
-        |kind, prompt: &str| prompt_result(kind, prompt, &case.fact.target, &case.target_true, before, after);
+    let own = |kind, prompt: &str| {
+        prompt_result(kind, prompt, &case.fact.target, case.target_true.as_deref(), before, after)
+    };
     let prompts = options.keep_prompts.then(|| {
         let rewrite = std::iter::once(own(PromptKind::Rewrite, &case.fact.text()));
         let paraphrases = case.paraphrases.iter().map(|prompt| own(PromptKind::Paraphrase, prompt));
-        let neighbours = case.neighbours.iter().map(|(prompt, truth)| {
-            prompt_result(PromptKind::Neighbour, prompt, &case.fact.target, truth, before, after)
+        let neighbours = case.neighbours.iter().map(|about| {
+            let truth = about.truth.as_deref();
+            prompt_result(PromptKind::Neighbour, &about.prompt, &case.fact.target, truth, before, after)
         });
         rewrite.chain(paraphrases).chain(neighbours).collect()
     });
@@ -247,7 +266,7 @@ fn prompt_result(
     kind: PromptKind,
     prompt: &str,
     new: &str,
-    truth: &str,
+    truth: Option<&str>,
     before: &Scores,
     after: &Scores,
 ) -> PromptResult {
@@ -258,7 +277,7 @@ fn prompt_result(
         let answers = score(new).answers.iter();
         Outcome {
             p_new: score(new).probability(),
-            p_true: score(truth).probability(),
+            p_true: truth.filter(|&truth| truth != new).map(|truth| score(truth).probability()),
             top: answers.map(|answer| (answer.token.clone(), f64::from(answer.logprob).exp())).collect(),
         }
     };

@@ -10,8 +10,8 @@ use crate::dataset::{Case, Retained};
 use crate::free::free_scores;
 use crate::memory;
 use crate::report::{CaseResult, CurvePoint, Failure, Metrics, Run};
-use crate::runner::{Event, RunOptions, Singles, Unedited, metrics, note_once, result};
-use crate::score::{CaseScores, ScoreError, answered, probes, score_probes};
+use crate::runner::{Event, RunOptions, Singles, Unedited, metrics, note_once, result, score};
+use crate::score::{CaseScores, ScoreError, answered};
 
 /// How facts are put into a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub struct Progress {
     pub curve: Vec<CurvePoint>,
     /// What the steps told.
     pub notes: Vec<String>,
-    /// Cases that could not be edited.
+    /// Cases that could not be edited or scored.
     pub failures: Vec<Failure>,
 }
 
@@ -67,7 +67,7 @@ pub struct Exam<'a> {
 /// [`Scenario::Single`] teaches each case alone, scores it and takes it back.
 ///
 /// # Errors
-/// [`ScoreError`] names the prompt that cannot be asked.
+/// [`ScoreError`] names the retained fact that cannot be asked.
 pub fn evaluate_lifelong(
     learner: &mut dyn Lifelong,
     scenario: Scenario,
@@ -75,7 +75,7 @@ pub fn evaluate_lifelong(
     on_event: &mut dyn FnMut(Event<'_>),
 ) -> Result<Run, ScoreError> {
     match scenario {
-        Scenario::Single => alone(learner, exam, on_event),
+        Scenario::Single => Ok(alone(learner, exam, on_event)),
         _ => go_on(learner, scenario, exam, Progress::default(), on_event),
     }
 }
@@ -120,7 +120,7 @@ pub fn go_on(
         let done = first + chunk.len();
         let each = took / chunk.len() as f64;
         if step < cases.len() {
-            let results = scored(learner.model(), chunk, first, each, None, base, options)?;
+            let results = scored(learner.model(), chunk, first, each, base, options, &mut so_far.failures);
             so_far.immediate.extend(results.into_iter().map(|result| result.scores));
             if done / every > first / every && done < cases.len() {
                 so_far.curve.push(point(learner.model(), &cases[..done], step, retained, base)?);
@@ -132,13 +132,14 @@ pub fn go_on(
         });
         on_event(Event::Step { method: &method, progress: &so_far, loss: learner.loss() });
     }
-    let Progress { seconds, immediate, mut curve, mut notes, failures, .. } = so_far;
+    let Progress { seconds, immediate, mut curve, mut notes, mut failures, .. } = so_far;
     let each = seconds / cases.len().max(1) as f64;
-    let mut results = scored(learner.model(), cases, 0, each, None, base, options)?;
+    let mut results = scored(learner.model(), cases, 0, each, base, options, &mut failures);
     if step < cases.len() {
         curve.push(point(learner.model(), cases, step, retained, base)?);
     }
-    let free = free_scores(learner.model(), cases)?;
+    let free = free_scores(learner.model(), cases);
+    notes.extend(free.as_ref().err().map(|error| format!("free generation is not scored: {error}")));
     let kept = share_answered(learner.model(), retained)?;
     let (settings, state_bytes) = (learner.settings(), learner.state_bytes() as u64);
     let peak_rss_bytes = memory::peak_rss_bytes();
@@ -160,8 +161,9 @@ pub fn go_on(
         seconds_per_edit: Some(each),
         peak_rss_bytes,
         rollback_exact: Some(exact),
-        free: Some(free),
+        free: free.ok(),
         failures,
+        contexts: learner.contexts().to_vec(),
         step: Some(step),
         retained: kept,
         immediate: (!immediate.is_empty()).then(|| Metrics::of(&immediate)),
@@ -172,11 +174,7 @@ pub fn go_on(
 }
 
 /// Teaches each case to a learner that knows nothing, scores it, and takes it back.
-fn alone(
-    learner: &mut dyn Lifelong,
-    exam: Exam<'_>,
-    on_event: &mut dyn FnMut(Event<'_>),
-) -> Result<Run, ScoreError> {
+fn alone(learner: &mut dyn Lifelong, exam: Exam<'_>, on_event: &mut dyn FnMut(Event<'_>)) -> Run {
     memory::restart_peak();
     let Exam { cases, base, options, .. } = exam;
     let method = learner.name().to_owned();
@@ -190,7 +188,7 @@ fn alone(
             Ok(told) => note_once(&mut notes, told),
             Err(error) => failures.push(Failure { case_id: case.id, error: error.to_string() }),
         }
-        let after = score_probes(learner.model(), &probes(case))?;
+        let after = score(learner.model(), case, base.scores(at), &mut failures);
         state_bytes = state_bytes.max(learner.state_bytes() as u64);
         let back = learner.roll_back(0);
         let exact = back.is_ok() && base.is(learner.model());
@@ -198,7 +196,8 @@ fn alone(
         on_event(Event::Case { method: &method, done: at + 1, of: cases.len() });
     }
     let singles = Singles { notes, failures, state_bytes: Some(state_bytes), results };
-    Ok(singles.run(method, learner.model(), learner.settings()))
+    let contexts = learner.contexts().to_vec();
+    Run { contexts, ..singles.run(method, learner.model(), learner.settings()) }
 }
 
 /// Scores of some cases on a model; `first` is the place of the first among all.
@@ -207,15 +206,15 @@ fn scored(
     cases: &[Case],
     first: usize,
     seconds: f64,
-    exact: Option<bool>,
     base: &Unedited,
     options: RunOptions,
-) -> Result<Vec<CaseResult>, ScoreError> {
-    let score = |(at, case): (usize, &Case)| {
-        let after = score_probes(model, &probes(case))?;
-        Ok(result(case, base.scores(first + at), &after, Some(seconds), exact, options))
+    failures: &mut Vec<Failure>,
+) -> Vec<CaseResult> {
+    let one = |(at, case): (usize, &Case)| {
+        let before = base.scores(first + at);
+        result(case, before, &score(model, case, before, failures), Some(seconds), None, options)
     };
-    cases.iter().enumerate().map(score).collect()
+    cases.iter().enumerate().map(one).collect()
 }
 
 /// A point of the retention curve: every edit so far, and those of the first step apart.
@@ -226,7 +225,8 @@ fn point(
     retained: &[Retained],
     base: &Unedited,
 ) -> Result<CurvePoint, ScoreError> {
-    let results = scored(model, so_far, 0, 0.0, None, base, RunOptions::default())?;
+    // What fails here was told when its step was scored, or is told at the end.
+    let results = scored(model, so_far, 0, 0.0, base, RunOptions::default(), &mut Vec::new());
     // The earliest facts: the first step, or a quarter of a long sequence of small steps.
     let earliest = step.max(10).min(results.len());
     Ok(CurvePoint {

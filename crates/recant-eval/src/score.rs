@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use recant_edit::Fact;
-use recant_model::{Answer, AskError, Continuation, Model, TokenBatch};
+use recant_model::{Answer, AskError, Continuation, InputError, Model, TokenBatch};
 use serde::{Deserialize, Serialize};
 
-use crate::dataset::{Case, Retained};
+use crate::dataset::{Case, Neighbour, Retained};
 
 /// A prompt with a continuation to be judged.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,6 +45,23 @@ pub struct ProbeScore {
 }
 
 impl ProbeScore {
+    /// Of a model whose numbers are not finite: it gives the target no probability, and no answer of its own.
+    fn broken(target: Vec<u32>) -> Self {
+        Self {
+            mean_log_prob: f64::NEG_INFINITY,
+            log_probs: vec![f64::NEG_INFINITY; target.len()],
+            best: Vec::new(),
+            best_log_probs: Vec::new(),
+            answers: Vec::new(),
+            target,
+        }
+    }
+
+    /// Whether the model's numbers were finite.
+    pub(crate) fn is_finite(&self) -> bool {
+        self.mean_log_prob.is_finite()
+    }
+
     /// exp of the mean log-probability: the probability of a one-token target, and its per-token geometric
     /// mean for a longer one, as in the reference code.
     #[must_use]
@@ -91,14 +108,56 @@ pub enum ScoreError {
     },
 }
 
+impl ScoreError {
+    /// Whether the target is at fault, and not the prompt.
+    pub(crate) fn is_target(&self) -> bool {
+        matches!(self, Self::NoTarget { .. })
+    }
+}
+
 /// Answers that are kept for a person to read.
 const SHOWN: usize = 3;
+
+/// A probe in tokens: the prompt and all of the target but its last token.
+struct Row {
+    ids: Vec<u32>,
+    prompt: usize,
+    target: Vec<u32>,
+}
+
+impl Row {
+    /// Tokenises a probe and checks it against the model.
+    fn new(model: &Model, probe: &Probe) -> Result<Self, ScoreError> {
+        let ask = |source: AskError| ScoreError::Ask { prompt: probe.prompt.clone(), source };
+        let tokens = model.tokenizer().continuation(&probe.prompt, &probe.target, probe.literal);
+        let Continuation { prompt: mut ids, target } = tokens.map_err(|error| ask(error.into()))?;
+        let prompt = ids.len();
+        if prompt == 0 {
+            return Err(ask(InputError::Empty.into()));
+        }
+        let Some((&last, others)) = target.split_last() else {
+            return Err(ScoreError::NoTarget { target: probe.target.clone() });
+        };
+        ids.extend(others);
+        TokenBatch::new(std::slice::from_ref(&ids), model.spec()).map_err(|error| ask(error.into()))?;
+        let vocab = model.spec().vocab;
+        if last as usize >= vocab {
+            return Err(ask(InputError::Vocabulary { id: last, vocab }.into()));
+        }
+        Ok(Self { ids, prompt, target })
+    }
+}
+
+/// Whether a model can be asked about a probe.
+pub(crate) fn check_probe(model: &Model, probe: &Probe) -> Result<(), ScoreError> {
+    Row::new(model, probe).map(|_| ())
+}
 
 /// Scores many probes in one forward pass. Rows that are equal in tokens and in where the prompt ends are
 /// computed once.
 ///
 /// # Errors
-/// [`ScoreError`].
+/// [`ScoreError`] names the prompt or the target that cannot be scored.
 pub fn score_probes(model: &Model, probes: &[Probe]) -> Result<BTreeMap<Probe, ProbeScore>, ScoreError> {
     let mut rows: Vec<Vec<u32>> = Vec::new();
     let mut prompts: Vec<usize> = Vec::new();
@@ -106,32 +165,27 @@ pub fn score_probes(model: &Model, probes: &[Probe]) -> Result<BTreeMap<Probe, P
     let mut places = Vec::new();
     let mut plan = Vec::new();
     for probe in probes {
-        let ask = |source: AskError| ScoreError::Ask { prompt: probe.prompt.clone(), source };
-        let tokens = model.tokenizer().continuation(&probe.prompt, &probe.target, probe.literal);
-        let Continuation { prompt: mut ids, target } = tokens.map_err(|error| ask(error.into()))?;
-        let (Some(last), false) = (ids.len().checked_sub(1), target.is_empty()) else {
-            return Err(ScoreError::NoTarget { target: probe.target.clone() });
-        };
-        let prompt = ids.len();
-        ids.extend(&target[..target.len() - 1]);
+        let Row { ids, prompt, target } = Row::new(model, probe)?;
         let row = *row_of.entry((ids.clone(), prompt)).or_insert_with(|| {
             rows.push(ids);
             prompts.push(prompt);
             rows.len() - 1
         });
         let first_place = places.len();
-        places.extend((0..target.len()).map(|i| (row, last + i)));
+        places.extend((0..target.len()).map(|i| (row, prompt - 1 + i)));
         plan.push((probe, first_place, target));
     }
-    let input = |error: recant_model::InputError| ScoreError::Ask {
-        prompt: probes.first().map(|probe| probe.prompt.clone()).unwrap_or_default(),
-        source: error.into(),
-    };
-    let batch = TokenBatch::new(&rows, model.spec()).map_err(input)?.with_prompts(&prompts);
+    // Every row was checked by itself: this fails only where there is none.
+    let none = |error: InputError| ScoreError::Ask { prompt: String::new(), source: error.into() };
+    let batch = TokenBatch::new(&rows, model.spec()).map_err(none)?.with_prompts(&prompts);
     let log_probs = model.log_probs(&batch, &places);
     let mut scores = BTreeMap::new();
     for (probe, first, target) in plan {
         let places = &log_probs[first..first + target.len()];
+        if places.iter().flatten().any(|x| x.is_nan()) {
+            scores.insert(probe.clone(), ProbeScore::broken(target));
+            continue;
+        }
         let of = |ids: &[u32]| -> Vec<f64> {
             places.iter().zip(ids).map(|(row, &id)| f64::from(row[id as usize])).collect()
         };
@@ -181,26 +235,27 @@ fn top(log_probs: &[f32], count: usize) -> Vec<u32> {
     best
 }
 
-/// The probes of a case: every prompt with the new and with the true target.
+/// The probes of a case: every prompt with the new target, and with its true one where that is known.
 pub(crate) fn probes(case: &Case) -> Vec<Probe> {
     let own = std::iter::once(case.fact.text()).chain(case.paraphrases.iter().cloned());
     let own = own.map(|prompt| (prompt, case.target_true.clone()));
-    let all = own.chain(case.neighbours.iter().cloned());
-    let both = |(prompt, truth): (String, String)| {
-        let new = Probe { prompt: prompt.clone(), target: case.fact.target.clone(), literal: false };
-        [new, Probe { prompt, target: truth, literal: false }]
+    let neighbours = case.neighbours.iter().map(|about| (about.prompt.clone(), about.truth.clone()));
+    let both = |(prompt, truth): (String, Option<String>)| {
+        let probe = |target: String| Probe { prompt: prompt.clone(), target, literal: false };
+        std::iter::once(case.fact.target.clone()).chain(truth).map(probe).collect::<Vec<_>>()
     };
-    all.flat_map(both).collect()
+    own.chain(neighbours).flat_map(both).collect()
 }
 
-/// Scores of one case. Shares are in 0..=1, magnitudes in -1..=1; a part without prompts is `None`.
+/// Scores of one case. Shares are in 0..=1, magnitudes in -1..=1; what does not apply is `None`, and
+/// [`not_applicable`] says why.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[allow(non_snake_case, reason = "the literature's names")]
 pub struct CaseScores {
     /// 1 when P(new) > P(true) on the rewrite prompt.
-    pub ES: f64,
+    pub ES: Option<f64>,
     /// P(new) - P(true) on the rewrite prompt.
-    pub EM: f64,
+    pub EM: Option<f64>,
     /// Share of paraphrases with P(new) > P(true).
     pub PS: Option<f64>,
     /// Mean P(new) - P(true) over paraphrases.
@@ -229,23 +284,77 @@ pub(crate) fn case_scores(case: &Case, before: &Scores, after: &Scores) -> CaseS
     };
     let new = |prompt: &str| &after[&probe(prompt, &case.fact.target)];
     let old = |prompt: &str, truth: &str| &after[&probe(prompt, truth)];
-    let gain = |prompt: &str| new(prompt).probability() - old(prompt, &case.target_true).probability();
-    let wins =
-        |prompt: &str| f64::from(new(prompt).mean_log_prob > old(prompt, &case.target_true).mean_log_prob);
+    // A comparison of the new target with itself says nothing.
+    let rival = |truth: &Option<String>| truth.clone().filter(|truth| *truth != case.fact.target);
+    let truth = rival(&case.target_true);
+    let wins = |prompt: &str| {
+        let truth = old(prompt, truth.as_ref()?).mean_log_prob;
+        Some(f64::from(new(prompt).mean_log_prob > truth))
+    };
+    let gain = |prompt: &str| Some(new(prompt).probability() - old(prompt, truth.as_ref()?).probability());
     let prompt = case.fact.text();
     let paraphrases = || case.paraphrases.iter().map(String::as_str);
-    let neighbours = || case.neighbours.iter().map(|(prompt, truth)| (prompt.as_str(), truth.as_str()));
+    let stays = |about: &Neighbour| {
+        let truth = old(&about.prompt, &rival(&about.truth)?).mean_log_prob;
+        Some(f64::from(truth > new(&about.prompt).mean_log_prob))
+    };
+    let lead = |about: &Neighbour| {
+        let truth = old(&about.prompt, &rival(&about.truth)?).probability();
+        Some(truth - new(&about.prompt).probability())
+    };
+    let agrees = |about: &Neighbour| {
+        let truth = about.truth.as_ref()?;
+        Some(agreement(&before[&probe(&about.prompt, truth)].best, &old(&about.prompt, truth).best))
+    };
     CaseScores {
         ES: wins(&prompt),
         EM: gain(&prompt),
-        PS: mean(paraphrases().map(wins)),
-        PM: mean(paraphrases().map(gain)),
-        NS: mean(neighbours().map(|(p, t)| f64::from(old(p, t).mean_log_prob > new(p).mean_log_prob))),
-        NM: mean(neighbours().map(|(p, t)| old(p, t).probability() - new(p).probability())),
+        PS: mean(paraphrases().filter_map(wins)),
+        PM: mean(paraphrases().filter_map(gain)),
+        NS: mean(case.neighbours.iter().filter_map(stays)),
+        NM: mean(case.neighbours.iter().filter_map(lead)),
         rewrite_acc: new(&prompt).accuracy(),
         rephrase_acc: mean(paraphrases().map(|p| new(p).accuracy())),
-        locality_acc: mean(neighbours().map(|(p, t)| agreement(&before[&probe(p, t)].best, &old(p, t).best))),
+        locality_acc: mean(case.neighbours.iter().filter_map(agrees)),
     }
+}
+
+/// Scores that do not apply to some cases.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotApplicable {
+    /// Names of the scores.
+    pub scores: Vec<String>,
+    /// Why.
+    pub reason: String,
+    /// The data set's numbers of the cases. Where the reason is about single prompts, a case's score is that of its
+    /// other prompts.
+    pub cases: Vec<u64>,
+}
+
+/// Which scores do not apply to which of some cases, and why.
+#[must_use]
+pub fn not_applicable(cases: &[Case]) -> Vec<NotApplicable> {
+    type Holds = fn(&Case) -> bool;
+    let rules: [(&[&str], &str, Holds); 6] = [
+        (&["ES", "EM", "PS", "PM"], "the data set gives no former answer", |case| case.target_true.is_none()),
+        (&["ES", "EM", "PS", "PM"], "the new answer is the former one", |case| {
+            case.target_true.as_ref() == Some(&case.fact.target)
+        }),
+        (&["PS", "PM", "rephrase"], "there is no paraphrase", |case| case.paraphrases.is_empty()),
+        (&["NS", "NM", "locality"], "there is no neighbourhood prompt", |case| case.neighbours.is_empty()),
+        (&["NS", "NM", "locality"], "a neighbourhood prompt has no true answer", |case| {
+            case.neighbours.iter().any(|about| about.truth.is_none())
+        }),
+        (&["NS", "NM"], "a neighbourhood prompt's true answer is the new one", |case| {
+            case.neighbours.iter().any(|about| about.truth.as_ref() == Some(&case.fact.target))
+        }),
+    ];
+    let found = rules.into_iter().map(|(scores, reason, holds)| NotApplicable {
+        scores: scores.iter().map(|&score| score.to_owned()).collect(),
+        reason: reason.to_owned(),
+        cases: cases.iter().filter(|case| holds(case)).map(|case| case.id).collect(),
+    });
+    found.filter(|found| !found.cases.is_empty()).collect()
 }
 
 /// Mean of some numbers; `None` of none.
@@ -275,9 +384,11 @@ mod tests {
         let case = Case {
             id: 1,
             fact: Fact::new("Ada", "{} speaks", "new").unwrap(),
-            target_true: "old".into(),
+            target_true: Some("old".into()),
             paraphrases: vec!["P1".into(), "P2".into()],
-            neighbours: vec![("N1".into(), "old".into()), ("N2".into(), "old".into())],
+            neighbours: ["N1", "N2"]
+                .map(|prompt| Neighbour { prompt: prompt.into(), truth: Some("old".into()) })
+                .into(),
         };
         let put = |rows: [(&str, f64, f64, u32); 5]| -> Scores {
             let both = |(prompt, new, old, best): (&str, f64, f64, u32)| {
@@ -303,11 +414,51 @@ mod tests {
         ]);
         let scores = case_scores(&case, &before, &after);
         let close = |a: f64, b: f64| (a - b).abs() < 1e-12;
-        assert!(close(scores.ES, 1.0) && close(scores.EM, 0.5));
+        assert!(close(scores.ES.unwrap(), 1.0) && close(scores.EM.unwrap(), 0.5));
         assert!(close(scores.PS.unwrap(), 0.5) && close(scores.PM.unwrap(), 0.0));
         assert!(close(scores.NS.unwrap(), 0.5) && close(scores.NM.unwrap(), 0.3));
         assert!(close(scores.rewrite_acc, 1.0) && close(scores.rephrase_acc.unwrap(), 0.5));
         assert!(close(scores.locality_acc.unwrap(), 0.5));
+        assert_eq!(not_applicable(std::slice::from_ref(&case)), []);
+        unknown_answers(&case, &before, &after);
+    }
+
+    /// The same case with answers that are not known, or are the new target: nothing is compared with itself or with
+    /// nothing.
+    fn unknown_answers(case: &Case, before: &Scores, after: &Scores) {
+        let reasons = |case: &Case| -> Vec<String> {
+            not_applicable(std::slice::from_ref(case)).into_iter().map(|found| found.reason).collect()
+        };
+        let with = |truth: Option<&str>| Case { target_true: truth.map(str::to_owned), ..case.clone() };
+        for (truth, reason) in [(None, "no former answer"), (Some("new"), "is the former one")] {
+            let case = with(truth);
+            let scores = case_scores(&case, before, after);
+            assert_eq!((scores.ES, scores.EM, scores.PS, scores.PM), (None, None, None, None));
+            assert_eq!((scores.rewrite_acc, scores.rephrase_acc, scores.NS), (1.0, Some(0.5), Some(0.5)));
+            assert!(reasons(&case).iter().any(|told| told.contains(reason)));
+        }
+        let about = |second: Option<&str>| {
+            let mut neighbours = case.neighbours.clone();
+            neighbours[1].truth = second.map(str::to_owned);
+            Case { neighbours, ..case.clone() }
+        };
+        let scores = case_scores(&about(None), before, after);
+        assert_eq!((scores.NS, scores.locality_acc), (Some(1.0), Some(1.0)), "the other prompt alone counts");
+        assert_eq!(reasons(&about(None)), ["a neighbourhood prompt has no true answer"]);
+        let scores = case_scores(&about(Some("new")), before, after);
+        assert_eq!((scores.NS, scores.locality_acc), (Some(1.0), Some(0.5)));
+        assert_eq!(reasons(&about(Some("new"))), ["a neighbourhood prompt's true answer is the new one"]);
+        let bare = Case { paraphrases: vec![], neighbours: vec![], ..case.clone() };
+        assert_eq!(reasons(&bare), ["there is no paraphrase", "there is no neighbourhood prompt"]);
+    }
+
+    /// An edit that ruins a model loses every comparison, and its scores can be written down.
+    #[test]
+    fn numbers_that_are_not_finite_score_nothing() {
+        let broken = ProbeScore::broken(vec![1, 2]);
+        assert!(!broken.is_finite());
+        assert_eq!((broken.probability(), broken.accuracy()), (0.0, 0.0));
+        assert_eq!(agreement(&[1, 2], &broken.best), 0.0);
     }
 
     #[test]

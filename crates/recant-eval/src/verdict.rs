@@ -65,7 +65,8 @@ fn judge(after: &Model, fact: &Fact, was: &ProbeScore, is: &ProbeScore) -> Resul
     });
     let new = is.target.len() + FURTHER;
     Ok(Verdict {
-        holds: leaves.is_none(),
+        // A model whose numbers are not finite has no best tokens, and holds nothing.
+        holds: is.best == is.target,
         probability_before: was.whole_probability(),
         probability_after: is.whole_probability(),
         best: best.transpose()?,

@@ -5,7 +5,7 @@
 use recant_eval::report::{
     CaseResult, DataInfo, Failure, ModelInfo, Outcome, PromptKind, PromptResult, Report, Run, StatisticsInfo,
 };
-use recant_eval::{CaseScores, FreeScores, Metrics};
+use recant_eval::{CaseScores, FreeScores, Metrics, NotApplicable};
 
 /// Names, prompts and answers that hold `text`, in a report of three runs: unedited, exact, and one with a
 /// failure and a byte left behind.
@@ -21,9 +21,10 @@ fn report(text: &str) -> Report {
     runs[1].peak_rss_bytes = Some(1_912_400_000);
     runs[1].settings.insert(format!("layer{text}"), format!("17{text}"));
     runs[1].notes.push(format!("C = I{text}"));
+    runs[1].contexts.push(format!("{{}}{text}"));
     runs[2].failures.push(Failure { case_id: 141, error: format!("no subject{text}") });
     Report {
-        schema: 1,
+        schema: 2,
         version: format!("0.1.0{text}"),
         model: ModelInfo {
             path: format!("models/gpt2{text}"),
@@ -34,10 +35,20 @@ fn report(text: &str) -> Report {
             digest: format!("9f2c{text}"),
             bytes: 1_419_322_880,
         },
-        data: DataInfo { path: format!("facts.json{text}"), cases: 2, available: 21_919 },
+        data: DataInfo {
+            path: format!("facts.json{text}"),
+            cases: 2,
+            available: 21_919,
+            left_out: vec![format!("entry 3{text}")],
+            unread: [(format!("portability{text}"), 2)].into(),
+            not_applicable: vec![NotApplicable {
+                scores: vec!["NS".into(), "NM".into()],
+                reason: format!("no true answer{text}"),
+                cases: vec![7],
+            }],
+        },
         device: format!("cpu{text}"),
         seed: 42,
-        contexts: vec![format!("{{}}{text}")],
         statistics: Some(StatisticsInfo {
             source: format!("wikitext{text}"),
             tokens: 1000,
@@ -62,6 +73,7 @@ fn run(method: &str) -> Run {
         rollback_exact: None,
         free: None,
         failures: vec![],
+        contexts: vec![],
         step: None,
         retained: None,
         immediate: None,
@@ -75,7 +87,7 @@ fn run(method: &str) -> Run {
 fn case(case_id: u64, text: &str, rollback_exact: Option<bool>) -> CaseResult {
     let outcome = |p_new, p_true, top: &str| Outcome {
         p_new,
-        p_true,
+        p_true: Some(p_true),
         top: vec![(format!(" {top}{text}"), 0.5), (format!(" the{text}"), 0.1)],
     };
     let prompt = |kind, prompt: &str, p_new, top: &str| PromptResult {
@@ -91,10 +103,10 @@ fn case(case_id: u64, text: &str, rollback_exact: Option<bool>) -> CaseResult {
         case_id,
         subject: format!("Darrieux {case_id}{text}"),
         target_new: format!("English{text}"),
-        target_true: format!("French{text}"),
+        target_true: Some(format!("French{text}")),
         scores: CaseScores {
-            ES: 0.0,
-            EM: -0.25,
+            ES: Some(0.0),
+            EM: Some(-0.25),
             PS: Some(0.5),
             PM: Some(-0.0001),
             NS: Some(0.5),
@@ -122,6 +134,9 @@ unedited  0.000  0.000  -0.250  0.500  0.000  0.500  0.125    0.000     0.500   
 rome      0.000  0.000  -0.250  0.500  0.000  0.500  0.125    0.000     0.500         -    1.25     1912      exact         0
 ft        0.000  0.000  -0.250  0.500  0.000  0.500  0.125    0.000     0.500         -       -        -  NOT EXACT         1
 
+left out: entry 3
+not read: `portability` of 2 entries
+not applicable to 1 of 2 cases: NS, NM (no true answer)
 rome: C = I
 ";
     assert_eq!(report("").table(), expected);
@@ -131,10 +146,11 @@ rome: C = I
 fn without_failures_or_notes_there_is_only_the_table() {
     let mut report = report("");
     report.runs = vec![run("unedited")];
+    (report.data.left_out, report.data.unread, report.data.not_applicable) = Default::default();
     let expected = "\
-method    S     ES     EM  PS  PM  NS  NM  rewrite  rephrase  locality  s/edit  peak MB  rollback
-──────────────────────────────────────────────────────────────────────────────────────────────────
-unedited  -  0.000  0.000   -   -   -   -    0.000         -         -       -        -         -
+method    S  ES  EM  PS  PM  NS  NM  rewrite  rephrase  locality  s/edit  peak MB  rollback
+────────────────────────────────────────────────────────────────────────────────────────────
+unedited  -   -   -   -   -   -   -        -         -         -       -        -         -
 ";
     assert_eq!(report.table(), expected);
 }
@@ -150,8 +166,7 @@ fn the_page_names_every_method_case_and_prompt() {
     assert_eq!(html.matches("<b>Darrieux 7</b><span>French → English</span>").count(), 3);
     assert_eq!(html.matches("<b>Darrieux 8</b><span>French → English</span>").count(), 3);
     assert_eq!(html.matches("<td>Rocard is a native speaker of<td").count(), 6);
-    for text in ["case 141 could not be edited: no subject", "layer <b>17</b>", "<li>C = I</li>", "NOT EXACT"]
-    {
+    for text in ["case 141 failed: no subject", "layer <b>17</b>", "<li>C = I</li>", "NOT EXACT"] {
         assert!(html.contains(text), "{text} is missing");
     }
     assert_eq!(html, report.html().unwrap());
@@ -172,7 +187,7 @@ fn what_a_model_writes_stands_beside_what_it_was_dictated() {
     let metrics = report.runs[1].metrics;
     let dictated = |score: Option<f64>| score.map_or_else(|| "-".to_owned(), |score| format!("{score:.3}"));
     let cells =
-        [dictated(Some(metrics.rewrite_acc)), "0.250".into(), "0.125".into(), dictated(metrics.rephrase_acc)];
+        [dictated(metrics.rewrite_acc), "0.250".into(), "0.125".into(), dictated(metrics.rephrase_acc)];
     let row = format!(
         "<tr><td>{}</td><td>{}</td><td>-</td><td>-</td></tr>",
         report.runs[1].method,
@@ -220,7 +235,6 @@ fn the_page_asks_for_nothing() {
 fn a_page_can_be_almost_empty() {
     let mut report = report("");
     report.statistics = None;
-    report.contexts.clear();
     report.runs = vec![run("unedited")];
     let html = report.html().unwrap();
     assert!(html.contains("<h3>unedited</h3>") && !html.contains("<div class=\"cases\">"));
@@ -232,7 +246,7 @@ fn a_page_can_be_almost_empty() {
 #[test]
 fn prompts_without_answers_are_shown() {
     let mut report = report("");
-    let outcome = Outcome { p_new: f64::NAN, p_true: 0.0, top: vec![] };
+    let outcome = Outcome { p_new: f64::NAN, p_true: Some(0.0), top: vec![] };
     report.runs[1].results[0].prompts[0].after = outcome;
     assert!(report.html().unwrap().contains("<td>NaN<td>0.000<td class=\"f\">✗"));
 }

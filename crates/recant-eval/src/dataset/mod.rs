@@ -1,12 +1,21 @@
-//! CounterFact cases, in the original form and in EasyEdit's flattened one.
+//! Data sets: facts to write, and the prompts that judge them.
 //!
-//! Original: Meng et al. 2022. Flattened: `prompt`, `target_new`, `ground_truth`, `subject`,
-//! `rephrase_prompt`, `locality_prompt`, `locality_ground_truth`, as EasyEdit redistributes it.
+//! The forms that people have are read: CounterFact as Meng et al. 2022 publish it and as EasyEdit flattens it,
+//! zsRE as MEND and EasyEdit have it, KnowEdit. A file is one JSON array of entries, or has one entry a line.
 
+mod entry;
+mod forms;
+
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use recant_edit::{Fact, FactError};
+use recant_edit::{Fact, FactError, TextError, TextRecord, read_records};
+use recant_model::Model;
 use serde::Deserialize;
+
+use crate::score::{Probe, ScoreError, check_probe};
+use entry::Fault;
+use forms::Fields;
 
 /// One edit and the prompts that judge it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,12 +24,21 @@ pub struct Case {
     pub id: u64,
     /// What to write.
     pub fact: Fact,
-    /// What the unedited model should say.
-    pub target_true: String,
+    /// What the unedited model should say; `None` where the data set does not tell.
+    pub target_true: Option<String>,
     /// Other ways to ask for the fact.
     pub paraphrases: Vec<String>,
-    /// Prompts about other subjects that should not move, each with its own true answer.
-    pub neighbours: Vec<(String, String)>,
+    /// Prompts about other subjects that should not move.
+    pub neighbours: Vec<Neighbour>,
+}
+
+/// A prompt that an edit should leave alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Neighbour {
+    /// The prompt.
+    pub prompt: String,
+    /// Its own true answer; `None` where the data set does not tell.
+    pub truth: Option<String>,
 }
 
 /// A fact that no edit is about, and that a model should go on answering.
@@ -32,45 +50,84 @@ pub struct Retained {
     pub answer: String,
 }
 
-/// A data set cannot be read.
+/// An entry of a data set that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("entry {entry}{}{}: {reason}", line_text(.line), field_text(.field))]
+pub struct Unusable {
+    /// The entry, counted from 0.
+    pub entry: usize,
+    /// The line where it begins, counted from 1, where that is known.
+    pub line: Option<usize>,
+    /// The field at fault, if it is one field's fault.
+    pub field: Option<String>,
+    /// What is wrong.
+    pub reason: EntryError,
+}
+
+fn line_text(line: &Option<usize>) -> String {
+    line.map_or_else(String::new, |line| format!(" (line {line})"))
+}
+
+fn field_text(field: &Option<String>) -> String {
+    field.as_ref().map_or_else(String::new, |field| format!(", `{field}`"))
+}
+
+/// What is wrong with an entry or its field.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EntryError {
+    /// The keys are those of no form that is read.
+    #[error("it has the keys {}; {}", .keys.join(", "), forms::READ)]
+    UnknownForm {
+        /// The keys that it has.
+        keys: Vec<String>,
+    },
+    /// The field is not there.
+    #[error("it is missing")]
+    Missing,
+    /// The field has no text.
+    #[error("it is empty")]
+    Empty,
+    /// The field has another type.
+    #[error("it is {found}; {wanted} is expected")]
+    Type {
+        /// What is there.
+        found: &'static str,
+        /// What should be there.
+        wanted: &'static str,
+    },
+    /// A list of prompts and the list of their answers differ in length.
+    #[error("there are {prompts} prompts and {answers} answers; each prompt needs its own")]
+    Uneven {
+        /// Number of prompts.
+        prompts: usize,
+        /// Number of answers.
+        answers: usize,
+    },
+    /// The fact cannot be written.
+    #[error(transparent)]
+    Fact(#[from] FactError),
+    /// The model cannot be asked.
+    #[error(transparent)]
+    Score(#[from] ScoreError),
+}
+
+/// A data set cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DatasetError {
-    /// The file cannot be read.
-    #[error("cannot read {path}: {source}")]
-    Read {
+    /// The file cannot be read, or is no JSON.
+    #[error(transparent)]
+    Text(#[from] TextError),
+    /// Entries that are to be used cannot be.
+    #[error("{path}, {first}{}", further_text(.further))]
+    Unusable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// The file is not a JSON array of objects.
-    #[error("{path} is not a JSON array of cases: {source}")]
-    Json {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        source: serde_json::Error,
-    },
-    /// An entry is in neither form.
-    #[error("{path}, entry {index}: {reason}")]
-    Entry {
-        /// The file.
-        path: PathBuf,
-        /// The entry, counted from 0.
-        index: usize,
-        /// What is wrong.
-        reason: String,
-    },
-    /// An entry's fact cannot be used.
-    #[error("{path}, entry {index}: {source}")]
-    Fact {
-        /// The file.
-        path: PathBuf,
-        /// The entry, counted from 0.
-        index: usize,
-        /// What is wrong.
-        source: FactError,
+        /// The first of them.
+        first: Box<Unusable>,
+        /// How many more there are.
+        further: usize,
     },
     /// There are no cases.
     #[error("{path} holds no cases")]
@@ -80,180 +137,137 @@ pub enum DatasetError {
     },
 }
 
-#[derive(Deserialize)]
-struct Target {
-    str: String,
-}
-
-#[derive(Deserialize)]
-struct Rewrite {
-    prompt: String,
-    target_new: Target,
-    target_true: Target,
-    subject: String,
-}
-
-#[derive(Deserialize)]
-struct Original {
-    case_id: u64,
-    requested_rewrite: Rewrite,
-    #[serde(default)]
-    paraphrase_prompts: Vec<String>,
-    #[serde(default)]
-    neighborhood_prompts: Vec<String>,
-}
-
-#[derive(Deserialize)]
-struct Flattened {
-    case_id: Option<u64>,
-    prompt: String,
-    target_new: String,
-    ground_truth: String,
-    subject: String,
-    rephrase_prompt: Option<String>,
-    locality_prompt: Option<String>,
-    locality_ground_truth: Option<String>,
-}
-
-impl Original {
-    fn case(self) -> Result<Case, FactError> {
-        let Rewrite { prompt, target_new, target_true, subject } = self.requested_rewrite;
-        let neighbours = self.neighborhood_prompts.into_iter();
-        Ok(Case {
-            id: self.case_id,
-            fact: Fact::new(subject, prompt, target_new.str)?,
-            paraphrases: self.paraphrase_prompts,
-            neighbours: neighbours.map(|prompt| (prompt, target_true.str.trim().to_owned())).collect(),
-            target_true: target_true.str.trim().to_owned(),
-        })
+fn further_text(further: &usize) -> String {
+    match further {
+        0 => String::new(),
+        1 => "; one more entry cannot be used".to_owned(),
+        further => format!("; {further} more entries cannot be used"),
     }
 }
 
-impl Flattened {
-    fn case(self, index: usize) -> Result<Case, FactError> {
-        let truth = self.locality_ground_truth.unwrap_or_else(|| self.ground_truth.clone());
-        Ok(Case {
-            id: self.case_id.unwrap_or(index as u64),
-            fact: Fact::new(self.subject, self.prompt, self.target_new)?,
-            target_true: self.ground_truth.trim().to_owned(),
-            paraphrases: self.rephrase_prompt.into_iter().collect(),
-            neighbours: self
-                .locality_prompt
-                .map(|prompt| (prompt, truth.trim().to_owned()))
-                .into_iter()
-                .collect(),
-        })
-    }
+/// The cases of a file, in order.
+#[derive(Debug, Default)]
+pub struct Dataset {
+    path: PathBuf,
+    /// What is to be edited.
+    pub cases: Vec<Case>,
+    /// Further cases that can be read: what the limit left over.
+    pub spare: Vec<Case>,
+    /// Entries in the file.
+    pub available: usize,
+    /// Entries within the limit that cannot be used.
+    pub unusable: Vec<Unusable>,
+    /// Keys that no form reads, with the number of entries within the limit that have them.
+    pub unread: BTreeMap<String, usize>,
+    /// Where each of `cases` comes from.
+    origins: Vec<Origin>,
 }
 
-/// Reads the cases of a JSON file; the two forms may even be mixed.
-///
-/// # Errors
-/// [`DatasetError`] names the entry and the field.
-pub fn read_cases(path: &Path) -> Result<Vec<Case>, DatasetError> {
-    let bytes = std::fs::read(path).map_err(|source| DatasetError::Read { path: path.to_owned(), source })?;
-    let entries: Vec<serde_json::Value> = serde_json::from_slice(&bytes)
-        .map_err(|source| DatasetError::Json { path: path.to_owned(), source })?;
-    if entries.is_empty() {
-        return Err(DatasetError::Empty { path: path.to_owned() });
-    }
-    let read = |(index, entry): (usize, serde_json::Value)| {
-        let malformed = |error: serde_json::Error| DatasetError::Entry {
-            path: path.to_owned(),
-            index,
-            reason: error.to_string(),
-        };
-        let case = if entry.get("requested_rewrite").is_some() {
-            serde_json::from_value::<Original>(entry).map_err(malformed)?.case()
-        } else {
-            serde_json::from_value::<Flattened>(entry).map_err(malformed)?.case(index)
-        };
-        let case = case.map_err(|source| DatasetError::Fact { path: path.to_owned(), index, source })?;
-        if case.target_true.is_empty() {
-            let reason = "the true target is empty".to_owned();
-            return Err(DatasetError::Entry { path: path.to_owned(), index, reason });
+#[derive(Debug)]
+struct Origin {
+    entry: usize,
+    line: usize,
+    fields: Fields,
+}
+
+impl Dataset {
+    /// Reads the first `limit` entries of a file as cases, and as many of the others as can be read. Entries that
+    /// cannot be used are in [`Dataset::unusable`], with what is wrong.
+    ///
+    /// # Errors
+    /// [`DatasetError::Text`], [`DatasetError::Empty`].
+    pub fn read(path: &Path, limit: Option<usize>) -> Result<Self, DatasetError> {
+        let records = records(path)?;
+        let mut set = Self { path: path.to_owned(), available: records.len(), ..Self::default() };
+        let limit = limit.unwrap_or(usize::MAX);
+        for (entry, record) in records.iter().enumerate() {
+            match forms::case(&record.value, entry) {
+                Ok(read) if entry < limit => {
+                    read.unread.into_iter().for_each(|key| *set.unread.entry(key).or_default() += 1);
+                    set.cases.push(read.case);
+                    set.origins.push(Origin { entry, line: record.line, fields: read.fields });
+                }
+                Ok(read) => set.spare.push(read.case),
+                Err(fault) if entry < limit => set.unusable.push(unusable(entry, record, fault)),
+                Err(_) => {}
+            }
         }
-        Ok(case)
-    };
-    entries.into_iter().enumerate().map(read).collect()
+        Ok(set)
+    }
+
+    /// Moves the cases that `model` cannot be asked about to [`Dataset::unusable`]: prompts without tokens or longer
+    /// than its context, targets that are no tokens.
+    pub fn check(&mut self, model: &Model) {
+        let cases = std::mem::take(&mut self.cases);
+        for (case, origin) in cases.into_iter().zip(std::mem::take(&mut self.origins)) {
+            match origin.fields.fault(&case, model) {
+                None => {
+                    self.cases.push(case);
+                    self.origins.push(origin);
+                }
+                Some((field, error)) => self.unusable.push(Unusable {
+                    entry: origin.entry,
+                    line: Some(origin.line),
+                    field: Some(field),
+                    reason: error.into(),
+                }),
+            }
+        }
+        self.unusable.sort_by_key(|unusable| unusable.entry);
+    }
+
+    /// The first entry that cannot be used, as an error.
+    ///
+    /// # Errors
+    /// [`DatasetError::Unusable`].
+    pub fn all_usable(mut self) -> Result<Self, DatasetError> {
+        if self.unusable.is_empty() {
+            return Ok(self);
+        }
+        let further = self.unusable.len() - 1;
+        Err(DatasetError::Unusable { path: self.path, first: Box::new(self.unusable.remove(0)), further })
+    }
 }
 
-/// Reads facts to be retained: a JSON array of objects with `prompt` and `answer`.
+fn records(path: &Path) -> Result<Vec<TextRecord>, DatasetError> {
+    let records = read_records(path)?;
+    if records.is_empty() { Err(DatasetError::Empty { path: path.to_owned() }) } else { Ok(records) }
+}
+
+fn unusable(entry: usize, record: &TextRecord, Fault { field, reason }: Fault) -> Unusable {
+    Unusable { entry, line: Some(record.line), field, reason }
+}
+
+/// Reads facts to be retained: objects with `prompt` and `answer`, in a JSON array or one a line.
 ///
 /// # Errors
 /// [`DatasetError`] names the entry and the field.
 pub fn read_retained(path: &Path) -> Result<Vec<Retained>, DatasetError> {
-    let bytes = std::fs::read(path).map_err(|source| DatasetError::Read { path: path.to_owned(), source })?;
-    let entries: Vec<serde_json::Value> = serde_json::from_slice(&bytes)
-        .map_err(|source| DatasetError::Json { path: path.to_owned(), source })?;
-    if entries.is_empty() {
-        return Err(DatasetError::Empty { path: path.to_owned() });
-    }
-    let read = |(index, entry): (usize, serde_json::Value)| {
-        let refuse = |reason: String| DatasetError::Entry { path: path.to_owned(), index, reason };
-        let fact: Retained = serde_json::from_value(entry).map_err(|error| refuse(error.to_string()))?;
-        if fact.prompt.trim().is_empty() || fact.answer.trim().is_empty() {
-            return Err(refuse("`prompt` or `answer` is empty".to_owned()));
-        }
-        Ok(Retained { answer: fact.answer.trim().to_owned(), ..fact })
+    let read = |(entry, record): (usize, &TextRecord)| {
+        forms::retained(&record.value).map_err(|fault| DatasetError::Unusable {
+            path: path.to_owned(),
+            first: Box::new(unusable(entry, record, fault)),
+            further: 0,
+        })
     };
-    entries.into_iter().enumerate().map(read).collect()
+    records(path)?.iter().enumerate().map(read).collect()
+}
+
+/// Whether a model can be asked about facts that were read from `path`.
+///
+/// # Errors
+/// [`DatasetError::Unusable`] names the entry.
+pub fn check_retained(path: &Path, facts: &[Retained], model: &Model) -> Result<(), DatasetError> {
+    for (entry, fact) in facts.iter().enumerate() {
+        let probe = Probe { prompt: fact.prompt.clone(), target: fact.answer.clone(), literal: false };
+        check_probe(model, &probe).map_err(|error| {
+            let field = Some(if error.is_target() { "answer" } else { "prompt" }.to_owned());
+            let first = Unusable { entry, line: None, field, reason: error.into() };
+            DatasetError::Unusable { path: path.to_owned(), first: Box::new(first), further: 0 }
+        })?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(json: &str) -> Result<Vec<Case>, DatasetError> {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("cases.json");
-        std::fs::write(&path, json).unwrap();
-        read_cases(&path)
-    }
-
-    const ORIGINAL: &str = r#"{"case_id": 7, "requested_rewrite": {"prompt": "{} speaks", "relation_id": "P1",
-        "target_new": {"str": "Veltish", "id": "a"}, "target_true": {"str": "Tashic", "id": "b"},
-        "subject": "Ada"}, "paraphrase_prompts": ["At home, Ada spoke"],
-        "neighborhood_prompts": ["Bob speaks", "Cy speaks"]}"#;
-    const FLATTENED: &str = r#"{"case_id": 7, "prompt": "Ada speaks", "target_new": "Veltish", "subject": "Ada",
-        "ground_truth": "Tashic", "rephrase_prompt": "At home, Ada spoke", "locality_prompt": "Bob speaks",
-        "locality_ground_truth": "Tashic"}"#;
-
-    #[test]
-    fn both_forms_say_the_same() {
-        let original = read(&format!("[{ORIGINAL}]")).unwrap().remove(0);
-        let flattened = read(&format!("[{FLATTENED}]")).unwrap().remove(0);
-        assert_eq!(original.fact, flattened.fact);
-        assert_eq!((original.id, &original.paraphrases), (flattened.id, &flattened.paraphrases));
-        assert_eq!(original.neighbours[..1], flattened.neighbours[..]);
-    }
-
-    #[test]
-    fn retained_facts_have_a_prompt_and_an_answer() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("retained.json");
-        let read = |json: &str| {
-            std::fs::write(&path, json).unwrap();
-            read_retained(&path).map_err(|error| error.to_string())
-        };
-        let one = read(r#"[{"prompt": "The sea is", "answer": " cold"}]"#).unwrap();
-        assert_eq!(one, [Retained { prompt: "The sea is".into(), answer: "cold".into() }]);
-        assert!(read("[]").unwrap_err().contains("no cases"));
-        assert!(
-            read(r#"[{"prompt": "a", "answer": "b"}, {"prompt": "a"}]"#).unwrap_err().contains("entry 1")
-        );
-        assert!(read(r#"[{"prompt": "a", "answer": " "}]"#).unwrap_err().contains("empty"));
-    }
-
-    #[test]
-    fn what_is_wrong_is_named_with_its_place() {
-        let message = |json: &str| read(json).unwrap_err().to_string();
-        assert!(message("{}").contains("not a JSON array"));
-        assert!(message("[]").contains("no cases"));
-        assert!(message(&format!("[{ORIGINAL}, {{\"case_id\": 1}}]")).contains("entry 1: missing field"));
-        let twice = FLATTENED.replace("Ada speaks", "Ada and Ada speak");
-        assert!(message(&format!("[{twice}]")).contains("2 times"));
-        let nobody = FLATTENED.replace("Ada speaks", "She speaks");
-        assert!(message(&format!("[{nobody}]")).contains("nowhere"));
-    }
-}
+mod tests;

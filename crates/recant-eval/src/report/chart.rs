@@ -18,7 +18,7 @@ struct Series {
 /// The order within a group and the numbers behind the bars say the same without any colour.
 const SERIES: [Series; 4] = [
     Series { name: "S", colour: RGBColor(0x6B, 0x72, 0x80), of: |metrics| metrics.S },
-    Series { name: "ES", colour: RGBColor(0x00, 0x72, 0xB2), of: |metrics| Some(metrics.ES) },
+    Series { name: "ES", colour: RGBColor(0x00, 0x72, 0xB2), of: |metrics| metrics.ES },
     Series { name: "PS", colour: RGBColor(0xE6, 0x9F, 0x00), of: |metrics| metrics.PS },
     Series { name: "NS", colour: RGBColor(0x00, 0x9E, 0x73), of: |metrics| metrics.NS },
 ];
@@ -179,7 +179,7 @@ mod tests {
         assert!(svg.contains("1.500") && svg.contains("-1.000"));
         assert!(!svg.contains("width=\"-"), "a bar runs backwards");
         let mut odd = run("odd", 0.0, None);
-        odd.metrics.ES = f64::NAN;
+        odd.metrics.ES = Some(f64::NAN);
         assert!(score_bars(&[odd]).unwrap().contains("NaN"));
     }
 

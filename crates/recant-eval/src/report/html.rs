@@ -17,6 +17,7 @@ impl Report {
         let page = Page {
             report: self,
             facts: facts(self),
+            data_notes: table::data_notes(self),
             heads: table::heads(self),
             chart: chart::score_bars(&self.runs)?,
             free: self.runs.iter().filter_map(table::free_cells).collect(),
@@ -32,6 +33,7 @@ impl Report {
 struct Page<'a> {
     report: &'a Report,
     facts: Vec<(&'static str, String)>,
+    data_notes: Vec<String>,
     heads: Vec<&'static str>,
     chart: String,
     /// Rows of the table of free generation: the runs that were asked to write.
@@ -127,7 +129,7 @@ impl<'a> CaseView<'a> {
         let scores = &case.scores;
         // The unedited model has one answer to a prompt, not two that happen to be equal.
         let edited = case.rollback_exact.is_some() || case.seconds.is_some();
-        let marks = [("ES", Some(scores.ES)), ("PS", scores.PS), ("NS", scores.NS)];
+        let marks = [("ES", scores.ES), ("PS", scores.PS), ("NS", scores.NS)];
         let groups = case.prompts.chunk_by(|a, b| a.kind == b.kind);
         Self {
             case,
@@ -150,7 +152,7 @@ impl<'a> CaseView<'a> {
 fn classes(case: &CaseResult) -> String {
     let failed = |score: Option<f64>| score.is_some_and(|score| score < 1.0);
     let marks = [
-        ("e", failed(Some(case.scores.ES))),
+        ("e", failed(case.scores.ES)),
         ("p", failed(case.scores.PS)),
         ("n", case.prompts.iter().any(moved_neighbour)),
     ];
@@ -160,7 +162,7 @@ fn classes(case: &CaseResult) -> String {
 fn more(case: &CaseResult) -> String {
     let scores = &case.scores;
     let named = [
-        ("EM", Some(scores.EM)),
+        ("EM", scores.EM),
         ("PM", scores.PM),
         ("NM", scores.NM),
         ("rewrite", Some(scores.rewrite_acc)),
@@ -178,7 +180,7 @@ fn moved_neighbour(result: &PromptResult) -> bool {
 }
 
 fn prefers_truth(outcome: &Outcome) -> bool {
-    outcome.p_true > outcome.p_new
+    outcome.p_true.is_some_and(|p_true| p_true > outcome.p_new)
 }
 
 fn answer_changed(result: &PromptResult) -> bool {
@@ -227,7 +229,8 @@ impl<'a> Group<'a> {
 struct PromptView<'a> {
     prompt: &'a str,
     answers: Vec<AnswerView>,
-    passed: bool,
+    /// Whether the right answer leads; nothing where there is no other one.
+    passed: &'static str,
 }
 
 impl<'a> PromptView<'a> {
@@ -237,9 +240,14 @@ impl<'a> PromptView<'a> {
             answers.push(AnswerView::of(&result.after, change(result)));
         }
         let after = &result.after;
-        let passed = match result.kind {
-            PromptKind::Neighbour => prefers_truth(after),
-            PromptKind::Rewrite | PromptKind::Paraphrase => after.p_new > after.p_true,
+        let leads = after.p_true.map(|p_true| match result.kind {
+            PromptKind::Neighbour => p_true > after.p_new,
+            PromptKind::Rewrite | PromptKind::Paraphrase => after.p_new > p_true,
+        });
+        let passed = match leads {
+            Some(true) => "✓",
+            Some(false) => "✗",
+            None => NONE,
         };
         Self { prompt: &result.prompt, answers, passed }
     }
@@ -274,7 +282,7 @@ impl AnswerView {
             next: next.collect::<Vec<_>>().join(", "),
             top: top.map_or_else(|| NONE.to_owned(), |(token, _)| visible(token)),
             p: top.map_or_else(String::new, |(_, p)| share(*p)),
-            targets: [Bar::of(outcome.p_new), Bar::of(outcome.p_true)],
+            targets: [Bar::of(Some(outcome.p_new)), Bar::of(outcome.p_true)],
         }
     }
 }
@@ -292,8 +300,9 @@ struct Bar {
 }
 
 impl Bar {
-    fn of(p: f64) -> Self {
-        Self { text: share(p), percent: (p.clamp(0.0, 1.0) * 100.0).round() as u32 }
+    fn of(p: Option<f64>) -> Self {
+        let percent = (p.unwrap_or(0.0).clamp(0.0, 1.0) * 100.0).round() as u32;
+        Self { text: p.map_or_else(|| NONE.to_owned(), share), percent }
     }
 }
 
@@ -316,7 +325,8 @@ mod tests {
 
     #[test]
     fn a_neighbour_moves_by_its_answer_or_by_its_order() {
-        let outcome = |p_new, top: &str| Outcome { p_new, p_true: 0.5, top: vec![(top.to_owned(), 0.6)] };
+        let outcome =
+            |p_new, top: &str| Outcome { p_new, p_true: Some(0.5), top: vec![(top.to_owned(), 0.6)] };
         let moved = |kind, p_new, top| {
             let (before, after) = (outcome(0.1, "a"), outcome(p_new, top));
             moved_neighbour(&PromptResult { kind, prompt: String::new(), before, after })

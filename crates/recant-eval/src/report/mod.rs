@@ -10,10 +10,10 @@ use std::path::Path;
 use recant_files::{FileKind, OutputError, OutputFile, Outputs};
 use serde::{Deserialize, Serialize};
 
-use crate::score::{CaseScores, mean};
+use crate::score::{CaseScores, NotApplicable, mean};
 
 /// Version of `report.json`'s layout; `docs/report.md` describes it.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// A whole evaluation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -30,8 +30,6 @@ pub struct Report {
     pub device: String,
     /// Seed of everything that was drawn.
     pub seed: u64,
-    /// Context templates that the methods used.
-    pub contexts: Vec<String>,
     /// Second moments that the methods used.
     pub statistics: Option<StatisticsInfo>,
     /// One run a method, in the order asked for; the unedited model first.
@@ -64,8 +62,17 @@ pub struct DataInfo {
     pub path: String,
     /// Cases used.
     pub cases: usize,
-    /// Cases in the file.
+    /// Entries in the file.
     pub available: usize,
+    /// Entries that were to be used and cannot be, each with its place and what is wrong.
+    #[serde(default)]
+    pub left_out: Vec<String>,
+    /// Keys that no form reads, with the number of entries that have them.
+    #[serde(default)]
+    pub unread: BTreeMap<String, usize>,
+    /// Scores that do not apply to some cases.
+    #[serde(default)]
+    pub not_applicable: Vec<NotApplicable>,
 }
 
 /// Which second moments were used.
@@ -107,8 +114,11 @@ pub struct Run {
     /// What the model writes by itself at the end of a batch or sequence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub free: Option<crate::free::FreeScores>,
-    /// Cases that could not be edited.
+    /// Cases that could not be edited or scored.
     pub failures: Vec<Failure>,
+    /// Context templates that the method used; none where it reads only the prompt itself.
+    #[serde(default)]
+    pub contexts: Vec<String>,
     /// Facts a step; `None` for `single` and the unedited model.
     #[serde(default)]
     pub step: Option<usize>,
@@ -166,9 +176,9 @@ pub struct CurvePoint {
 #[allow(non_snake_case, reason = "the literature's names")]
 pub struct Metrics {
     /// Efficacy score.
-    pub ES: f64,
+    pub ES: Option<f64>,
     /// Efficacy magnitude.
-    pub EM: f64,
+    pub EM: Option<f64>,
     /// Paraphrase score.
     pub PS: Option<f64>,
     /// Paraphrase magnitude.
@@ -180,7 +190,7 @@ pub struct Metrics {
     /// Harmonic mean of ES, PS and NS.
     pub S: Option<f64>,
     /// Token accuracy on the rewrite prompt.
-    pub rewrite_acc: f64,
+    pub rewrite_acc: Option<f64>,
     /// Token accuracy on paraphrases.
     pub rephrase_acc: Option<f64>,
     /// Token agreement with the unedited model on neighbourhood prompts.
@@ -188,31 +198,30 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Means over cases. Cases without a part (no paraphrases, say) do not count towards that part.
+    /// Means over cases. Cases to which a score does not apply do not count towards it.
     #[must_use]
     pub fn of(scores: &[CaseScores]) -> Self {
         let over = |of: fn(&CaseScores) -> Option<f64>| mean(scores.iter().filter_map(of));
-        let always = |of: fn(&CaseScores) -> f64| mean(scores.iter().map(of)).unwrap_or(0.0);
-        let (es, ps, ns) = (always(|s| s.ES), over(|s| s.PS), over(|s| s.NS));
+        let (es, ps, ns) = (over(|s| s.ES), over(|s| s.PS), over(|s| s.NS));
         let harmonic = |parts: [f64; 3]| {
             if parts.contains(&0.0) { 0.0 } else { 3.0 / parts.iter().map(|x| 1.0 / x).sum::<f64>() }
         };
         Self {
             ES: es,
-            EM: always(|s| s.EM),
+            EM: over(|s| s.EM),
             PS: ps,
             PM: over(|s| s.PM),
             NS: ns,
             NM: over(|s| s.NM),
-            S: ps.zip(ns).map(|(ps, ns)| harmonic([es, ps, ns])),
-            rewrite_acc: always(|s| s.rewrite_acc),
+            S: es.zip(ps).zip(ns).map(|((es, ps), ns)| harmonic([es, ps, ns])),
+            rewrite_acc: over(|s| Some(s.rewrite_acc)),
             rephrase_acc: over(|s| s.rephrase_acc),
             locality_acc: over(|s| s.locality_acc),
         }
     }
 }
 
-/// A case that could not be edited.
+/// A case that could not be edited or scored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// The data set's number.
@@ -230,8 +239,8 @@ pub struct CaseResult {
     pub subject: String,
     /// What was written.
     pub target_new: String,
-    /// What was true before.
-    pub target_true: String,
+    /// What was true before, where the data set tells.
+    pub target_true: Option<String>,
     /// The scores.
     pub scores: CaseScores,
     /// Seconds to plan and apply; `None` for the unedited model.
@@ -273,8 +282,8 @@ pub struct PromptResult {
 pub struct Outcome {
     /// Probability of the new target.
     pub p_new: f64,
-    /// Probability of the true target.
-    pub p_true: f64,
+    /// Probability of the true target, where the data set tells it and it is not the new one.
+    pub p_true: Option<f64>,
     /// The most probable next tokens with their probabilities.
     pub top: Vec<(String, f64)>,
 }

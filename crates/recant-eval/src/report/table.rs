@@ -3,7 +3,7 @@
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table};
 
-use super::{Metrics, Report, Run};
+use super::{DataInfo, Metrics, Report, Run};
 
 /// Heads of the summary's columns; [`cells`] fills them.
 const HEADS: [&str; 14] = [
@@ -42,10 +42,29 @@ impl Report {
         let mut curves: String = self.runs.iter().filter_map(curve).collect();
         curves.extend(self.runs.iter().filter_map(free));
         let noted = self.runs.iter().flat_map(|run| run.notes.iter().map(move |note| (&run.method, note)));
-        let notes: String = noted.map(|(method, note)| format!("{method}: {note}\n")).collect();
+        let noted = noted.map(|(method, note)| format!("{method}: {note}"));
+        let notes = data_notes(self).into_iter().chain(noted);
+        let notes: String = notes.map(|note| one_line(&note) + "\n").collect();
         let gap = if notes.is_empty() { "" } else { "\n" };
         format!("{}\n{curves}{gap}{notes}", table.trim_fmt())
     }
+}
+
+/// What to know about the data: what of it was not used, and which scores do not apply.
+pub(super) fn data_notes(report: &Report) -> Vec<String> {
+    let DataInfo { left_out, unread, not_applicable, cases, .. } = &report.data;
+    let left_out = left_out.iter().map(|what| format!("left out: {what}"));
+    let unread = unread.iter().map(|(key, entries)| format!("not read: `{key}` of {entries} entries"));
+    let without = not_applicable.iter().map(|what| {
+        let (scores, concerned) = (what.scores.join(", "), what.cases.len());
+        format!("not applicable to {concerned} of {cases} cases: {scores} ({})", what.reason)
+    });
+    left_out.chain(unread).chain(without).collect()
+}
+
+/// A note is one line, whatever it quotes.
+fn one_line(note: &str) -> String {
+    note.replace('\n', "\\n")
 }
 
 /// Heads of a retention curve; [`curve_rows`] fills them.
@@ -55,7 +74,7 @@ pub(super) const CURVE_HEADS: [&str; 9] =
 /// The rows of a sequence's retention curve, after what every case scored right after its step.
 pub(super) fn curve_rows(run: &Run) -> Vec<Vec<String>> {
     let number = |score: Option<f64>| score.map_or_else(|| NONE.to_owned(), share);
-    let scores = |m: &Metrics| [Some(m.ES), m.PS, m.NS, Some(m.rewrite_acc)].map(number);
+    let scores = |m: &Metrics| [m.ES, m.PS, m.NS, m.rewrite_acc].map(number);
     let immediate = run.immediate.iter().map(|metrics| {
         let mut row = vec!["immediate".to_owned()];
         row.extend(scores(metrics));
@@ -66,7 +85,7 @@ pub(super) fn curve_rows(run: &Run) -> Vec<Vec<String>> {
         let mut row = vec![point.edits.to_string()];
         row.extend(scores(&point.all));
         let earliest = &point.earliest;
-        row.extend([Some(earliest.ES), earliest.PS, Some(earliest.rewrite_acc), point.retained].map(number));
+        row.extend([earliest.ES, earliest.PS, earliest.rewrite_acc, point.retained].map(number));
         row
     });
     immediate.chain(points).collect()
@@ -87,7 +106,7 @@ pub(super) const FREE_HEADS: [&str; 7] = [
 pub(super) fn free_cells(run: &Run) -> Option<Vec<String>> {
     let free = run.free?;
     let Metrics { rewrite_acc, rephrase_acc, .. } = run.metrics;
-    let rewrite = [Some(rewrite_acc), free.rewrite, free.rewrite_natural];
+    let rewrite = [rewrite_acc, free.rewrite, free.rewrite_natural];
     let scores = rewrite.into_iter().chain([rephrase_acc, free.rephrase, free.rephrase_natural]);
     let number = |score: Option<f64>| score.map_or_else(|| NONE.to_owned(), share);
     Some(std::iter::once(run.label()).chain(scores.map(number)).collect())
@@ -134,7 +153,7 @@ pub(super) fn heads(report: &Report) -> Vec<&'static str> {
 /// A run's row under [`heads`].
 pub(super) fn cells(report: &Report, run: &Run) -> Vec<String> {
     let Metrics { S, ES, EM, PS, PM, NS, NM, rewrite_acc, rephrase_acc, locality_acc } = run.metrics;
-    let scores = [S, Some(ES), Some(EM), PS, PM, NS, NM, Some(rewrite_acc), rephrase_acc, locality_acc];
+    let scores = [S, ES, EM, PS, PM, NS, NM, rewrite_acc, rephrase_acc, locality_acc];
     let mut cells = vec![run.label()];
     cells.extend(scores.map(|score| score.map_or_else(|| NONE.to_owned(), share)));
     cells.push(run.seconds_per_edit.map_or_else(|| NONE.to_owned(), |seconds| format!("{seconds:.2}")));

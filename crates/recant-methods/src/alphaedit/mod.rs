@@ -159,6 +159,10 @@ impl Editor for AlphaEdit {
         Ok(plan)
     }
 
+    fn contexts(&self) -> &[String] {
+        self.contexts.templates()
+    }
+
     fn settings(&self) -> BTreeMap<String, String> {
         let measured = matches!(self.covariance, Covariance::Measured(_));
         batch::reported(self.settings.told(), &self.contexts, measured)

@@ -298,6 +298,10 @@ impl Editor for LedgerEditor {
         Ok(plan)
     }
 
+    fn contexts(&self) -> &[String] {
+        self.contexts.templates()
+    }
+
     fn settings(&self) -> BTreeMap<String, String> {
         let measured = matches!(self.covariance, Covariance::Measured(_));
         batch::reported(self.settings.told(), &self.contexts, measured)

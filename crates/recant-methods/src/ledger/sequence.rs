@@ -75,6 +75,10 @@ impl Lifelong for LedgerSequence {
         self.editor.settings()
     }
 
+    fn contexts(&self) -> &[String] {
+        self.editor.contexts()
+    }
+
     fn learn(&mut self, facts: &[Fact]) -> Result<Vec<String>, EditError> {
         let mut next = self.ledger.clone();
         let fresh: Vec<Fact> = facts.iter().filter(|fact| !next.holds(fact)).cloned().collect();

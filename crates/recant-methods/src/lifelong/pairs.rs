@@ -35,6 +35,11 @@ pub trait PairRule: Send + Sync {
     /// Every setting that decides the result.
     fn settings(&self) -> BTreeMap<String, String>;
 
+    /// The context templates that finding a pair uses; none where only the prompt itself is read.
+    fn contexts(&self) -> &[String] {
+        &[]
+    }
+
     /// The pair of a fact, and the loss at which its search ended: a function of the base model, the fact and the
     /// settings, and of nothing else.
     ///
@@ -154,6 +159,10 @@ impl Lifelong for Pairs {
 
     fn settings(&self) -> BTreeMap<String, String> {
         self.rule.settings()
+    }
+
+    fn contexts(&self) -> &[String] {
+        self.rule.contexts()
     }
 
     fn learn(&mut self, facts: &[Fact]) -> Result<Vec<String>, EditError> {

@@ -1,30 +1,25 @@
 //! Measuring: one pass over a corpus, all layers at once, in bounded memory.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufRead};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use recant_backend::host;
 use recant_core::{Point, Site};
+use recant_edit::TextError;
 use recant_model::{ForwardInput, InputError, Model, Observer, TokenBatch, TokenizerError, gather_rows};
 use recant_records::moments::{Square, mean_of};
 
-use super::{Moments, Sample};
+use super::{Moments, Sample, corpus_lines};
 
 /// Moments cannot be measured.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CollectError {
-    /// The corpus cannot be read.
-    #[error("cannot read {path}: {source}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// A line of a JSONL corpus has no text.
+    /// The corpus cannot be read, or is no UTF-8.
+    #[error(transparent)]
+    Text(#[from] TextError),
+    /// A line of a corpus has no text.
     #[error("{path}, line {line}: {reason}")]
     Line {
         /// The file.
@@ -290,39 +285,4 @@ fn nothing_read() -> [u8; 32] {
 
 fn chain(so_far: &[u8], text: &[u8]) -> [u8; 32] {
     recant_core::bytes_digest(&[so_far, text].concat())
-}
-
-/// The texts of a corpus file, one a line, streamed: plain text, or JSONL with a `text` field when the name
-/// ends in `.jsonl`. Empty lines are passed over.
-///
-/// # Errors
-/// [`CollectError::Read`] when the file cannot be opened; the items carry errors of single lines.
-pub fn corpus_lines(
-    path: &Path,
-) -> Result<impl Iterator<Item = Result<String, CollectError>> + use<>, CollectError> {
-    #[derive(serde::Deserialize)]
-    struct Entry {
-        text: String,
-    }
-    let path = path.to_owned();
-    let read = |path: &Path, source| CollectError::Read { path: path.to_owned(), source };
-    let file = std::fs::File::open(&path).map_err(|source| read(&path, source))?;
-    let json = path.extension().is_some_and(|extension| extension == "jsonl");
-    let lines = io::BufReader::new(file).lines().enumerate();
-    Ok(lines.filter_map(move |(number, line)| {
-        let line = match line {
-            Ok(line) if line.trim().is_empty() => return None,
-            Ok(line) => line,
-            Err(source) => return Some(Err(read(&path, source))),
-        };
-        if !json {
-            return Some(Ok(line));
-        }
-        let entry = serde_json::from_str::<Entry>(&line).map(|entry| entry.text);
-        Some(entry.map_err(|error| CollectError::Line {
-            path: path.clone(),
-            line: number + 1,
-            reason: format!("a JSON object with a `text` field is expected: {error}"),
-        }))
-    }))
 }

@@ -5,6 +5,7 @@
 //! computed in f32 on the device, batch by batch, and summed in f64 on the host.
 
 mod collect;
+mod corpus;
 mod factors;
 mod file;
 mod import;
@@ -17,7 +18,8 @@ use recant_core::ModelDigest;
 use recant_linalg::{Cholesky, FactorError, NullSpace, NullSpaceError};
 use recant_records::moments::MomentsRecord;
 
-pub use collect::{CollectError, Collector, Progress, corpus_lines};
+pub use collect::{CollectError, Collector, Progress};
+pub use corpus::{CorpusLines, corpus_lines};
 pub use factors::{Kept, factor_path};
 pub use file::{MomentsFileError, STATISTICS};
 pub use import::ImportError;

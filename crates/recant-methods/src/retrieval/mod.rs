@@ -124,6 +124,10 @@ impl PairRule for Retrieval {
         self.settings.layer
     }
 
+    fn contexts(&self) -> &[String] {
+        self.contexts.templates()
+    }
+
     fn settings(&self) -> BTreeMap<String, String> {
         let mut told = self.settings.told();
         told.insert(CONTEXTS.to_owned(), crate::lifelong::write_contexts(&self.contexts));

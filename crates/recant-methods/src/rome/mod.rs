@@ -178,6 +178,10 @@ impl Editor for Rome {
         }
     }
 
+    fn contexts(&self) -> &[String] {
+        self.contexts.templates()
+    }
+
     fn settings(&self) -> BTreeMap<String, String> {
         let mut settings = self.settings.told();
         let adjusted = matches!(self.covariance, Covariance::Measured(_));

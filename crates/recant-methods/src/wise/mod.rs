@@ -276,6 +276,10 @@ impl Lifelong for Wise {
         "wise"
     }
 
+    fn contexts(&self) -> &[String] {
+        self.contexts.templates()
+    }
+
     fn settings(&self) -> BTreeMap<String, String> {
         let mut settings = self.settings.told();
         settings.insert(store::CONTEXTS.to_owned(), crate::lifelong::write_contexts(&self.contexts));

@@ -55,7 +55,8 @@ pub struct MethodArgs {
     /// Second moments of keys, made by `recant stats` for this model.
     #[arg(long, value_name = "FILE", conflicts_with = "corpus")]
     pub stats: Option<PathBuf>,
-    /// Measure second moments now, over this text or JSONL file (repeatable).
+    /// Measure second moments now, over the texts of this file, one a line: plain, or JSON objects with a `text` field
+    /// (repeatable).
     #[arg(long, value_name = "FILE")]
     pub corpus: Vec<PathBuf>,
     /// Set a hyper-parameter by its name in the literature; `recant methods NAME` lists those of a method

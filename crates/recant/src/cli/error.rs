@@ -129,6 +129,20 @@ pub enum CliError {
         /// What is wrong.
         reason: String,
     },
+    /// Cases of an evaluation could not be edited or scored.
+    #[error("cases failed: {count}; the first is case {case_id} of {method}: {first}")]
+    Failures {
+        /// How many, over all methods.
+        count: usize,
+        /// The method of the first, with its scenario.
+        method: String,
+        /// The data set's number of the first.
+        case_id: u64,
+        /// What was wrong with it.
+        first: String,
+        /// The report that lists them all.
+        report: PathBuf,
+    },
     /// An evaluation's weights were not put back exactly.
     #[error(
         "after method {method} the weights were not the former ones in {cases} cases; this is a defect of recant"
@@ -175,7 +189,7 @@ impl CliError {
             }
             Self::Edit(EditError::Statistics { .. }) => Some(
                 "make them with `recant stats` and pass --stats FILE, or measure them on the spot with --corpus FILE \
-                 (plain text or JSONL); --set KEY=VALUE says a setting"
+                 (plain text or JSON lines); --set KEY=VALUE says a setting"
                     .to_owned(),
             ),
             Self::Edit(EditError::Setting { key, value, .. })
@@ -203,6 +217,12 @@ impl CliError {
                     "put a copy from before the damage in its place, or make it again; it was not changed"
                         .to_owned(),
                 )
+            }
+            Self::Dataset(recant_eval::DatasetError::Unusable { .. }) => Some(
+                "`recant eval --skip-bad` leaves such entries out and lists them in its report".to_owned(),
+            ),
+            Self::Failures { report, .. } => {
+                Some(format!("the other cases are scored; `failures` in {} has them all", report.display()))
             }
             Self::BrokenOff { .. } => Some("the same command goes on from there".to_owned()),
             Self::Resume(_) | Self::Collect(moments::CollectError::OtherCorpus { .. }) => Some(

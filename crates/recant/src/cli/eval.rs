@@ -1,12 +1,12 @@
 //! `recant eval`, and what `cargo xtask eval` runs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use recant_eval::report::{DataInfo, ModelInfo, ReportFiles, SCHEMA, StatisticsInfo};
 use recant_eval::{
-    Case, Event, Exam, Report, Run, RunOptions, Scenario, attach_locality, evaluate_lifelong, go_on,
-    read_cases, read_retained, unedited,
+    Dataset, Event, Exam, Report, Run, RunOptions, Scenario, attach_locality, check_retained,
+    evaluate_lifelong, go_on, not_applicable, read_retained, unedited,
 };
 use recant_files::Role;
 use recant_methods::{MEMORIES, lifelong, method};
@@ -26,15 +26,20 @@ pub struct EvalArgs {
     /// The model.
     #[command(flatten)]
     pub model: ModelArgs,
-    /// CounterFact cases, in the original form or EasyEdit's.
+    /// Cases, in one JSON array or one a line: CounterFact in the original form or EasyEdit's, zsRE in MEND's or
+    /// EasyEdit's, KnowEdit.
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
     /// Methods, separated by commas; the unedited model is always the first row.
     #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "r-rome")]
     pub method: Vec<String>,
-    /// Use only the first N cases.
+    /// Use only the first N cases; the others are not checked.
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
+    /// Leave cases out that cannot be used (a subject that is not in its prompt, a prompt that is too long for the
+    /// model), instead of refusing the file; the report lists them.
+    #[arg(long)]
+    pub skip_bad: bool,
     /// How facts are put in: single (each alone, then taken back), batch (the first N in one step), sequential
     /// (all, in steps of N).
     #[arg(long, value_enum, default_value = "single")]
@@ -105,14 +110,7 @@ impl EvalArgs {
 /// # Errors
 /// [`CliError`]; [`CliError::Rollback`] when a weight was not put back, which the report then shows too.
 pub fn evaluate(args: &EvalArgs, session: &Session) -> Result<(), CliError> {
-    let mut cases = read_cases(&args.data)?;
-    let available = cases.len();
-    let spare = cases.split_off(args.limit.unwrap_or(available).min(available));
-    attach_locality(&mut cases, &spare);
-    if cases.is_empty() {
-        return Err(CliError::Option { option: "--limit", reason: "no cases are left".to_owned() });
-    }
-    let scenarios = args.scenarios(cases.len())?;
+    let data = usable(Dataset::read(&args.data, args.limit)?, args)?;
     let retained = args.probe.as_deref().map(read_retained).transpose()?.unwrap_or_default();
     let mut outputs = session.outputs(args.force);
     args.model.guard(&mut outputs)?;
@@ -121,6 +119,13 @@ pub fn evaluate(args: &EvalArgs, session: &Session) -> Result<(), CliError> {
     inputs.into_iter().try_for_each(|path| outputs.reads(Role::Input, path))?;
     let files = ReportFiles::decide(&mut outputs, &args.out)?;
     let mut model = phase("open", || args.model.open(None))?;
+    let mut data = usable(checked(data, &model), args)?;
+    if let Some(path) = &args.probe {
+        check_retained(path, &retained, &model)?;
+    }
+    attach_locality(&mut data.cases, &data.spare);
+    let cases = &data.cases[..];
+    let scenarios = args.scenarios(cases.len())?;
     let resources = phase("resources", || Resources::gather(&args.with, &args.method, &model))?;
     let editors = args
         .method
@@ -134,7 +139,7 @@ pub fn evaluate(args: &EvalArgs, session: &Session) -> Result<(), CliError> {
     let mut journal = match (&args.resume, &scenarios[..], &args.method[..]) {
         (None, ..) => None,
         (Some(path), [Scenario::Sequential(step)], [name]) => {
-            Some(Journal::open(&mut outputs, path, name, &resources.inputs(name)?, &model, &cases, *step)?)
+            Some(Journal::open(&mut outputs, path, name, &resources.inputs(name)?, &model, cases, *step)?)
         }
         _ => {
             let reason = "it goes with one method and one --scenario sequential".to_owned();
@@ -156,14 +161,14 @@ pub fn evaluate(args: &EvalArgs, session: &Session) -> Result<(), CliError> {
         _ => {}
     };
     let options = RunOptions { keep_prompts: true };
-    let (base, first) = phase("unedited", || unedited(&model, &cases, &retained, options, &mut on_event))?;
-    let exam = Exam { cases: &cases, retained: &retained, base: &base, options };
+    let (base, first) = phase("unedited", || unedited(&model, cases, &retained, options, &mut on_event))?;
+    let exam = Exam { cases, retained: &retained, base: &base, options };
     let mut runs = vec![first];
     for (editor, name) in editors.iter().zip(&args.method) {
         for &scenario in &scenarios {
             let run = || match (scenario, editor, &mut journal) {
                 (Scenario::Single, Some(editor), _) => {
-                    Ok(recant_eval::evaluate(&mut model, &**editor, &cases, &base, options, &mut on_event)?)
+                    Ok(recant_eval::evaluate(&mut model, &**editor, cases, &base, options, &mut on_event))
                 }
                 (_, _, Some(journal)) => {
                     let (mut learner, progress) = journal.resume()?;
@@ -188,7 +193,7 @@ pub fn evaluate(args: &EvalArgs, session: &Session) -> Result<(), CliError> {
     // The first run is of the unedited model, which no file was read for.
     runs.iter_mut().skip(1).for_each(|run| run.notes.extend(resources.notes(&model)));
 
-    let report = report(args, &model, &cases, available, &resources, runs);
+    let report = report(args, &model, &data, &resources, runs);
     report.write(&files)?;
     if args.json {
         super::print_json(&report)?;
@@ -196,23 +201,42 @@ pub fn evaluate(args: &EvalArgs, session: &Session) -> Result<(), CliError> {
         super::out::lines(report.table().trim_end());
         say!("report: {} and {}", files.json.path().display(), files.html.path().display());
     }
-    match report.runs.iter().find(|run| run.rollback_exact == Some(false)) {
-        Some(run) => Err(CliError::Rollback {
-            method: run.method.clone(),
-            cases: run.results.iter().filter(|case| case.rollback_exact == Some(false)).count(),
-        }),
-        None => Ok(()),
-    }
+    outcome(&report, files.json.path())
 }
 
-fn report(
-    args: &EvalArgs,
-    model: &Model,
-    cases: &[Case],
-    available: usize,
-    resources: &Resources,
-    runs: Vec<Run>,
-) -> Report {
+/// The cases of a data set, all of which have to be usable unless the others may be left out.
+fn usable(data: Dataset, args: &EvalArgs) -> Result<Dataset, CliError> {
+    let data = if args.skip_bad { data } else { data.all_usable()? };
+    if data.cases.is_empty() {
+        let option = if args.limit == Some(0) { "--limit" } else { "--data" };
+        return Err(CliError::Option { option, reason: "no cases are left".to_owned() });
+    }
+    Ok(data)
+}
+
+fn checked(mut data: Dataset, model: &Model) -> Dataset {
+    data.check(model);
+    data
+}
+
+/// What the exit code tells: whether every weight was put back, and every case edited and scored.
+fn outcome(report: &Report, json: &Path) -> Result<(), CliError> {
+    if let Some(run) = report.runs.iter().find(|run| run.rollback_exact == Some(false)) {
+        let cases = run.results.iter().filter(|case| case.rollback_exact == Some(false)).count();
+        return Err(CliError::Rollback { method: run.method.clone(), cases });
+    }
+    let failures = report.runs.iter().flat_map(|run| run.failures.iter().map(move |failure| (run, failure)));
+    let Some((run, first)) = failures.clone().next() else { return Ok(()) };
+    Err(CliError::Failures {
+        count: failures.count(),
+        method: run.label(),
+        case_id: first.case_id,
+        first: first.error.clone(),
+        report: json.to_owned(),
+    })
+}
+
+fn report(args: &EvalArgs, model: &Model, data: &Dataset, resources: &Resources, runs: Vec<Run>) -> Report {
     let spec = model.spec();
     Report {
         schema: SCHEMA,
@@ -226,10 +250,16 @@ fn report(
             digest: model.digest().to_string(),
             bytes: model.weights().byte_len(),
         },
-        data: DataInfo { path: args.data.display().to_string(), cases: cases.len(), available },
+        data: DataInfo {
+            path: args.data.display().to_string(),
+            cases: data.cases.len(),
+            available: data.available,
+            left_out: data.unusable.iter().map(ToString::to_string).collect(),
+            unread: data.unread.clone(),
+            not_applicable: not_applicable(&data.cases),
+        },
         device: model.device().spec().to_string(),
         seed: args.with.seed.unwrap_or(0),
-        contexts: resources.contexts.templates().to_vec(),
         statistics: resources.moments.as_ref().map(|moments| StatisticsInfo {
             source: resources.moments_source.clone(),
             tokens: moments.tokens,

@@ -7,7 +7,7 @@ use std::time::Instant;
 use clap::Args;
 use recant_core::{AdapterState, is_blank};
 use recant_edit::{Fact, Memory};
-use recant_eval::{attach_locality, read_cases, verdicts};
+use recant_eval::{Dataset, attach_locality, verdicts};
 use recant_files::Role;
 use recant_methods::lifelong::{MEMORY, load_state, save_state_to};
 use recant_methods::{MEMORIES, memory, open_memory};
@@ -119,10 +119,9 @@ impl Lessons {
             lessons.facts.push(fact);
         }
         if let Some(data) = &args.data {
-            let mut cases = read_cases(data)?;
-            let spare = cases.split_off(args.limit.unwrap_or(cases.len()).min(cases.len()));
-            attach_locality(&mut cases, &spare);
-            for fact in cases.into_iter().map(|case| case.fact) {
+            let mut data = Dataset::read(data, args.limit)?.all_usable()?;
+            attach_locality(&mut data.cases, &data.spare);
+            for fact in data.cases.into_iter().map(|case| case.fact) {
                 lessons.add(fact);
             }
         }

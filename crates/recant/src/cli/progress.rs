@@ -1,10 +1,12 @@
 //! Progress on standard error: a bar on a terminal, a plain line every ten seconds elsewhere.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+
+use super::text;
 
 /// How often a log, a pipe or a CI job hears that the work continues.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -55,7 +57,7 @@ impl Progress {
 
     /// Says what is being done.
     pub(crate) fn set_message(&self, message: String) {
-        self.bar.set_message(message);
+        self.bar.set_message(text::line(&message).into_owned());
         self.line();
     }
 
@@ -74,12 +76,7 @@ impl Progress {
         *last = Instant::now();
         let (done, of) = (self.bar.position(), self.bar.length().unwrap_or(0));
         // Progress is no result: where standard error is closed, the work goes on.
-        let _unheard = writeln!(
-            std::io::stderr(),
-            "{}: {done} of {of} {} after {:.0} s",
-            self.bar.message(),
-            self.unit,
-            self.bar.elapsed().as_secs_f64()
-        );
+        let seconds = self.bar.elapsed().as_secs_f64();
+        remark!("{}: {done} of {of} {} after {seconds:.0} s", self.bar.message(), self.unit);
     }
 }

@@ -171,6 +171,10 @@ impl Lifelong for Stored {
         self.memory.settings()
     }
 
+    fn contexts(&self) -> &[String] {
+        self.memory.contexts()
+    }
+
     fn learn(&mut self, facts: &[Fact]) -> Result<Vec<String>, EditError> {
         let notes = self.memory.learn(facts)?;
         let written = save_state_to(&self.memory.state()?, &self.file);

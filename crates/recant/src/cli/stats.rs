@@ -22,7 +22,8 @@ use super::session::Session;
 pub(crate) struct StatsArgs {
     #[command(flatten)]
     model: ModelArgs,
-    /// Text file, one text a line, or JSONL with a `text` field (repeatable).
+    /// Texts, one a line: plain, or JSON objects with a `text` field, which are told by .jsonl, .ndjson or .json and by
+    /// the first line (repeatable).
     #[arg(long, value_name = "FILE", required_unless_present = "import", num_args = 1..)]
     corpus: Vec<PathBuf>,
     /// Take the moments from statistics of the reference code: a .npz with `mom2.mom2` and `mom2.count` for each

@@ -1,0 +1,164 @@
+//! Data sets as people have them, through `recant eval`.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod common;
+
+use std::path::Path;
+
+use common::{good, refused, run, workshop};
+use serde_json::{Value, json};
+
+fn entry(subject: &str) -> Value {
+    json!({
+        "subject": subject, "prompt": format!("the {subject} is"), "target_new": "cold", "ground_truth": "old",
+        "rephrase_prompt": format!("see, the {subject} is"), "locality_prompt": "the sun is",
+        "locality_ground_truth": "old",
+    })
+}
+
+fn write(dir: &Path, entries: &[Value]) {
+    std::fs::write(dir.join("data.json"), serde_json::to_string(entries).unwrap()).unwrap();
+}
+
+fn report(dir: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(dir.join("out/report.json")).unwrap()).unwrap()
+}
+
+const EVAL: &str = "eval --model model --data data.json --method ft-m --out out";
+
+#[test]
+fn a_bad_record_is_refused_before_the_first_edit() {
+    let dir = workshop("gpt2-tiny");
+    let at = dir.path();
+    let with = |key: &str, value: Value| {
+        let mut bad = entry("cat");
+        bad[key] = value;
+        bad
+    };
+    let long = "cold and old ".repeat(30);
+    for (bad, expected) in [
+        (with("prompt", "she is".into()), "entry 1 (line 1), `prompt`: the prompt"),
+        (
+            with("rephrase_prompt", long.clone().into()),
+            "entry 1 (line 1), `rephrase_prompt`: \"cold and old cold",
+        ),
+        (with("locality_ground_truth", long.into()), "entry 1 (line 1), `locality_prompt`: \"the sun is\""),
+        (with("target_new", 7.into()), "entry 1 (line 1), `target_new`: it is a number"),
+    ] {
+        write(at, &[entry("sea"), bad, entry("dog")]);
+        let told = refused(at, EVAL);
+        assert!(
+            told.contains(expected) && told.contains("data.json") && told.contains("--skip-bad"),
+            "{told}"
+        );
+        assert!(!at.join("out/report.json").exists());
+        let table = good(at, &format!("{EVAL} --skip-bad"));
+        assert!(table.contains("left out: entry 1 (line 1)"), "{table}");
+        let report = report(at);
+        assert_eq!((&report["data"]["cases"], &report["data"]["available"]), (&json!(2), &json!(3)));
+        good(at, &format!("{EVAL} --limit 1"));
+        std::fs::remove_dir_all(at.join("out")).unwrap();
+    }
+    write(at, &[with("prompt", "she is".into())]);
+    assert!(refused(at, &format!("{EVAL} --skip-bad")).contains("no cases are left"));
+}
+
+#[test]
+fn a_score_that_does_not_apply_is_told_and_not_counted() {
+    let dir = workshop("gpt2-tiny");
+    let at = dir.path();
+    let mut same = entry("cat");
+    same["target_new"] = "old".into();
+    let mut unknown = entry("dog");
+    unknown["locality_ground_truth"] = "".into();
+    unknown["rephrase_prompt"] = "".into();
+    write(at, &[entry("sea"), same, unknown]);
+    let table = good(at, EVAL);
+    for told in [
+        "not applicable to 1 of 3 cases: ES, EM, PS, PM (the new answer is the former one)",
+        "not applicable to 1 of 3 cases: PS, PM, rephrase (there is no paraphrase)",
+        "not applicable to 1 of 3 cases: NS, NM, locality (a neighbourhood prompt has no true answer)",
+        "not applicable to 1 of 3 cases: NS, NM (a neighbourhood prompt's true answer is the new one)",
+    ] {
+        assert!(table.contains(told), "{told}\n{table}");
+    }
+    let report = report(at);
+    let scores = |case: usize| &report["runs"][1]["results"][case]["scores"];
+    assert_eq!(
+        (&scores(1)["ES"], &scores(1)["PS"], &scores(1)["NS"]),
+        (&Value::Null, &Value::Null, &Value::Null)
+    );
+    assert_eq!((&scores(2)["PS"], &scores(2)["NS"]), (&Value::Null, &Value::Null));
+    assert!(
+        scores(0)["ES"].is_number() && scores(2)["ES"].is_number() && scores(1)["rewrite_acc"].is_number()
+    );
+    let of = |case: usize, score: &str| scores(case)[score].as_f64().unwrap();
+    let metrics = &report["runs"][1]["metrics"];
+    assert_eq!(metrics["ES"].as_f64().unwrap(), (of(0, "ES") + of(2, "ES")) / 2.0);
+    assert_eq!(metrics["NS"].as_f64().unwrap(), of(0, "NS"));
+}
+
+#[test]
+fn other_forms_and_lines_are_evaluated() {
+    let dir = workshop("gpt2-tiny");
+    let at = dir.path();
+    let mend = json!({
+        "subject": "cat", "src": "the cat is", "pred": "x", "rephrase": "see, the cat is", "alt": "cold",
+        "answers": ["old"], "loc": "nq question: the sun is", "loc_ans": "old", "cond": "old >> cold || the cat is",
+    });
+    let knowedit = json!({
+        "subject": "dog", "prompt": "the dog is", "target_new": "cold", "ground_truth": [["old"]],
+        "rephrase": ["see, the dog is"], "portability": {"Reasoning": []},
+        "locality": {"Relation_Specificity": [{"prompt": "the sun is", "ground_truth": [["old"]]}]},
+    });
+    let lines: Vec<String> = [entry("sea"), mend, knowedit].iter().map(Value::to_string).collect();
+    std::fs::write(at.join("data.json"), format!("\u{feff}{}\n", lines.join("\n"))).unwrap();
+    let table = good(at, EVAL);
+    assert!(
+        table.contains("not read: `portability` of 1 entries") && !table.contains("not applicable"),
+        "{table}"
+    );
+    std::fs::write(at.join("data.json"), "[{\"question\": \"Who?\", \"answer\": \"Ada\"}]").unwrap();
+    let told = refused(at, EVAL);
+    assert!(told.contains("it has the keys answer, question; read are CounterFact"), "{told}");
+}
+
+/// What a method was given is said of that method.
+#[test]
+fn contexts_are_reported_by_method() {
+    let dir = workshop("gpt2-tiny");
+    let at = dir.path();
+    write(at, &[entry("sea")]);
+    let set = "--set mom2_adjustment=false --set v_num_grad_steps=2 --layer 1 --layers 1";
+    let eval = |methods: &str| EVAL.replace("ft-m", methods);
+    good(at, &format!("{} {set}", eval("ft-m,r-rome,memit")));
+    let told = report(at);
+    let contexts: Vec<usize> =
+        (0..4).map(|run| told["runs"][run]["contexts"].as_array().unwrap().len()).collect();
+    assert_eq!(contexts, [0, 0, 21, 6]);
+    good(at, &format!("{} {set} --contexts contexts.txt", eval("r-rome")));
+    assert_eq!(report(at)["runs"][1]["contexts"], json!(["{}", "The weather was cold. {}"]));
+}
+
+/// A method that cannot write a case fails that case; the report is written, and the exit code tells.
+#[test]
+fn failures_are_in_the_report_and_in_the_exit_code() {
+    let dir = workshop("gpt2-tiny");
+    let at = dir.path();
+    // With the contexts before it, the second prompt is too long for the model.
+    let mut long = entry("cat");
+    long["prompt"] = format!("{}the cat is", "so ".repeat(18)).into();
+    write(at, &[entry("sea"), long, entry("dog")]);
+    let line = "eval --model model --data data.json --method r-rome --out out --contexts contexts.txt \
+                --set mom2_adjustment=false --set v_num_grad_steps=2";
+    let output = run(at, line);
+    let (table, told) =
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
+    assert_eq!(output.status.code(), Some(1), "{table}{told}");
+    assert!(told.starts_with("error: cases failed: 1; the first is case 1 of r-rome"), "{told}");
+    assert!(table.contains("failures"), "{table}");
+    let report = report(at);
+    assert_eq!(report["runs"][1]["failures"][0]["case_id"], 1);
+    assert_eq!(report["runs"][1]["results"].as_array().unwrap().len(), 3);
+}

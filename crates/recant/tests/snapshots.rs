@@ -1,0 +1,160 @@
+//! What users and scripts see, compared with what was committed: every `--help`, and the shape of every `--json`.
+//!
+//! After a change that is meant, `RECANT_REFRESH=1 cargo test -p recant --test snapshots` writes the files under
+//! `tests/snapshots` anew; `git diff` then shows what changed for users.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
+use std::path::Path;
+
+use common::{good, json, recant, workshop};
+use serde_json::Value;
+
+/// Compares a text with a committed one, or writes it.
+fn compare(name: &str, now: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/snapshots").join(name);
+    if std::env::var_os("RECANT_REFRESH").is_some() {
+        std::fs::write(&path, now).unwrap();
+        return;
+    }
+    let committed = std::fs::read_to_string(&path).unwrap_or_default().replace("\r\n", "\n");
+    let differs = committed.lines().zip(now.lines()).position(|(a, b)| a != b);
+    if committed != now {
+        let at = differs.unwrap_or_else(|| committed.lines().count().min(now.lines().count()));
+        let line = |text: &str| text.lines().nth(at).unwrap_or("(the end)").to_owned();
+        panic!(
+            "{name} differs in line {}:\ncommitted: {}\nnow:       {}\nRECANT_REFRESH=1 writes it anew",
+            at + 1,
+            line(&committed),
+            line(now)
+        );
+    }
+}
+
+fn help(args: &[&str]) -> String {
+    let output = recant(Path::new(".")).env("COLUMNS", "100").args(args).arg("--help").output().unwrap();
+    assert!(output.status.success(), "{args:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn every_help_is_what_was_committed() {
+    let first = help(&[]);
+    let commands = first.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let commands: Vec<&str> = commands
+        .take_while(|line| !line.is_empty())
+        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|name| *name != "help")
+        .collect();
+    assert!(commands.len() > 20, "{commands:?}");
+    let mut all = format!("$ recant --help\n{first}");
+    for command in commands {
+        write!(all, "\n$ recant {command} --help\n{}", help(&[command])).unwrap();
+    }
+    compare("help.txt", &all);
+}
+
+/// Objects whose keys are data and not names of fields.
+const MAPS: [&str; 2] = ["settings", "unread"];
+
+type Shape = BTreeMap<String, BTreeSet<&'static str>>;
+
+/// Adds the paths of a value with their types; the elements of a list share one path.
+fn add(shape: &mut Shape, path: &str, value: &Value) {
+    let kind = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "list",
+        Value::Object(_) => "object",
+    };
+    shape.entry(path.to_owned()).or_default().insert(kind);
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| add(shape, &format!("{path}[]"), item)),
+        Value::Object(object) => {
+            let map = MAPS.iter().any(|name| path.ends_with(&format!(".{name}")));
+            object.iter().for_each(|(key, value)| {
+                add(shape, &format!("{path}.{}", if map { "*" } else { key }), value);
+            });
+        }
+        _ => {}
+    }
+}
+
+const EDIT: &str = "--contexts contexts.txt --set mom2_adjustment=false --set v_num_grad_steps=2 --layer 1";
+const FACT: &str = "--subject 'The sea' --prompt '{} is' --target cold";
+
+#[test]
+fn the_shape_of_every_json_is_what_was_committed() {
+    let dir = workshop("gpt2-tiny");
+    let at = dir.path();
+    let write = |name: &str, text: &str| std::fs::write(at.join(name), text).unwrap();
+    write("facts.jsonl", "{\"subject\": \"sea\", \"prompt\": \"the {} is\", \"target\": \"cold\"}\n");
+    write(
+        "data.json",
+        r#"[{"subject": "sea", "prompt": "the sea is", "target_new": "cold", "ground_truth": "old",
+        "rephrase_prompt": "see, the sea is", "locality_prompt": "the sun is", "locality_ground_truth": "old"}]"#,
+    );
+    let text: String = (0..400).map(|i| format!("a{i} word number {} of the sea is cold\n", i * i)).collect();
+    write("corpus.txt", &text);
+    let model = "--model model";
+    let steps = [
+        format!("ask {model} --prompt 'the sea is'"),
+        format!("generate {model} --prompt 'the sea is' --max-new 2"),
+        format!("stats {model} --corpus corpus.txt --layers 1 --tokens 3000 --out stats"),
+        format!("edit {model} {EDIT} {FACT} --out edited --patch one.patch"),
+        format!("edit {model} {EDIT} --layers 1 --method memit --facts facts.jsonl"),
+        format!("edit {model} {EDIT} --layers 1 --method ledger --facts facts.jsonl --ledger facts.ledger"),
+        format!("export {model} --patch one.patch --as lora --out adapter"),
+        format!("eval {model} --data data.json --method ft-m --out report"),
+        format!("learn {model} --method memory --state state {EDIT} {FACT}")
+            .replace(" --set mom2_adjustment=false", ""),
+        "learned --state state".to_owned(),
+        format!("move {model} --from state --to moved --as patch --all --copy"),
+        "init".to_owned(),
+        format!("import {model}"),
+        format!("edit --store .recant {EDIT} {FACT}"),
+        "log".to_owned(),
+        "log --operations".to_owned(),
+        "show".to_owned(),
+        "diff HEAD~1 HEAD".to_owned(),
+        "status".to_owned(),
+        "branch other".to_owned(),
+        "branch".to_owned(),
+        "tag v1".to_owned(),
+        "switch other".to_owned(),
+        "blame 'the sea is'".to_owned(),
+        "bisect --run false".to_owned(),
+        "revert HEAD".to_owned(),
+        "undo".to_owned(),
+        "redo".to_owned(),
+        "switch main".to_owned(),
+        "merge other".to_owned(),
+        "gc --dry-run".to_owned(),
+        "fsck".to_owned(),
+        "verify".to_owned(),
+        "checkout --out out".to_owned(),
+        "push shared".to_owned(),
+        "clone shared copy".to_owned(),
+        "pull shared --store copy".to_owned(),
+    ];
+    let mut all = String::new();
+    for line in steps {
+        let mut shape = Shape::new();
+        add(&mut shape, "", &json(at, &line));
+        writeln!(all, "$ recant {line} --json").unwrap();
+        for (path, kinds) in shape {
+            let path = if path.is_empty() { "." } else { &path };
+            writeln!(all, "{path}: {}", kinds.into_iter().collect::<Vec<_>>().join(", ")).unwrap();
+        }
+        all.push('\n');
+    }
+    good(at, "fsck");
+    compare("json.txt", &all);
+}
