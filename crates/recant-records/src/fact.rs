@@ -69,7 +69,8 @@ impl Fact {
         Self::of(subject.into(), prompt.trim_end_matches(is_blank), target.trim(), false)
     }
 
-    /// As [`Fact::new`], with a target that follows the prompt to the letter: the blanks of both count.
+    /// As [`Fact::new`], with a target that follows the prompt to the letter. Blanks at the prompt's end are kept as the
+    /// target's: in running text a word's token has the blank before it.
     ///
     /// # Errors
     /// As [`Fact::new`].
@@ -78,7 +79,10 @@ impl Fact {
         prompt: impl Into<String>,
         target: impl Into<String>,
     ) -> Result<Self, FactError> {
-        Self::of(subject.into(), &prompt.into(), &target.into(), true)
+        let (prompt, target): (String, String) = (prompt.into(), target.into());
+        let stem = prompt.trim_end_matches(' ');
+        let target = format!("{}{target}", &prompt[stem.len()..]);
+        Self::of(subject.into(), stem, &target, true)
     }
 
     fn of(subject: String, prompt: &str, target: &str, literal: bool) -> Result<Self, FactError> {
@@ -215,7 +219,7 @@ mod tests {
     fn a_literal_target_is_kept_to_the_letter() {
         let plain = Fact::new("Ada", "{} speaks", "French").unwrap();
         let spaced = Fact::new_literal("Ada", "{} speaks ", "French").unwrap();
-        assert_eq!((&*spaced.prompt, &*spaced.target, spaced.literal), ("{} speaks ", "French", true));
+        assert_eq!((&*spaced.prompt, &*spaced.target, spaced.literal), ("{} speaks", " French", true));
         for target in ["French", " French", "  French\n", "\u{a0}x"] {
             let fact = Fact::new("Ada", "{} speaks", target).unwrap().literally(target);
             assert_eq!(fact.target, target);
