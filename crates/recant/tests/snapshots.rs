@@ -116,7 +116,7 @@ fn the_shape_of_every_json_is_what_was_committed() {
         format!("learn {model} --method memory --state state {EDIT} {FACT}")
             .replace(" --set mom2_adjustment=false", ""),
         "learned --state state".to_owned(),
-        format!("move {model} --from state --to moved --as patch --all --copy"),
+        format!("move {model} --from state --to moved --as patch --all --copy --set mom2_adjustment=false"),
         "init".to_owned(),
         format!("import {model}"),
         format!("edit --store .recant {EDIT} {FACT}"),

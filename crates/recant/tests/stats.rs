@@ -18,7 +18,7 @@ fn statistics_of_the_reference_code_serve_an_edit() {
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     let edit = common::EDIT.replace("--set mom2_adjustment=false", "--stats stats --layer 1");
     let done = run(dir.path(), &edit);
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    assert!(common::done(&done), "{}", String::from_utf8_lossy(&done.stderr));
     for (line, expected) in [
         (import.replace("--layer 1", "--layers 0,1"), "each layer needs a file of its own"),
         (import.replace("--layer 1", "--layer 7"), "layer 7 does not exist"),

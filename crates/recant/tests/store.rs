@@ -184,7 +184,7 @@ fn bad_cases() -> Vec<Case> {
                 std::fs::write(file, &bytes[..bytes.len() - 8]).unwrap();
             },
             "import --model model --branch b",
-            &["model.safetensors", "cut or damaged"],
+            &["model.safetensors", "the file is damaged"],
         ),
         ("unknown revision", nothing, "show nonsense", &["nonsense", "recant log"]),
         ("before the beginning", nothing, "show HEAD~5", &["behind the import"]),

@@ -34,13 +34,13 @@ fn printed(dir: &Path, args: &[&str]) -> (Output, String) {
 
 fn good(dir: &Path, args: &[&str]) -> String {
     let (output, text) = printed(dir, args);
-    assert!(output.status.success(), "{args:?}: {text}");
+    assert!(common::done(&output), "{args:?}: {text}");
     text
 }
 
 fn refused(dir: &Path, args: &[&str]) -> String {
     let (output, text) = printed(dir, args);
-    assert!(!output.status.success(), "{args:?}: {text}");
+    assert!(!common::done(&output), "{args:?}: {text}");
     assert!(!text.contains("panicked"), "{args:?}: {text}");
     text
 }

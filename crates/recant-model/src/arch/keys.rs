@@ -157,8 +157,11 @@ impl Keys {
     /// Keys that hold something, that nobody asked for, and that are not known to leave the computation alone.
     pub(crate) fn unread(&self) -> Vec<String> {
         let read = self.read.borrow();
-        let harmless =
-            |key: &str| HARMLESS.contains(&key) || HARMLESS_BEGIN.iter().any(|start| key.starts_with(start));
+        let harmless = |key: &str| {
+            HARMLESS.contains(&key)
+                || key.ends_with("_token_id")
+                || HARMLESS_BEGIN.iter().any(|start| key.starts_with(start))
+        };
         let unread = self
             .map
             .iter()

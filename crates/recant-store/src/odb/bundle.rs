@@ -75,7 +75,22 @@ impl Bundle {
             at += len as u64;
         }
         let found = hasher.finalize().to_hex();
-        Ok((found.as_str() != self.name).then(|| format!("its bytes have digest {found}")))
+        if found.as_str() != self.name {
+            return Ok(Some(format!("its bytes have digest {found}")));
+        }
+        self.contradiction()
+    }
+
+    /// Why the head of a record is not what the index says of it.
+    fn contradiction(&self) -> io::Result<Option<String>> {
+        for entry in &self.entries {
+            let mut head = [0; RECORD as usize];
+            self.file.read_at(entry.at - RECORD, &mut head)?;
+            if head[..32] != entry.id.as_bytes()[..] || number(&head[32..]) != entry.len {
+                return Ok(Some(format!("its index and its records disagree about {}", entry.id)));
+            }
+        }
+        Ok(None)
     }
 }
 
