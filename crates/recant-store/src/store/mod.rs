@@ -135,7 +135,8 @@ impl Store {
                 let names = names.map_err(io)?;
                 let begun = names.iter().any(|name| name == UNFINISHED);
                 let ours = |name| [UNFINISHED, "lock", OBJECTS, TMP, "head"].iter().any(|our| name == *our);
-                if !names.is_empty() && !(begun && names.iter().all(ours)) {
+                let free = names.is_empty() || (begun && names.iter().all(ours));
+                if !free {
                     return Err(occupied());
                 }
             }
