@@ -43,6 +43,22 @@ pub enum RemoteError {
         /// What FORMAT says.
         found: String,
     },
+    /// Something in a folder is neither a file nor a folder.
+    #[error("the remote's {key} is not a plain file")]
+    NotAFile {
+        /// The key.
+        key: String,
+    },
+    /// Something small is large.
+    #[error("the remote's {key} has {len} bytes, and what belongs there at most {most}")]
+    TooLarge {
+        /// The key.
+        key: String,
+        /// Its bytes.
+        len: u64,
+        /// The most that are read.
+        most: u64,
+    },
     /// A name of the remote is not acceptable.
     #[error("the remote has a name that is not acceptable: {key}")]
     Key {

@@ -29,7 +29,7 @@ pub use error::RemoteError;
 pub use place::Remote;
 pub use pull::{Pulled, Update};
 pub use push::Pushed;
-pub use refs::{RefKind, RemoteRef};
+pub use refs::{RefKind, Refs, RemoteRef};
 
 /// What is reported while objects move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

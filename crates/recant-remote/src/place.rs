@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream::{BoxStream, FuturesUnordered, StreamExt, TryStreamExt};
+use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{MultipartUpload, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use object_store::{GetResult, MultipartUpload, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use recant_core::ObjectId;
 use tokio::runtime::Runtime;
 use url::Url;
@@ -15,6 +16,8 @@ use crate::error::RemoteError;
 
 /// What FORMAT says.
 const FORMAT: &[u8] = b"recant remote 1\n";
+/// No small object has more bytes than this: FORMAT, and where a name stands.
+const MAX_SMALL: u64 = 1 << 10;
 /// What is larger goes in parts of this size.
 const PART: usize = 8 << 20;
 /// Parts on their way at once.
@@ -26,12 +29,15 @@ pub struct Remote {
     prefix: Path,
     url: String,
     runtime: Runtime,
+    /// Whether objects are files of this machine, which may be something else than plain ones.
+    is_folder: bool,
 }
 
 impl Remote {
     /// The place at an address: a folder's path, or a URL that `object_store` knows (`file://`, and with the
     /// features of this crate `s3://BUCKET/PREFIX`, `gs://…`, `az://…`). Credentials, region and endpoint come
-    /// from `options`, named as in the environment (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT`, …).
+    /// from `options`, named as in the environment (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT`, …). Nothing is made or
+    /// asked yet.
     ///
     /// # Errors
     /// [`RemoteError::Url`], [`RemoteError::Feature`], [`RemoteError::Runtime`].
@@ -48,17 +54,14 @@ impl Remote {
                 Url::from_directory_path(path).map_err(|()| wrong("it is no path".to_owned()))?
             }
         };
-        if url.scheme() == "file" {
-            let path = url.to_file_path().map_err(|()| wrong("it is no path".to_owned()))?;
-            std::fs::create_dir_all(&path).map_err(|error| wrong(error.to_string()))?;
-        }
         if let Some(feature) = missing_feature(url.scheme()) {
             return Err(RemoteError::Feature { url: address.to_owned(), feature });
         }
         let options = options.into_iter().map(|(key, value)| (key.to_ascii_lowercase(), value));
         let (place, prefix) =
             object_store::parse_url_opts(&url, options).map_err(|error| wrong(error.to_string()))?;
-        Self::on(place.into(), prefix, address)
+        let is_folder = url.scheme() == "file";
+        Ok(Self { is_folder, ..Self::on(place.into(), prefix, address)? })
     }
 
     /// A place that is there already; `address` names it in errors.
@@ -68,7 +71,22 @@ impl Remote {
     pub fn on(place: Arc<dyn ObjectStore>, prefix: Path, address: &str) -> Result<Self, RemoteError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|source| RemoteError::Runtime { source })?;
-        Ok(Self { place, prefix, url: address.to_owned(), runtime })
+        Ok(Self { place, prefix, url: address.to_owned(), runtime, is_folder: false })
+    }
+
+    pub(crate) fn is_folder(&self) -> bool {
+        self.is_folder
+    }
+
+    /// Opens an object: a fifo or a device would be waited for, so of a folder only plain files are opened.
+    fn opened(&self, key: &Path) -> Result<GetResult, RemoteError> {
+        if self.is_folder {
+            let path = LocalFileSystem::new().path_to_filesystem(key)?;
+            if std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+                return Err(RemoteError::NotAFile { key: key.to_string() });
+            }
+        }
+        Ok(self.wait(self.place.get(key))?)
     }
 
     pub(crate) fn key(&self, parts: &[&str]) -> Path {
@@ -120,15 +138,27 @@ impl Remote {
         }
     }
 
-    /// A small object.
+    /// A small object; what is larger than any is not read.
     pub(crate) fn get(&self, key: &Path) -> Result<Bytes, RemoteError> {
-        Ok(self.wait(async { self.place.get(key).await?.bytes().await })?)
+        let got = self.opened(key)?;
+        match got.meta.size {
+            ..=MAX_SMALL => Ok(self.wait(got.bytes())?),
+            len => Err(RemoteError::TooLarge { key: key.to_string(), len, most: MAX_SMALL }),
+        }
     }
 
-    /// The keys behind a prefix.
-    pub(crate) fn list(&self, prefix: &Path) -> Result<Vec<Path>, RemoteError> {
-        let list = self.place.list(Some(prefix)).map_ok(|meta| meta.location);
-        Ok(self.wait(list.try_collect())?)
+    /// The keys that begin with a prefix, and what else stands there and cannot be a key.
+    pub(crate) fn list(&self, prefix: &Path) -> Result<(Vec<Path>, Vec<String>), RemoteError> {
+        let (mut keys, mut stray) = (Vec::new(), Vec::new());
+        let mut list = self.place.list(Some(prefix));
+        while let Some(entry) = self.wait(list.next()) {
+            match entry {
+                Ok(meta) => keys.push(meta.location),
+                Err(object_store::Error::InvalidPath { source }) => stray.push(source.to_string()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok((keys, stray))
     }
 
     /// Writes an object, whole or not at all.
@@ -169,8 +199,9 @@ impl Remote {
 
     /// An object's bytes as they come.
     pub(crate) fn stream(&self, key: &Path) -> Result<Arriving<'_>, RemoteError> {
-        let got = self.wait(self.place.get(key))?;
-        Ok(Arriving { remote: self, stream: got.into_stream(), rest: Bytes::new(), total: 0 })
+        let got = self.opened(key)?;
+        let len = got.meta.size;
+        Ok(Arriving { remote: self, stream: got.into_stream(), rest: Bytes::new(), len, total: 0 })
     }
 }
 
@@ -200,6 +231,8 @@ pub(crate) struct Arriving<'r> {
     remote: &'r Remote,
     stream: BoxStream<'static, object_store::Result<Bytes>>,
     rest: Bytes,
+    /// How many there are, as the place says.
+    pub(crate) len: u64,
     pub(crate) total: u64,
 }
 

@@ -5,12 +5,12 @@ use std::path::Path;
 
 use recant_core::{CommitId, ObjectId};
 use recant_store::object::Head;
-use recant_store::{History, Name, Received, Stamp, Store, Transaction};
+use recant_store::{History, Name, OpenError, Received, Stamp, Store, Transaction};
 
 use crate::Progress;
 use crate::error::RemoteError;
 use crate::place::Remote;
-use crate::refs::RefKind;
+use crate::refs::{RefKind, Refs};
 
 /// What a pull did to one branch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub struct Pulled {
     pub tags: Vec<(Name, CommitId)>,
     /// What was fetched.
     pub fetched: Progress,
+    /// What stands among the remote's names and is none; it was passed over.
+    pub stray: Vec<String>,
 }
 
 impl Remote {
@@ -47,16 +49,28 @@ impl Remote {
         store: &Store,
         branches: &[Name],
         stamp: &Stamp,
+        progress: impl FnMut(Progress),
+    ) -> Result<Pulled, RemoteError> {
+        let heads = self.refs(RefKind::Branch)?;
+        self.pull_heads(store, branches, heads, stamp, progress)
+    }
+
+    fn pull_heads(
+        &self,
+        store: &Store,
+        branches: &[Name],
+        Refs { names: mut heads, mut stray, .. }: Refs,
+        stamp: &Stamp,
         mut progress: impl FnMut(Progress),
     ) -> Result<Pulled, RemoteError> {
-        let mut heads = self.refs(RefKind::Branch)?;
         if let Some(name) = branches.iter().find(|name| !heads.contains_key(name)) {
             return Err(RemoteError::NoBranch { place: "remote", name: name.clone() });
         }
         heads.retain(|name, _| branches.is_empty() || branches.contains(name));
-        let tags = self.refs(RefKind::Tag)?;
+        let Refs { names: tags, stray: among_tags, .. } = self.refs(RefKind::Tag)?;
+        stray.extend(among_tags);
         let mut tx = store.begin(stamp)?;
-        let mut pulled = Pulled::default();
+        let mut pulled = Pulled { stray, ..Pulled::default() };
         for there in heads.values().chain(tags.values()) {
             self.fetch(&mut tx, there.commit.into(), &mut pulled.fetched, &mut progress)?;
         }
@@ -102,10 +116,10 @@ impl Remote {
     }
 
     /// Makes a new store in `dir` with everything that the remote has. Its head stands on `main`, or on the
-    /// first branch.
+    /// first branch. A store in which nothing was done yet is taken for what a cut left.
     ///
     /// # Errors
-    /// [`RemoteError`]; what was fetched before a cut stays, and `pull` goes on from there.
+    /// [`RemoteError`]; what was fetched before a cut stays, and the next call goes on from there.
     pub fn clone_to(
         &self,
         dir: &Path,
@@ -113,10 +127,16 @@ impl Remote {
         progress: impl FnMut(Progress),
     ) -> Result<(Store, Pulled), RemoteError> {
         let heads = self.refs(RefKind::Branch)?;
-        let first = heads.keys().find(|name| name.as_str() == "main").or_else(|| heads.keys().next());
+        let names = &heads.names;
+        let first = names.keys().find(|name| name.as_str() == "main").or_else(|| names.keys().next());
         let main = Name::new("main").map_err(|error| RemoteError::Key { key: error.name })?;
-        let store = Store::init(dir, first.cloned().unwrap_or(main), stamp)?;
-        let pulled = self.pull(&store, &[], stamp, progress)?;
+        let first = first.cloned().unwrap_or(main);
+        let store = match Store::open(dir) {
+            Ok(begun) if begun.is_untouched()? && begun.view()?.head == Head::Unborn(first.clone()) => begun,
+            Ok(_) => return Err(OpenError::Occupied { dir: dir.to_owned() }.into()),
+            Err(_) => Store::init(dir, first, stamp)?,
+        };
+        let pulled = self.pull_heads(&store, &[], heads, stamp, progress)?;
         Ok((store, pulled))
     }
 
@@ -172,7 +192,7 @@ impl Remote {
             }
             Err(error) => return Err(error),
         };
-        let received = tx.writer.receive(id, &mut arriving)?;
+        let received = tx.writer.receive(id, arriving.len, &mut arriving)?;
         fetched.objects += 1;
         fetched.bytes += arriving.total;
         progress(*fetched);

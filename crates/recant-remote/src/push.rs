@@ -17,6 +17,8 @@ pub struct Pushed {
     pub moved: Vec<(RefKind, Name, CommitId)>,
     /// What was sent.
     pub sent: Progress,
+    /// What stands among the remote's names and is none; it was passed over.
+    pub stray: Vec<String>,
 }
 
 impl Remote {
@@ -48,10 +50,11 @@ impl Remote {
         let mut history = History::new(store.odb());
         let mut moves = Vec::new();
         for (kind, name, ours) in wanted {
-            let there = match kind {
-                RefKind::Branch => heads.get(&name).copied(),
-                RefKind::Tag => their_tags.get(&name).copied(),
+            let refs = match kind {
+                RefKind::Branch => &heads,
+                RefKind::Tag => &their_tags,
             };
+            let there = refs.names.get(&name).copied();
             if there.is_some_and(|there| there.commit == ours) {
                 continue;
             }
@@ -61,13 +64,15 @@ impl Remote {
                     return Err(RemoteError::NotAhead { name, theirs: there.commit, ours });
                 }
             }
-            moves.push((kind, name, there, ours));
+            let number = refs.next(&name);
+            moves.push((kind, name, number, ours));
         }
-        let mut pushed = Pushed::default();
+        let stray = [heads.stray, their_tags.stray].concat();
+        let mut pushed = Pushed { stray, ..Pushed::default() };
         let tips: Vec<ObjectId> = moves.iter().map(|(.., commit)| (*commit).into()).collect();
         self.send(store, &tips, &mut pushed.sent, &mut progress)?;
-        for (kind, name, there, ours) in moves {
-            self.move_ref(kind, &name, there, ours)?;
+        for (kind, name, number, ours) in moves {
+            self.move_ref(kind, &name, number, ours)?;
             pushed.moved.push((kind, name, ours));
         }
         Ok(pushed)
@@ -84,7 +89,7 @@ impl Remote {
             return Ok(());
         }
         let there: BTreeSet<String> =
-            self.list(&self.key(&["objects"]))?.into_iter().map(|key| key.to_string()).collect();
+            self.list(&self.key(&["objects"]))?.0.into_iter().map(|key| key.to_string()).collect();
         for id in store.odb().reachable(tips.iter().copied())? {
             let key = self.object_key(id);
             if there.contains(key.as_ref()) {

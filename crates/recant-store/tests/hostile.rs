@@ -385,7 +385,8 @@ fn what_arrives_counts_its_steps_anew() {
     let patch = forge.store.odb().commit(commits[1]).unwrap().patch.unwrap();
     std::fs::remove_file(forge.file(id)).unwrap();
     let mut tx = forge.store.begin(&stamp(9)).unwrap();
-    let mut received = tx.writer.receive(id, &mut &derived(77, below, &[patch])[..]).unwrap();
+    let file = derived(77, below, &[patch]);
+    let mut received = tx.writer.receive(id, file.len() as u64, &mut &file[..]).unwrap();
     assert_eq!(tx.writer.wants(&mut received).unwrap(), []);
     tx.writer.accept(received).unwrap();
     drop(tx);

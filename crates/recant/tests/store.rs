@@ -128,9 +128,14 @@ fn two_stores_meet_through_a_folder() {
     good(at, "import --model model --link");
     let cold = json(at, &edit("cold"));
     assert!(refused(at, "clone nowhere other").contains("recant push"));
+    assert!(!at.join("nowhere").exists() && !at.join("other").exists());
     let pushed = json(at, "push shared");
     assert_eq!(pushed["moved"][0]["commit"], cold["commit"]);
-    good(at, "clone shared other");
+    // A file manager's file blocks nothing, and is told.
+    std::fs::write(at.join("shared/refs/heads/.DS_Store"), "Bud1").unwrap();
+    let cloned = run(at, "clone shared other");
+    assert!(cloned.status.success() && String::from_utf8_lossy(&cloned.stderr).contains(".DS_Store"));
+    std::fs::remove_file(at.join("shared/refs/heads/.DS_Store")).unwrap();
     assert_eq!(json(at, "status --store other")["model"], cold["model_after"]);
     let old = json(at, &edit("old"));
     assert!(json(at, "push shared")["bytes"].as_u64().unwrap() < 10_000);

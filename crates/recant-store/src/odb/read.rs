@@ -17,7 +17,7 @@ use crate::object::{
 };
 
 /// Heads of the small forms fit here by far; a list of patches may be long.
-const MAX_SMALL: u64 = 64 << 20;
+pub(super) const MAX_SMALL: u64 = 64 << 20;
 
 /// Where an object's bytes come from, opened and not yet read.
 pub struct Source {

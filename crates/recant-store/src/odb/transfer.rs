@@ -4,24 +4,45 @@
 //! replaced by what it points to. What arrives is untrusted: it is put in place when its bytes have the
 //! digest that its name promises, and everything that it refers to is in place.
 
+use std::fmt;
 use std::io::{self, Read};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use recant_core::ObjectId;
 
 use super::frame::Frame;
-use super::read::open_link;
+use super::read::{MAX_SMALL, Source, open_link};
 use super::{FirstBytes, Odb, ReadError, WriteError, Writer};
-use crate::object::Reference;
+use crate::disk::Disk;
+use crate::object::{Kind, Reference, TENSOR_MAGIC, TensorHead};
 
-/// A file that has arrived and is not in its place.
-#[derive(Debug)]
+/// Bytes of an arrived object that is held in memory as a whole whenever it is used: a patch, facts, a blob.
+const MAX_HELD: u64 = 2 << 30;
+/// Bytes from which the form and the kind of an arriving file are told.
+const FIRST: u64 = 1 << 10;
+
+/// A file that has arrived and is not in its place. Dropped before it is accepted, it is removed.
 pub struct Received {
     /// The object that it is said to be.
     pub id: ObjectId,
     tmp: PathBuf,
+    disk: Arc<dyn Disk>,
     /// Whether its bytes have the digest that they should have.
     verified: bool,
+}
+
+impl Drop for Received {
+    fn drop(&mut self) {
+        // One that was accepted is not there any more.
+        let _ = self.disk.remove(&self.tmp);
+    }
+}
+
+impl fmt::Debug for Received {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Received({})", self.id)
+    }
 }
 
 /// What arrived cannot be taken.
@@ -73,18 +94,38 @@ impl Writer {
         self.have(id)
     }
 
-    /// Takes a file in, without believing it.
+    /// Takes a file of `len` bytes in, without believing it. What cannot be an object of that length is refused
+    /// by its first bytes, before the rest is read.
     ///
     /// # Errors
     /// [`TransferError`].
-    pub fn receive(&mut self, id: ObjectId, input: &mut dyn Read) -> Result<Received, TransferError> {
-        let tmp = self.tmp();
-        self.write(&tmp, |file| io::copy(input, file).map(|_| ()))?;
-        let received = Received { id, tmp, verified: false };
+    pub fn receive(
+        &mut self,
+        id: ObjectId,
+        len: u64,
+        input: &mut dyn Read,
+    ) -> Result<Received, TransferError> {
+        let refused = |source: ReadError| TransferError::Refused { id, source: source.into() };
+        let unread = |source| WriteError::Io { path: Odb::path(id), source };
+        let mut first = Vec::new();
+        (&mut *input).take(FIRST).read_to_end(&mut first).map_err(unread)?;
+        possible(&first, len).map_err(|reason| refused(ReadError::Frame { id, reason }))?;
+        let received = Received { id, tmp: self.tmp(), disk: self.odb.disk.clone(), verified: false };
+        let mut copied = 0;
+        // One byte more than is said shows that there are more.
+        let mut all = first.as_slice().chain(input).take(len.saturating_add(1));
+        self.write(&received.tmp, |file| {
+            copied = io::copy(&mut all, file)?;
+            Ok(())
+        })?;
+        if copied != len {
+            let reason = format!("its length was said to be {len} bytes, and is not");
+            return Err(refused(ReadError::Frame { id, reason }));
+        }
         match self.odb.source_at(id, &received.tmp).map(|source| source.frame) {
-            Ok(Frame::Link(_)) => self.refuse(received, |id| TransferError::Link { id }),
+            Ok(Frame::Link(_)) => Err(TransferError::Link { id }),
             Ok(_) => Ok(received),
-            Err(source) => self.refuse(received, |id| TransferError::Refused { id, source: source.into() }),
+            Err(source) => Err(refused(source)),
         }
     }
 
@@ -102,7 +143,8 @@ impl Writer {
             return Ok(missing);
         }
         self.verify(received).map_err(refused)?;
-        let source = self.odb.source_at(id, &received.tmp).map_err(refused)?;
+        let mut source = self.odb.source_at(id, &received.tmp).map_err(refused)?;
+        self.bounded(&mut source).map_err(refused)?;
         let needs = self.odb.needs_of(source).map_err(refused)?;
         Ok(self.missing(needs)?)
     }
@@ -122,19 +164,15 @@ impl Writer {
     /// # Errors
     /// [`TransferError`]; nothing was put in place then.
     pub fn accept(&mut self, mut received: Received) -> Result<(), TransferError> {
+        let id = received.id;
         let counted = self.verify(&mut received).and_then(|()| self.recount(&received));
-        let recounted = match counted {
-            Ok(recounted) => recounted,
-            Err(source) => {
-                return self.refuse(received, |id| TransferError::Refused { id, source: source.into() });
-            }
-        };
+        let recounted = counted.map_err(|source| TransferError::Refused { id, source: source.into() })?;
         if let Some(frame) = recounted {
             self.discard(&received.tmp);
             received.tmp = self.tmp();
             self.write(&received.tmp, |file| file.write_all(&frame.encode()))?;
         }
-        Ok(self.place(&received.tmp, received.id)?)
+        Ok(self.place(&received.tmp, id)?)
     }
 
     /// The head of a received file with the steps that it takes here, where it claims others: what it is made
@@ -167,12 +205,61 @@ impl Writer {
         Ok(())
     }
 
-    fn refuse<T>(
-        &mut self,
-        received: Received,
-        error: impl FnOnce(ObjectId) -> TransferError,
-    ) -> Result<T, TransferError> {
-        self.discard(&received.tmp);
-        Err(error(received.id))
+    /// Whether an object that will be held in memory is as small as its kind is.
+    fn bounded(&self, source: &mut Source) -> Result<(), ReadError> {
+        let len = match source.frame {
+            Frame::Plain => source.len - Frame::PLAIN_LEN as u64,
+            Frame::Packed { len, .. } => len,
+            // Made from what is bounded.
+            _ => return Ok(()),
+        };
+        let kind = self.odb.kind_of(source)?;
+        within(kind, len).map_err(|reason| ReadError::Frame { id: source.id, reason })
+    }
+}
+
+/// Whether a file of this length can begin so.
+fn possible(first: &[u8], len: u64) -> Result<(), String> {
+    let told = |error: crate::DecodeError| error.to_string();
+    let Some(form) = first.get(..Frame::PLAIN_LEN) else {
+        return Err(format!("{} bytes are too few", first.len()));
+    };
+    match form.last() {
+        Some(0) => {
+            Frame::decode(form).map_err(told)?;
+            let payload = &first[Frame::PLAIN_LEN..];
+            let len = len.saturating_sub(form.len() as u64);
+            if !payload.starts_with(TENSOR_MAGIC) {
+                return within(Kind::of(payload), len);
+            }
+            let (head, n_head) = TensorHead::decode(payload).map_err(told)?;
+            let whole = head.byte_len().and_then(|bytes| bytes.checked_add(n_head));
+            match whole.is_some_and(|whole| whole as u64 == len) {
+                true => Ok(()),
+                false => Err(format!("{len} bytes are not what a tensor of {head} has")),
+            }
+        }
+        Some(1) => match Frame::decode(first).map_err(told)? {
+            Frame::Packed { packed, .. } if packed != len.saturating_sub(Frame::PACKED_LEN as u64) => {
+                Err(format!("it claims {packed} packed bytes, and has {len} in all"))
+            }
+            _ => Ok(()),
+        },
+        _ if len > MAX_SMALL => Err(format!("{len} bytes are too many for its form")),
+        _ => Ok(()),
+    }
+}
+
+/// Whether an object of a kind may have this many bytes.
+fn within(kind: Option<Kind>, len: u64) -> Result<(), String> {
+    let most = match kind {
+        Some(Kind::Tensor) => u64::MAX,
+        Some(Kind::Patch | Kind::Facts | Kind::Blob) => MAX_HELD,
+        Some(Kind::Manifest | Kind::Commit | Kind::Operation) => MAX_SMALL,
+        None => return Err("it begins like no object".to_owned()),
+    };
+    match len <= most {
+        true => Ok(()),
+        false => Err(format!("{len} bytes are too many for a {}", kind.map_or("", Kind::name))),
     }
 }

@@ -8,6 +8,7 @@
 //! bundles/  many objects' files in one, by the digest of all of it
 //! live      how much is live at a commit; may be missing
 //! tmp/      files being written
+//! UNFINISHED  empty; there while the store is made
 //! ```
 //!
 //! Every branch and tag stands inside the operation that `head` names, so one rename moves all of them, and
@@ -35,6 +36,8 @@ use crate::odb::{OBJECTS, Odb, ReadError, TMP, WriteError, Writer};
 
 /// The file that makes a folder a store, and says which version.
 const FORMAT: &str = "FORMAT";
+/// An empty file that is there while a store is made: what lacks FORMAT and has it was left by an interruption.
+const UNFINISHED: &str = "UNFINISHED";
 /// A store in which every object has a file of its own.
 const ALONE: &str = "recant store 1\n";
 /// A store that may have bundles.
@@ -116,17 +119,25 @@ pub enum HeadError {
 }
 
 impl Store {
-    /// Makes a store in a folder that does not exist or is empty.
+    /// Makes a store in a folder that does not exist, is empty, or holds what an earlier call left that was
+    /// interrupted.
     ///
     /// # Errors
     /// [`OpenError`].
     pub fn init(dir: &Path, branch: Name, stamp: &Stamp) -> Result<Self, OpenError> {
         branch.check_ref()?;
         let io = |source| OpenError::Io { path: dir.to_owned(), source };
+        let occupied = || OpenError::Occupied { dir: dir.to_owned() };
+        let marker = dir.join(UNFINISHED);
         match std::fs::read_dir(dir) {
-            Ok(mut entries) => {
-                if entries.next().is_some() {
-                    return Err(OpenError::Occupied { dir: dir.to_owned() });
+            Ok(entries) => {
+                let names = entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>();
+                let names = names.map_err(io)?;
+                let begun = names.iter().any(|name| name == UNFINISHED);
+                let ours = |name| [UNFINISHED, "lock", OBJECTS, TMP, "head"].iter().any(|our| name == *our);
+                let free = names.is_empty() || (begun && names.iter().all(ours));
+                if !free {
+                    return Err(occupied());
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -134,7 +145,27 @@ impl Store {
             }
             Err(error) => return Err(io(error)),
         }
-        Self::init_on(Arc::new(RealDisk::new(dir)), branch, stamp)
+        std::fs::OpenOptions::new().create(true).append(true).open(&marker).map_err(io)?;
+        let disk = Arc::new(RealDisk::new(dir));
+        // Nobody else makes it at the same time, nor has made it in between.
+        let _held = disk.lock(Path::new("lock")).map_err(io)?.ok_or_else(occupied)?;
+        if disk.exists(Path::new(FORMAT)).map_err(io)? {
+            let _ = std::fs::remove_file(&marker);
+            return Err(occupied());
+        }
+        Self::on(disk.clone()).sweep()?;
+        let store = Self::init_on(disk, branch, stamp)?;
+        // Beside FORMAT it means nothing.
+        let _ = std::fs::remove_file(&marker);
+        Ok(store)
+    }
+
+    /// Whether nothing was ever done in the store: one that was made, and no more.
+    ///
+    /// # Errors
+    /// [`HeadError`].
+    pub fn is_untouched(&self) -> Result<bool, HeadError> {
+        Ok(self.operation()?.parent.is_none())
     }
 
     /// Makes a store on an empty disk. FORMAT is written last: without it there is no store.

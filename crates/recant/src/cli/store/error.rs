@@ -91,8 +91,6 @@ pub enum StoreError {
     Cut {
         /// The new store, with what came.
         dir: PathBuf,
-        /// Where the rest is.
-        remote: String,
         /// What is wrong.
         source: Box<recant_remote::RemoteError>,
     },
@@ -195,10 +193,10 @@ impl StoreError {
                 "a plain build reaches folders only: `cargo install --path crates/recant --features s3`, \
                  gcs or azure brings the rest"
             }
-            Self::Cut { dir, remote, .. } => {
-                let dir = dir.display();
+            Self::Cut { dir, .. } => {
                 return Some(format!(
-                    "what came is kept in {dir}; `recant pull {remote} --store {dir}` goes on from there"
+                    "what came is kept in {}; the same command again goes on from there",
+                    dir.display()
                 ));
             }
             Self::Object(recant_store::ReadError::Bundle { .. }) => {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use indicatif::ProgressBar;
 use recant_remote::{Progress, Pulled, Remote, RemoteError, Update};
-use recant_store::Name;
+use recant_store::{Name, Store};
 use serde_json::{Value, json};
 
 use super::{StoreArgs, StoreError, size, stamp};
@@ -76,6 +76,7 @@ pub(crate) fn push(args: &PushArgs) -> Result<(), CliError> {
     let pushed = args.to.open()?.push(&store, &branches, args.tags, |sent| tell(&bar, "sent", sent));
     bar.finish_and_clear();
     let pushed = pushed.map_err(StoreError::from)?;
+    warn(&pushed.stray);
     if args.store.json {
         let moved: Vec<Value> = pushed
             .moved
@@ -104,16 +105,15 @@ pub(crate) fn pull(args: &PullArgs) -> Result<(), CliError> {
 }
 
 pub(crate) fn clone(args: &CloneArgs) -> Result<(), CliError> {
-    let fresh = !args.dir.exists();
     let bar = ProgressBar::new_spinner();
     let made = args.from.open()?.clone_to(&args.dir, &stamp(), |got| tell(&bar, "fetched", got));
     bar.finish_and_clear();
-    let (_, pulled) = made.map_err(|source| match fresh && args.dir.exists() {
-        true => {
-            let (dir, remote) = (args.dir.clone(), args.from.remote.clone());
-            StoreError::Cut { dir, remote, source: Box::new(source) }
+    let (_, pulled) = made.map_err(|source| match source {
+        RemoteError::Open(_) => source.into(),
+        _ if Store::open(&args.dir).is_ok_and(|begun| begun.is_untouched().unwrap_or(false)) => {
+            StoreError::Cut { dir: args.dir.clone(), source: Box::new(source) }
         }
-        false => source.into(),
+        _ => source.into(),
     })?;
     report(args.json, &pulled)
 }
@@ -127,7 +127,16 @@ fn tell(bar: &ProgressBar, verb: &str, progress: Progress) {
     bar.tick();
 }
 
+fn warn(stray: &[String]) {
+    for key in stray {
+        remark!(
+            "warning: the remote's {key} is none of its names and was passed over; it can be removed there"
+        );
+    }
+}
+
 fn report(as_json: bool, pulled: &Pulled) -> Result<(), CliError> {
+    warn(&pulled.stray);
     let what = |update: &Update| match update {
         Update::New => "new".to_owned(),
         Update::Forward(from) => format!("moved forward from {}", from.short()),
