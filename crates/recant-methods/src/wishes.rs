@@ -155,10 +155,11 @@ impl Wishes {
     fn check_layers(&self, methods: &[&MethodInfo], asked: &[Asked]) -> Result<(), EditError> {
         let one = |info: &&MethodInfo| info.layers == LayerRule::One;
         let obeys = |layer: usize| asked.iter().any(|asked| asked.layer() == layer);
-        let layer = self.layer.filter(|&layer| !methods.iter().any(|info| one(&info)) && !obeys(layer));
-        let layers = self.layers.as_ref().filter(|layers| {
-            methods.iter().all(|info| one(&info)) && !layers.last().is_some_and(|&layer| obeys(layer))
-        });
+        let layer = self.layer.filter(|&layer| !methods.iter().any(one) && !obeys(layer));
+        let layers = self
+            .layers
+            .as_ref()
+            .filter(|layers| methods.iter().all(one) && !layers.last().is_some_and(|&layer| obeys(layer)));
         let words = match (layer, layers) {
             (Some(layer), _) => format!("layer {layer}"),
             (None, Some(layers)) => format!("layers {}", write(layers)),
