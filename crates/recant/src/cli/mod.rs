@@ -1,6 +1,6 @@
 //! The command line, as functions, so that `cargo xtask` runs the very same code.
 //!
-//! This is the only place that prints, and it prints through [`out`] alone: results go to standard output, progress
+//! This is the only place that prints, and it prints through `out` alone: results go to standard output, progress
 //! and complaints to standard error. An error is one line that names the thing, and a hint that says what to do.
 
 #[macro_use]

@@ -21,12 +21,12 @@ macro_rules! remark {
     ($($part:tt)*) => { $crate::cli::out::remark(format_args!($($part)*)) };
 }
 
-/// What a line of output is; see [`say!`].
+/// What a line of output is; see `say!`.
 pub fn line(line: Arguments<'_>) {
     put(&text::line(&line.to_string()));
 }
 
-/// What a line on standard error is; see [`remark!`]. Where even that cannot be written, there is nobody to tell.
+/// What a line on standard error is; see `remark!`. Where even that cannot be written, there is nobody to tell.
 pub fn remark(line: Arguments<'_>) {
     let line = line.to_string();
     let _untold = io::stderr().lock().write_all((text::line(&line) + "\n").as_bytes());
