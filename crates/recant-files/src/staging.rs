@@ -37,13 +37,23 @@ impl Temporaries {
         builder.prefix(PREFIX).suffix(SUFFIX);
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
-        let mut held = self.held();
-        let path = builder.tempdir_in(dir)?.keep();
-        held.insert(path.clone());
-        drop(held);
-        let mut folder = TemporaryFolder { path, owner: None, temporaries: self.clone() };
+        loop {
+            let mut held = self.held();
+            let path = builder.tempdir_in(dir)?.keep();
+            held.insert(path.clone());
+            drop(held);
+            let folder = TemporaryFolder { path, owner: None, temporaries: self.clone() };
+            match File::create_new(folder.path.join(MARKER)) {
+                Ok(owner) => return Self::marked(folder, owner),
+                // Another process's sweep took it for an empty folder that a dead process left.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && dir.is_dir() => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn marked(mut folder: TemporaryFolder, mut owner: File) -> io::Result<TemporaryFolder> {
         // Locked before it is marked: nobody finds a mark without an owner while there is one.
-        let mut owner = File::create_new(folder.path.join(MARKER))?;
         owner.try_lock().map_err(io::Error::from)?;
         owner.write_all(MARK)?;
         folder.owner = Some(owner);
@@ -136,12 +146,31 @@ fn remove(path: &Path) -> io::Result<()> {
     if path.join(FORMER).symlink_metadata().is_ok() {
         return Ok(());
     }
-    fs::remove_dir_all(path)
+    // The marker goes last: a process that is killed on the way leaves a folder that a sweep still knows.
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_name() != MARKER {
+            match entry.file_type()?.is_dir() {
+                true => fs::remove_dir_all(entry.path())?,
+                false => fs::remove_file(entry.path())?,
+            }
+        }
+    }
+    match fs::remove_file(path.join(MARKER)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => fs::remove_dir(path),
+    }
 }
 
 fn remove_if_dead(path: &Path) -> io::Result<()> {
-    if !fs::symlink_metadata(path)?.is_dir() || !fs::symlink_metadata(path.join(MARKER))?.is_file() {
+    if !fs::symlink_metadata(path)?.is_dir() {
         return Ok(());
+    }
+    match fs::symlink_metadata(path.join(MARKER)) {
+        Ok(marker) if marker.is_file() => {}
+        // Killed before it was marked or after the marker went: empty, and only then does the system remove it.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return fs::remove_dir(path),
+        _ => return Ok(()),
     }
     let mut owner = File::open(path.join(MARKER))?;
     let mut mark = Vec::new();

@@ -104,8 +104,8 @@ fn the_binary_shares_a_store_through_the_server() {
     let (last, bytes) = good.iter().rfind(|(key, _)| key.starts_with("again/objects/")).unwrap();
     server.bucket.set(last, bytes.slice(..bytes.len() - 1));
     let text = desk.refused(&format!("clone s3://{BUCKET}/again d"), &[]);
-    assert!(text.contains("damaged") && text.contains("--store d"), "{text}");
+    assert!(text.contains("damaged") && text.contains("the same command again"), "{text}");
     server.bucket.set(last, bytes.clone());
-    desk.good(&format!("pull s3://{BUCKET}/again --store d"));
+    desk.good(&format!("clone s3://{BUCKET}/again d"));
     assert_eq!(desk.json("status --store d")["model"], base["model"]);
 }
