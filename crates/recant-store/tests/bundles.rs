@@ -65,6 +65,32 @@ fn commits_and_collections_gather_small_objects() {
     assert_eq!(tensor(&store, base, 2), tensor(&store, last, 2));
 }
 
+/// What was collected is written again by the next edit that needs it, whoever collected it: a handle has bundles
+/// open that are gone, and can read them still.
+#[test]
+fn what_was_collected_is_not_taken_to_be_there() {
+    for by_another_process in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let at = dir.path().join("store");
+        let (store, _) = store_in(dir.path());
+        let store = store.with_gathering(1);
+        let first = edit(&store, 0, 1);
+        let before = tensor(&store, first, 0);
+        let collector = match by_another_process {
+            true => Store::open(&at).unwrap().with_gathering(1),
+            false => store.clone(),
+        };
+        collector.undo(&stamp(50)).unwrap();
+        let gone = collector.gc(GcOptions { forget: true, dry_run: false }, &stamp(60)).unwrap();
+        assert!(gone.removed.contains(&first.into()));
+        // The same tensors and the same manifest as in the commit that was undone.
+        let again = edit(&store, 0, 1);
+        let fresh = Store::open(&at).unwrap();
+        assert_eq!(tensor(&fresh, again, 0), before, "by another process: {by_another_process}");
+        assert!(fresh.fsck().unwrap().problems.is_empty());
+    }
+}
+
 /// What a dead process with this one's number left is in nobody's way.
 #[test]
 fn a_collection_sweeps_before_it_writes() {

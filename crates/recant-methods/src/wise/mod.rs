@@ -254,14 +254,19 @@ impl Wise {
     }
 }
 
+/// Relative difference of a prompt's activation in one batch and in another, generously.
+const ROUNDING: f64 = 1e-5;
+
 /// The threshold of a memory, and how many known prompts it gets wrong. `act_ratio · min` of the activations in
-/// scope, raised to the largest out of scope where the two are apart; where they are not, the split with the
+/// scope, raised above the largest out of scope where the two are apart; where they are not, the split with the
 /// fewest errors.
 fn threshold(inside: &[f64], outside: &[f64], act_ratio: f64) -> (f64, usize) {
     let least = inside.iter().copied().fold(f64::INFINITY, f64::min);
     let most = outside.iter().copied().fold(0.0, f64::max);
     if most < least {
-        return ((act_ratio * least).max(most).max(f64::MIN_POSITIVE), 0);
+        // Another batch shape rounds a prompt's activation otherwise, so `most` itself would let it through.
+        let above = (most * (1.0 + ROUNDING)).min(f64::midpoint(most, least));
+        return ((act_ratio * least).max(above).max(f64::MIN_POSITIVE), 0);
     }
     let wrong =
         |at: f64| inside.iter().filter(|&&x| x <= at).count() + outside.iter().filter(|&&x| x > at).count();
@@ -384,7 +389,11 @@ mod tests {
     fn the_threshold_separates_what_can_be_separated() {
         // Apart: a share of the least inside, but never below what must stay out.
         assert_eq!(threshold(&[10.0, 20.0], &[1.0], 0.8), (8.0, 0));
-        assert_eq!(threshold(&[10.0, 20.0], &[9.0], 0.8), (9.0, 0));
+        let (at, wrong) = threshold(&[10.0, 20.0], &[9.0], 0.8);
+        assert!(at > 9.0 && at < 9.001 && wrong == 0, "{at}, {wrong}");
+        // Above what is out of scope and below what is in it, however close the two are.
+        let (at, wrong) = threshold(&[9.0 + 1e-9], &[9.0], 0.8);
+        assert!(at > 9.0 && at < 9.0 + 1e-9 && wrong == 0, "{at}, {wrong}");
         // Not apart: the fewest errors.
         let (at, wrong) = threshold(&[1.0, 10.0, 11.0], &[2.0, 3.0], 0.8);
         assert_eq!((at, wrong), (3.0, 1));

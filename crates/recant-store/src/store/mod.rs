@@ -35,17 +35,18 @@ use crate::object::{Operation, Step, View};
 use crate::odb::{OBJECTS, Odb, ReadError, TMP, WriteError, Writer};
 
 /// The file that makes a folder a store, and says which version.
-const FORMAT: &str = "FORMAT";
+pub(crate) const FORMAT: &str = "FORMAT";
 /// An empty file that is there while a store is made: what lacks FORMAT and has it was left by an interruption.
 const UNFINISHED: &str = "UNFINISHED";
 /// A store in which every object has a file of its own.
 const ALONE: &str = "recant store 1\n";
 /// A store that may have bundles.
-const BUNDLED: &str = "recant store 2\n";
+pub(crate) const BUNDLED: &str = "recant store 2\n";
 /// How long a writer waits for another one.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A versioned store. Cloning shares the disk; nothing that can change is cached, so two handles never disagree.
+/// A versioned store. Cloning shares the disk; of what can change only the list of bundles is kept, and a writer lists
+/// them again once it has the lock, so two handles never disagree.
 #[derive(Debug, Clone)]
 pub struct Store {
     odb: Odb,
@@ -191,7 +192,7 @@ impl Store {
         writer.put(&first.encode())?;
         writer.sync()?;
         store.point(first.id())?;
-        store.replace(FORMAT, ALONE.as_bytes())?;
+        store.odb.replace(FORMAT, ALONE.as_bytes())?;
         Ok(store)
     }
 
@@ -320,6 +321,14 @@ impl Store {
     }
 
     pub(crate) fn lock(&self) -> Result<Box<dyn Held>, TransactionError> {
+        let lock = self.wait_for_lock()?;
+        // A bundle that a collection removed, by this handle or by another process, is readable still while it
+        // is open here: what a writer took to be there already because of it would be missing afterwards.
+        self.odb.bundles().map_err(WriteError::from)?;
+        Ok(lock)
+    }
+
+    fn wait_for_lock(&self) -> Result<Box<dyn Held>, TransactionError> {
         let started = Instant::now();
         let mut wait = Duration::from_millis(1);
         loop {
@@ -341,23 +350,6 @@ impl Store {
 
     /// Moves the head: the one step that publishes.
     pub(crate) fn point(&self, id: OperationId) -> Result<(), WriteError> {
-        self.replace("head", format!("{id}\n").as_bytes())
-    }
-
-    pub(crate) fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), WriteError> {
-        let disk = &*self.odb.disk;
-        let tmp = Path::new(TMP).join(format!("{}-{name}", std::process::id()));
-        let written = (|| {
-            let mut file = disk.create(&tmp)?;
-            file.write_all(bytes)?;
-            file.sync()?;
-            drop(file);
-            disk.rename(&tmp, Path::new(name))
-        })();
-        if let Err(source) = written {
-            let _ = disk.remove(&tmp);
-            return Err(WriteError::Io { path: name.into(), source });
-        }
-        disk.sync_dir(Path::new("")).map_err(|source| WriteError::Io { path: name.into(), source })
+        self.odb.replace("head", format!("{id}\n").as_bytes())
     }
 }
