@@ -85,7 +85,8 @@ impl HostTensor {
     /// # Errors
     /// [`TensorError::NotFloat`] for an integer type, otherwise as [`HostTensor::new`].
     pub fn from_f32(dtype: Dtype, shape: Vec<usize>, numbers: &[f32]) -> Result<Self, TensorError> {
-        Self::from_numbers(dtype, shape, numbers.iter().map(|&x| f64::from(x)))
+        let numbers: Vec<f64> = numbers.iter().map(|&x| f64::from(x)).collect();
+        Self::from_f64(dtype, shape, &numbers)
     }
 
     /// As [`HostTensor::from_f32`], from f64: still one rounding.
@@ -93,23 +94,11 @@ impl HostTensor {
     /// # Errors
     /// As [`HostTensor::from_f32`].
     pub fn from_f64(dtype: Dtype, shape: Vec<usize>, numbers: &[f64]) -> Result<Self, TensorError> {
-        Self::from_numbers(dtype, shape, numbers.iter().copied())
-    }
-
-    fn from_numbers(
-        dtype: Dtype,
-        shape: Vec<usize>,
-        numbers: impl ExactSizeIterator<Item = f64>,
-    ) -> Result<Self, TensorError> {
-        let mut bytes = Vec::with_capacity(numbers.len() * dtype.size());
-        match dtype {
-            Dtype::F64 => numbers.for_each(|x| bytes.extend_from_slice(&x.to_le_bytes())),
-            #[expect(clippy::cast_possible_truncation, reason = "this is the one rounding")]
-            Dtype::F32 => numbers.for_each(|x| bytes.extend_from_slice(&(x as f32).to_le_bytes())),
-            Dtype::F16 => numbers.for_each(|x| bytes.extend_from_slice(&round_f16(x).to_le_bytes())),
-            Dtype::BF16 => numbers.for_each(|x| bytes.extend_from_slice(&round_bf16(x).to_le_bytes())),
-            _ => return Err(TensorError::NotFloat { dtype }),
+        if !dtype.is_float() {
+            return Err(TensorError::NotFloat { dtype });
         }
+        let mut bytes = vec![0; numbers.len() * dtype.size()];
+        encode(dtype, numbers, &mut bytes);
         Self::new(dtype, shape, bytes.into())
     }
 
@@ -171,14 +160,9 @@ impl HostTensor {
     /// The elements as f64, exactly; empty for integer types.
     #[must_use]
     pub fn to_f64(&self) -> Vec<f64> {
-        let bytes = &self.bytes;
-        match self.dtype {
-            Dtype::F64 => bytes.as_chunks().0.iter().map(|&b| f64::from_le_bytes(b)).collect(),
-            Dtype::F32 => bytes.as_chunks().0.iter().map(|&b| f64::from(f32::from_le_bytes(b))).collect(),
-            Dtype::F16 => bytes.as_chunks().0.iter().map(|&b| f16::from_le_bytes(b).to_f64()).collect(),
-            Dtype::BF16 => bytes.as_chunks().0.iter().map(|&b| bf16::from_le_bytes(b).to_f64()).collect(),
-            _ => Vec::new(),
-        }
+        let mut numbers = vec![0.0; if self.dtype.is_float() { self.len() } else { 0 }];
+        decode(self.dtype, &self.bytes, &mut numbers);
+        numbers
     }
 
     /// The elements as f32 (exact but for F64); empty for integer types.
@@ -216,6 +200,35 @@ impl HostTensor {
 impl std::fmt::Debug for HostTensor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "HostTensor({} {:?}, {})", self.dtype, self.shape, self.id().short())
+    }
+}
+
+/// The elements of a float type as f64, exactly; as many as `numbers` has room for.
+pub(crate) fn decode(dtype: Dtype, bytes: &[u8], numbers: &mut [f64]) {
+    fn each<const N: usize>(bytes: &[u8], numbers: &mut [f64], read: impl Fn([u8; N]) -> f64) {
+        bytes.as_chunks().0.iter().zip(numbers).for_each(|(&b, x)| *x = read(b));
+    }
+    match dtype {
+        Dtype::F64 => each(bytes, numbers, f64::from_le_bytes),
+        Dtype::F32 => each(bytes, numbers, |b| f64::from(f32::from_le_bytes(b))),
+        Dtype::F16 => each(bytes, numbers, |b| f16::from_le_bytes(b).to_f64()),
+        Dtype::BF16 => each(bytes, numbers, |b| bf16::from_le_bytes(b).to_f64()),
+        _ => {}
+    }
+}
+
+/// Writes numbers as elements of a float type, each rounded once.
+pub(crate) fn encode(dtype: Dtype, numbers: &[f64], bytes: &mut [u8]) {
+    fn each<const N: usize>(numbers: &[f64], bytes: &mut [u8], write: impl Fn(f64) -> [u8; N]) {
+        bytes.as_chunks_mut().0.iter_mut().zip(numbers).for_each(|(b, &x)| *b = write(x));
+    }
+    match dtype {
+        Dtype::F64 => each(numbers, bytes, f64::to_le_bytes),
+        #[expect(clippy::cast_possible_truncation, reason = "this is the one rounding")]
+        Dtype::F32 => each(numbers, bytes, |x| (x as f32).to_le_bytes()),
+        Dtype::F16 => each(numbers, bytes, |x| round_f16(x).to_le_bytes()),
+        Dtype::BF16 => each(numbers, bytes, |x| round_bf16(x).to_le_bytes()),
+        _ => {}
     }
 }
 

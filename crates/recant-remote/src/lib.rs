@@ -1,10 +1,11 @@
 //! Stores shared through object storage: push, pull, clone.
 //!
-//! A remote is a place with three kinds of objects:
+//! A remote is a place with four kinds of objects:
 //!
 //! ```text
-//! FORMAT                     "recant remote 1\n"
+//! FORMAT                     "recant remote 1\n", or "recant remote 2\n" where there may be bundles
 //! objects/ab/cdef…           object files as a local store has them, never links
+//! bundles/0123…              many small object files in one, by the digest of all of it, as a local store has them
 //! refs/heads/main/00000007   the eighth commit that branch main stood on: 64 hexadecimal digits and a newline
 //! refs/tags/v1/00000000      the same for tags
 //! ```
@@ -19,6 +20,7 @@
 //!
 //! Calls block: they run their own small runtime, and must not be made from inside an asynchronous one.
 
+mod bundles;
 mod error;
 mod place;
 mod pull;
@@ -38,4 +40,12 @@ pub struct Progress {
     pub objects: u64,
     /// Bytes that moved.
     pub bytes: u64,
+}
+
+impl Progress {
+    fn add(&mut self, objects: u64, bytes: u64, report: &mut dyn FnMut(Self)) {
+        self.objects += objects;
+        self.bytes += bytes;
+        report(*self);
+    }
 }

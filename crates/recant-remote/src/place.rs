@@ -7,15 +7,20 @@ use bytes::Bytes;
 use futures_util::stream::{BoxStream, FuturesUnordered, StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{GetResult, MultipartUpload, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use object_store::{
+    GetResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions,
+};
 use recant_core::ObjectId;
+use recant_store::disk::ReadAt;
 use tokio::runtime::Runtime;
 use url::Url;
 
 use crate::error::RemoteError;
 
-/// What FORMAT says.
-const FORMAT: &[u8] = b"recant remote 1\n";
+/// What FORMAT says of a remote in which every object stands alone.
+const ALONE: &[u8] = b"recant remote 1\n";
+/// What FORMAT says of one that may have bundles.
+const BUNDLED: &[u8] = b"recant remote 2\n";
 /// No small object has more bytes than this: FORMAT, and where a name stands.
 const MAX_SMALL: u64 = 1 << 10;
 /// What is larger goes in parts of this size.
@@ -28,7 +33,7 @@ pub struct Remote {
     pub(crate) place: Arc<dyn ObjectStore>,
     prefix: Path,
     url: String,
-    runtime: Runtime,
+    runtime: Arc<Runtime>,
     /// Whether objects are files of this machine, which may be something else than plain ones.
     is_folder: bool,
 }
@@ -70,7 +75,7 @@ impl Remote {
     /// [`RemoteError::Runtime`].
     pub fn on(place: Arc<dyn ObjectStore>, prefix: Path, address: &str) -> Result<Self, RemoteError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|source| RemoteError::Runtime { source })?;
+        let runtime = Arc::new(runtime.map_err(|source| RemoteError::Runtime { source })?);
         Ok(Self { place, prefix, url: address.to_owned(), runtime, is_folder: false })
     }
 
@@ -80,13 +85,25 @@ impl Remote {
 
     /// Opens an object: a fifo or a device would be waited for, so of a folder only plain files are opened.
     fn opened(&self, key: &Path) -> Result<GetResult, RemoteError> {
+        self.plain(key)?;
+        Ok(self.wait(self.place.get(key))?)
+    }
+
+    fn plain(&self, key: &Path) -> Result<(), RemoteError> {
         if self.is_folder {
             let path = LocalFileSystem::new().path_to_filesystem(key)?;
             if std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
                 return Err(RemoteError::NotAFile { key: key.to_string() });
             }
         }
-        Ok(self.wait(self.place.get(key))?)
+        Ok(())
+    }
+
+    /// An object of which parts are read.
+    pub(crate) fn parts(&self, key: &Path) -> Result<Box<dyn ReadAt>, RemoteError> {
+        self.plain(key)?;
+        let (place, runtime) = (self.place.clone(), self.runtime.clone());
+        Ok(Box::new(Parts { place, runtime, key: key.clone() }))
     }
 
     pub(crate) fn key(&self, parts: &[&str]) -> Path {
@@ -104,14 +121,26 @@ impl Remote {
 
     /// Makes the place a remote, if nobody did.
     pub(crate) fn begin(&self) -> Result<(), RemoteError> {
-        match self.create(&self.key(&["FORMAT"]), FORMAT.into())? {
+        match self.create(&self.key(&["FORMAT"]), ALONE.into())? {
             true => Ok(()),
             false => self.check(),
         }
     }
 
-    /// Whether it is a remote of this version.
+    /// Makes the remote one that may have bundles: an earlier recant would miss what is in them.
+    pub(crate) fn allow_bundles(&self) -> Result<(), RemoteError> {
+        if self.format()? == ALONE {
+            self.wait(self.place.put(&self.key(&["FORMAT"]), BUNDLED.into()))?;
+        }
+        Ok(())
+    }
+
+    /// Whether it is a remote of a version that is known.
     pub(crate) fn check(&self) -> Result<(), RemoteError> {
+        self.format().map(drop)
+    }
+
+    fn format(&self) -> Result<Bytes, RemoteError> {
         let found = match self.get(&self.key(&["FORMAT"])) {
             Ok(found) => found,
             Err(RemoteError::Place { source: object_store::Error::NotFound { .. } }) => {
@@ -119,8 +148,8 @@ impl Remote {
             }
             Err(error) => return Err(error),
         };
-        if found == FORMAT {
-            return Ok(());
+        if found == ALONE || found == BUNDLED {
+            return Ok(found);
         }
         let found = String::from_utf8_lossy(&found[..found.len().min(64)]).trim().to_owned();
         Err(RemoteError::Version { url: self.url.clone(), found })
@@ -147,18 +176,18 @@ impl Remote {
         }
     }
 
-    /// The keys that begin with a prefix, and what else stands there and cannot be a key.
-    pub(crate) fn list(&self, prefix: &Path) -> Result<(Vec<Path>, Vec<String>), RemoteError> {
-        let (mut keys, mut stray) = (Vec::new(), Vec::new());
+    /// What stands under a prefix, and what else stands there and cannot be a key.
+    pub(crate) fn list(&self, prefix: &Path) -> Result<(Vec<ObjectMeta>, Vec<String>), RemoteError> {
+        let (mut found, mut stray) = (Vec::new(), Vec::new());
         let mut list = self.place.list(Some(prefix));
         while let Some(entry) = self.wait(list.next()) {
             match entry {
-                Ok(meta) => keys.push(meta.location),
+                Ok(meta) => found.push(meta),
                 Err(object_store::Error::InvalidPath { source }) => stray.push(source.to_string()),
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok((keys, stray))
+        Ok((found, stray))
     }
 
     /// Writes an object, whole or not at all.
@@ -223,6 +252,29 @@ fn unread(source: io::Error) -> RemoteError {
 impl std::fmt::Debug for Remote {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Remote({})", self.url)
+    }
+}
+
+/// An object of which parts are read.
+struct Parts {
+    place: Arc<dyn ObjectStore>,
+    runtime: Arc<Runtime>,
+    key: Path,
+}
+
+impl ReadAt for Parts {
+    fn read_at(&self, at: u64, buffer: &mut [u8]) -> io::Result<()> {
+        if buffer.is_empty() {
+            return Ok(());
+        }
+        let range = at..at.saturating_add(buffer.len() as u64);
+        let got = self.runtime.block_on(self.place.get_range(&self.key, range)).map_err(io::Error::other)?;
+        // A place may give less at the end.
+        if got.len() != buffer.len() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        buffer.copy_from_slice(&got);
+        Ok(())
     }
 }
 

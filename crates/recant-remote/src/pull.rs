@@ -8,6 +8,7 @@ use recant_store::object::Head;
 use recant_store::{History, Name, OpenError, Received, Stamp, Store, Transaction};
 
 use crate::Progress;
+use crate::bundles::Bundles;
 use crate::error::RemoteError;
 use crate::place::Remote;
 use crate::refs::{RefKind, Refs};
@@ -70,10 +71,17 @@ impl Remote {
         let Refs { names: tags, stray: among_tags, .. } = self.refs(RefKind::Tag)?;
         stray.extend(among_tags);
         let mut tx = store.begin(stamp)?;
+        tx.writer.remember();
+        let mut bundles = Bundles::list(self)?;
+        stray.append(&mut bundles.stray);
         let mut pulled = Pulled { stray, ..Pulled::default() };
-        for there in heads.values().chain(tags.values()) {
-            self.fetch(&mut tx, there.commit.into(), &mut pulled.fetched, &mut progress)?;
-        }
+        let mut fetched = heads.values().chain(tags.values());
+        let fetched = fetched.try_for_each(|there| {
+            self.fetch(&mut tx, &mut bundles, there.commit.into(), &mut pulled.fetched, &mut progress)
+        });
+        // What came before an error is whole, and is not fetched again.
+        tx.writer.flush()?;
+        fetched?;
         let before = tx.view.clone();
         let mut history = History::new(store.odb());
         for (name, there) in heads {
@@ -145,6 +153,7 @@ impl Remote {
     fn fetch(
         &self,
         tx: &mut Transaction,
+        bundles: &mut Bundles,
         id: ObjectId,
         fetched: &mut Progress,
         progress: &mut dyn FnMut(Progress),
@@ -157,7 +166,7 @@ impl Remote {
                 None if tx.writer.has(id)? => continue,
                 // Something that waits for itself.
                 None if waiting.contains(&id) => return Err(RemoteError::Circle { id }),
-                None => match self.receive(tx, id, fetched, progress) {
+                None => match self.receive(tx, bundles, id, fetched, progress) {
                     Err(RemoteError::Missing { id, .. }) => {
                         let by = open.iter().rev().find_map(|(id, received)| received.as_ref().map(|_| *id));
                         return Err(RemoteError::Missing { id, by });
@@ -181,10 +190,16 @@ impl Remote {
     fn receive(
         &self,
         tx: &mut Transaction,
+        bundles: &mut Bundles,
         id: ObjectId,
         fetched: &mut Progress,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Received, RemoteError> {
+        if let Some(file) = bundles.read(self, &mut tx.writer, id)? {
+            let received = tx.writer.receive(id, file.len() as u64, &mut &file[..])?;
+            fetched.add(1, file.len() as u64, progress);
+            return Ok(received);
+        }
         let mut arriving = match self.stream(&self.object_key(id)) {
             Ok(arriving) => arriving,
             Err(RemoteError::Place { source: object_store::Error::NotFound { .. } }) => {
@@ -193,9 +208,7 @@ impl Remote {
             Err(error) => return Err(error),
         };
         let received = tx.writer.receive(id, arriving.len, &mut arriving)?;
-        fetched.objects += 1;
-        fetched.bytes += arriving.total;
-        progress(*fetched);
+        fetched.add(1, arriving.total, progress);
         Ok(received)
     }
 }

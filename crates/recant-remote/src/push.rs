@@ -1,11 +1,14 @@
 //! Sending what the remote lacks, then moving its names.
 
 use std::collections::BTreeSet;
+use std::io::{self, Read};
 
 use recant_core::{CommitId, ObjectId};
-use recant_store::{History, Name, Store};
+use recant_store::bundle::{BUNDLE_BYTES, BUNDLE_FROM, BundleWriter, MAX_FILE};
+use recant_store::{History, Name, Store, WriteError};
 
 use crate::Progress;
+use crate::bundles::{BUNDLES, Bundles};
 use crate::error::RemoteError;
 use crate::place::Remote;
 use crate::refs::RefKind;
@@ -70,7 +73,7 @@ impl Remote {
         let stray = [heads.stray, their_tags.stray].concat();
         let mut pushed = Pushed { stray, ..Pushed::default() };
         let tips: Vec<ObjectId> = moves.iter().map(|(.., commit)| (*commit).into()).collect();
-        self.send(store, &tips, &mut pushed.sent, &mut progress)?;
+        self.send(store, &tips, &mut pushed, &mut progress)?;
         for (kind, name, number, ours) in moves {
             self.move_ref(kind, &name, number, ours)?;
             pushed.moved.push((kind, name, ours));
@@ -82,25 +85,83 @@ impl Remote {
         &self,
         store: &Store,
         tips: &[ObjectId],
-        sent: &mut Progress,
+        Pushed { sent, stray, .. }: &mut Pushed,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(), RemoteError> {
         if tips.is_empty() {
             return Ok(());
         }
         let there: BTreeSet<String> =
-            self.list(&self.key(&["objects"]))?.0.into_iter().map(|key| key.to_string()).collect();
-        for id in store.odb().reachable(tips.iter().copied())? {
-            let key = self.object_key(id);
-            if there.contains(key.as_ref()) {
-                continue;
+            self.list(&self.key(&["objects"]))?.0.into_iter().map(|meta| meta.location.to_string()).collect();
+        let bundles = Bundles::list(self)?;
+        stray.extend_from_slice(&bundles.stray);
+        // What follows from others is made to be verified, one from the other.
+        let odb = store.odb().remembering();
+        let mut lacking = odb.reachable(tips.iter().copied())?;
+        lacking.retain(|&id| !there.contains(self.object_key(id).as_ref()) && !bundles.have(id));
+        let mut small = Small::default();
+        for id in odb.by_steps(lacking)? {
+            let (len, mut file) = odb.outgoing(id)?;
+            if len <= MAX_FILE {
+                let mut bytes = Vec::new();
+                file.read_to_end(&mut bytes).map_err(|source| WriteError::Input { source })?;
+                small.add(id, bytes);
+                if small.bytes >= BUNDLE_BYTES {
+                    self.put_small(&mut small, sent, progress)?;
+                }
+            } else {
+                self.put(&self.object_key(id), len, &mut file)?;
+                sent.add(1, len, progress);
             }
-            let (len, mut file) = store.odb().outgoing(id)?;
-            self.put(&key, len, &mut file)?;
-            sent.objects += 1;
-            sent.bytes += len;
-            progress(*sent);
         }
+        self.put_small(&mut small, sent, progress)
+    }
+
+    /// Sends small files: as a bundle, if there are enough of them.
+    fn put_small(
+        &self,
+        small: &mut Small,
+        sent: &mut Progress,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<(), RemoteError> {
+        let Small { files, bytes } = std::mem::take(small);
+        if files.len() < BUNDLE_FROM {
+            for (id, file) in files {
+                self.put(&self.object_key(id), file.len() as u64, &mut &file[..])?;
+                sent.add(1, file.len() as u64, progress);
+            }
+            return Ok(());
+        }
+        self.allow_bundles()?;
+        let n_files = files.len() as u64;
+        let (name, bundle) = bundle_of(files).map_err(|source| WriteError::Input { source })?;
+        self.put(&self.key(&[BUNDLES, &name]), bundle.len() as u64, &mut &bundle[..])?;
+        sent.add(n_files, bytes, progress);
         Ok(())
     }
+}
+
+/// Small files that are on their way.
+#[derive(Default)]
+struct Small {
+    files: Vec<(ObjectId, Vec<u8>)>,
+    bytes: u64,
+}
+
+impl Small {
+    fn add(&mut self, id: ObjectId, file: Vec<u8>) {
+        self.bytes += file.len() as u64;
+        self.files.push((id, file));
+    }
+}
+
+/// A bundle's name and its bytes.
+fn bundle_of(files: Vec<(ObjectId, Vec<u8>)>) -> io::Result<(String, Vec<u8>)> {
+    let mut bytes = Vec::new();
+    let mut writer = BundleWriter::begin(&mut bytes)?;
+    for (id, file) in files {
+        writer.add(id, &file)?;
+    }
+    let name = writer.finish()?;
+    Ok((name, bytes))
 }

@@ -74,7 +74,7 @@ impl Remote {
         let (keys, stray) = self.list(&prefix)?;
         let mut refs = Refs { stray, ..Refs::default() };
         let mut numbers: BTreeMap<Name, BTreeSet<u64>> = BTreeMap::new();
-        for key in keys {
+        for key in keys.into_iter().map(|meta| meta.location) {
             match parsed(&key, &prefix) {
                 Some((name, number)) => _ = numbers.entry(name).or_default().insert(number),
                 None => refs.stray.push(key.to_string()),

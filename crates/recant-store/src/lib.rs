@@ -64,7 +64,8 @@ pub use import::{Import, ImportError, Imported};
 pub use links::GuardError;
 pub use live::Counts;
 pub use name::{FileName, Name, NameError};
-pub use odb::{Form, Odb, ReadError, Received, Source, TransferError, WriteError, Writer};
+pub use odb::bundle;
+pub use odb::{Form, Odb, ReadError, Received, ReceivedBundle, Source, TransferError, WriteError, Writer};
 pub use rev::RevError;
 pub use store::{HeadError, OpenError, Size, Stamp, Store, Transaction, TransactionError};
 pub use verbs::{

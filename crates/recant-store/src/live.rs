@@ -130,7 +130,7 @@ impl Store {
         }
         // A history that cannot be walked is told by those who need it.
         let Ok(snapshot) = self.snapshot(head, known) else { return Ok(()) };
-        self.replace(FILE, &snapshot.encode())
+        self.odb().replace(FILE, &snapshot.encode())
     }
 
     /// Why the file does not say what is; `None` when it does or is not there.

@@ -238,3 +238,68 @@ fn an_ambiguous_prefix_names_two_commits() {
     assert!(text.contains(prefix) && text.contains(&one.short()) && text.contains(&other.short()), "{text}");
     assert_eq!(store.resolve(&one.to_string()).unwrap(), one);
 }
+
+/// Takes everything that leads to the source's head, as a pull does.
+fn take(source: &Store, into: &Store) -> Outcome {
+    let mut tx = into.begin(&stamp(30))?;
+    tx.writer.remember();
+    let tip = head(source);
+    let mut open = vec![(tip.into(), None)];
+    while let Some((id, received)) = open.pop() {
+        let mut received = match received {
+            Some(received) => received,
+            None if tx.writer.has(id)? => continue,
+            None => {
+                let (len, mut file) = source.odb().outgoing(id)?;
+                tx.writer.receive(id, len, &mut file)?
+            }
+        };
+        let wants = tx.writer.wants(&mut received)?;
+        if wants.is_empty() {
+            tx.writer.accept(received)?;
+        } else {
+            open.push((id, Some(received)));
+            open.extend(wants.into_iter().map(|id| (id, None)));
+        }
+    }
+    tx.view.branches.insert(name("theirs"), tip);
+    tx.publish("take")?;
+    Ok(())
+}
+
+/// What arrives is held in memory and written as one bundle: before it is durable, no name leads to it.
+#[test]
+fn no_fault_publishes_what_arrived_before_it_is_there() {
+    let (from, _) = prepared();
+    let source = open(&from);
+    let tip = (10..30).map(|seed| edit(&source, 1, seed)).last().unwrap();
+    let empty = FaultyDisk::default();
+    Store::init_on(Arc::new(empty.clone()), name("main"), &stamp(1)).unwrap();
+    let trial = empty.copy();
+    take(&source, &open(&trial)).unwrap();
+    let n_operations = trial.count();
+    assert!(trial.files().iter().any(|path| path.starts_with("bundles")), "{n_operations}");
+    for at in 1..=n_operations {
+        for fault in [Fault::Error, Fault::Short, Fault::Crash] {
+            let disk = empty.copy();
+            let store = open(&disk);
+            disk.arm(at.saturating_sub(disk.count()).max(1), fault);
+            let done = take(&source, &store).is_ok();
+            drop(store);
+            for image in [disk.after_crash(at as u64), disk.after_crash(0), disk.after_crash(u64::MAX)] {
+                let store = open(&image);
+                let what = format!("operation {at} of {n_operations}: {fault:?}");
+                assert!(store.fsck().unwrap().is_clean(), "{what}");
+                let came = store.view().unwrap().branches.contains_key(&name("theirs"));
+                assert!(came || !done, "{what}: it was acknowledged and is not there");
+                // Again, or for the first time, and whole.
+                take(&source, &store).unwrap();
+                assert_eq!(store.resolve("theirs").unwrap(), tip, "{what}");
+                assert!(
+                    store.verify(tip, None).unwrap().wrong.is_empty() && store.fsck().unwrap().is_clean(),
+                    "{what}"
+                );
+            }
+        }
+    }
+}

@@ -389,6 +389,7 @@ fn what_arrives_counts_its_steps_anew() {
     let mut received = tx.writer.receive(id, file.len() as u64, &mut &file[..]).unwrap();
     assert_eq!(tx.writer.wants(&mut received).unwrap(), []);
     tx.writer.accept(received).unwrap();
+    tx.writer.flush().unwrap();
     drop(tx);
     assert!(forge.problems().is_empty(), "{:?}", forge.problems());
     assert!(forge.file(id).exists());

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Addend, Change, Delta, WeightPatch};
-use crate::tensor::round_all;
+use crate::tensor::{decode, encode, round_all};
 use crate::{Dtype, HostTensor, Matrix, ParamPath, TensorId, Weights};
 
 /// Tensors by content id, for swap patches to draw on.
@@ -173,16 +173,22 @@ impl Addend {
         if !dtype.is_float() {
             return Err(not_float());
         }
-        let mut sum = base.to_f64();
         let cols = base.shape().last().copied().unwrap_or(1).max(1);
         let terms: Vec<Terms<'_>> = addends.iter().map(|addend| Terms::new(addend)).collect();
-        for (i, row) in sum.chunks_exact_mut(cols).enumerate() {
+        // One row at a time, so that its numbers stay near.
+        let mut row = vec![0.0; cols];
+        let mut bytes = vec![0; base.bytes().len()];
+        let n_bytes = cols * dtype.size();
+        let rows = base.bytes().chunks_exact(n_bytes).zip(bytes.chunks_exact_mut(n_bytes));
+        for (i, (from, to)) in rows.enumerate() {
+            decode(dtype, from, &mut row);
             for term in &terms {
-                term.add_to_row(i, row);
-                round_all(dtype, row);
+                term.add_to_row(i, &mut row);
+                round_all(dtype, &mut row);
             }
+            encode(dtype, &row, to);
         }
-        let tensor = HostTensor::from_f64(dtype, base.shape().to_vec(), &sum).map_err(|_| not_float())?;
+        let tensor = HostTensor::new(dtype, base.shape().to_vec(), bytes.into()).map_err(|_| not_float())?;
         // What left the range in between has not come back: infinity plus anything finite is no number.
         match tensor.first_non_finite() {
             Some(at) => {

@@ -17,6 +17,10 @@ use recant_core::ObjectId;
 use super::ReadError;
 use crate::disk::{Disk, ReadAt};
 
+/// Fewer object files than this stay alone.
+pub const BUNDLE_FROM: usize = 64;
+/// Bytes of object files from which a bundle of what arrives or is sent is closed and the next one begun.
+pub const BUNDLE_BYTES: u64 = 32 << 20;
 /// Folder of bundles.
 pub(crate) const BUNDLES: &str = "bundles";
 const MAGIC: &[u8; 8] = b"RCNTBND1";
@@ -25,21 +29,27 @@ const TRAILER: u64 = 40;
 /// Bytes before a record's file.
 const RECORD: u64 = 40;
 /// Larger object files stay alone: a bundle is read into memory object by object.
-pub(crate) const MAX_FILE: u64 = 1 << 20;
+pub const MAX_FILE: u64 = 1 << 20;
 
 /// Where an object's file stands in a bundle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Entry {
-    pub(crate) id: ObjectId,
-    pub(crate) at: u64,
-    pub(crate) len: u64,
+pub struct Entry {
+    /// The object that it is said to be.
+    pub id: ObjectId,
+    /// Where its file begins, in bytes.
+    pub at: u64,
+    /// Bytes of its file, at most [`MAX_FILE`].
+    pub len: u64,
 }
 
 /// A bundle whose index was read and checked.
-pub(crate) struct Bundle {
-    pub(crate) name: String,
-    pub(crate) len: u64,
-    pub(crate) entries: Vec<Entry>,
+pub struct Bundle {
+    /// The digest that all of it should have.
+    pub name: String,
+    /// Bytes.
+    pub len: u64,
+    /// What is in it, ids ascending.
+    pub entries: Vec<Entry>,
     file: Box<dyn ReadAt>,
 }
 
@@ -47,16 +57,29 @@ impl Bundle {
     /// Opens a bundle. `InvalidData` when it is none.
     pub(crate) fn open(disk: &dyn Disk, name: &str) -> io::Result<Self> {
         let (len, file) = disk.open_at(&std::path::Path::new(BUNDLES).join(name))?;
+        Self::read_index(name, len, file)
+    }
+
+    /// The bundle of so many bytes in a file, of which the index is read. Nothing else of it is believed yet.
+    ///
+    /// # Errors
+    /// `InvalidData` when it is no bundle; what the file says.
+    pub fn read_index(name: &str, len: u64, file: Box<dyn ReadAt>) -> io::Result<Self> {
         let entries = read_index(len, &*file)?;
         Ok(Self { name: name.to_owned(), len, entries, file })
     }
 
-    pub(crate) fn find(&self, id: ObjectId) -> Option<Entry> {
+    /// Where an object's file stands.
+    #[must_use]
+    pub fn find(&self, id: ObjectId) -> Option<Entry> {
         self.entries.binary_search_by_key(&id, |entry| entry.id).ok().map(|i| self.entries[i])
     }
 
-    /// An object's file.
-    pub(crate) fn read(&self, entry: Entry) -> io::Result<Vec<u8>> {
+    /// An object's file, unverified.
+    ///
+    /// # Errors
+    /// What the file says.
+    pub fn read(&self, entry: Entry) -> io::Result<Vec<u8>> {
         let len = usize::try_from(entry.len).map_err(io::Error::other)?;
         let mut bytes = vec![0; len];
         self.file.read_at(entry.at, &mut bytes)?;
@@ -140,8 +163,14 @@ fn number(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte))
 }
 
+impl std::fmt::Debug for Bundle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Bundle({}, {} objects)", self.name, self.entries.len())
+    }
+}
+
 /// Writes a bundle.
-pub(crate) struct BundleWriter<'w> {
+pub struct BundleWriter<'w> {
     out: &'w mut dyn Write,
     hasher: blake3::Hasher,
     at: u64,
@@ -149,7 +178,11 @@ pub(crate) struct BundleWriter<'w> {
 }
 
 impl<'w> BundleWriter<'w> {
-    pub(crate) fn begin(out: &'w mut dyn Write) -> io::Result<Self> {
+    /// Begins one.
+    ///
+    /// # Errors
+    /// What the output says.
+    pub fn begin(out: &'w mut dyn Write) -> io::Result<Self> {
         let mut writer = Self { out, hasher: blake3::Hasher::new(), at: 0, entries: Vec::new() };
         writer.write(MAGIC)?;
         Ok(writer)
@@ -162,7 +195,10 @@ impl<'w> BundleWriter<'w> {
     }
 
     /// Adds an object's file.
-    pub(crate) fn add(&mut self, id: ObjectId, file: &[u8]) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// What the output says.
+    pub fn add(&mut self, id: ObjectId, file: &[u8]) -> io::Result<()> {
         self.write(id.as_bytes())?;
         self.write(&(file.len() as u64).to_le_bytes())?;
         self.entries.push(Entry { id, at: self.at, len: file.len() as u64 });
@@ -170,7 +206,10 @@ impl<'w> BundleWriter<'w> {
     }
 
     /// Writes the index. Returns the bundle's name.
-    pub(crate) fn finish(mut self) -> io::Result<String> {
+    ///
+    /// # Errors
+    /// What the output says.
+    pub fn finish(mut self) -> io::Result<String> {
         self.entries.sort_by_key(|entry| entry.id);
         let mut index = Vec::with_capacity(self.entries.len() * ENTRY);
         for entry in &self.entries {
@@ -184,6 +223,12 @@ impl<'w> BundleWriter<'w> {
         let digest = blake3::hash(&index);
         self.write(digest.as_bytes())?;
         Ok(self.hasher.finalize().to_hex().to_string())
+    }
+}
+
+impl std::fmt::Debug for BundleWriter<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "BundleWriter({} objects)", self.entries.len())
     }
 }
 

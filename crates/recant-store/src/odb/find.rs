@@ -43,7 +43,7 @@ impl Odb {
     /// [`ReadError::Io`].
     pub fn contains(&self, id: impl Into<ObjectId>) -> Result<bool, ReadError> {
         let id = id.into();
-        Ok(self.stands_alone(id)? || self.in_bundle(id)?.is_some())
+        Ok(self.pending(id).is_some() || self.stands_alone(id)? || self.in_bundle(id)?.is_some())
     }
 
     pub(crate) fn stands_alone(&self, id: ObjectId) -> Result<bool, ReadError> {
@@ -119,6 +119,9 @@ impl Odb {
     }
 
     pub(crate) fn open_file(&self, id: ObjectId) -> Result<(u64, Box<dyn io::Read + Send>), ReadError> {
+        if let Some(file) = self.pending(id) {
+            return Ok((file.len() as u64, Box::new(io::Cursor::new(file))));
+        }
         match self.open_at(id, &Self::path(id)) {
             Err(ReadError::Missing { .. }) => {}
             opened => return opened,

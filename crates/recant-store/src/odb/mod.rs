@@ -4,7 +4,7 @@
 //! another file, or follow from other objects (see [`frame`]). Whichever it is, the bytes that come out are
 //! hashed before anybody sees them as an object, so no form needs to be trusted.
 
-pub(crate) mod bundle;
+pub mod bundle;
 mod derive;
 mod find;
 mod frame;
@@ -15,10 +15,12 @@ mod refs;
 mod transfer;
 mod write;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use recant_core::{HostTensor, ObjectId, ParamPath, PatchId};
 
 pub(crate) use derive::AT_ONCE;
@@ -28,9 +30,8 @@ pub(crate) use frame::LinkFrame;
 use memory::{Kept, Memory};
 pub(crate) use read::FirstBytes;
 pub use read::Source;
-pub use transfer::{Received, TransferError};
+pub use transfer::{Received, ReceivedBundle, TransferError};
 pub use write::Writer;
-pub(crate) use write::sync_all;
 
 use crate::codec::DecodeError;
 use crate::disk::Disk;
@@ -49,6 +50,8 @@ pub struct Odb {
     pub(crate) disk: Arc<dyn Disk>,
     bundles: Arc<Mutex<Bundles>>,
     memory: Option<Arc<Memory>>,
+    /// Small files that a writer took in and has not written yet.
+    pending: Arc<Mutex<BTreeMap<ObjectId, Bytes>>>,
 }
 
 /// An object cannot be read.
@@ -163,13 +166,23 @@ pub enum WriteError {
 impl Odb {
     /// The objects on a disk.
     pub(crate) fn new(disk: Arc<dyn Disk>) -> Self {
-        Self { disk, bundles: Arc::default(), memory: None }
+        Self { disk, bundles: Arc::default(), memory: None, pending: Arc::default() }
     }
 
     /// The same objects, of which those that were computed or decoded last stay in memory: for what reads
     /// much of a store.
-    pub(crate) fn remembering(&self) -> Self {
+    #[must_use]
+    pub fn remembering(&self) -> Self {
         Self { memory: Some(Arc::new(Memory::new(MEMORY))), ..self.clone() }
+    }
+
+    /// The same objects, with pending files of its own.
+    fn for_writer(&self) -> Self {
+        Self { pending: Arc::default(), ..self.clone() }
+    }
+
+    fn pending(&self, id: ObjectId) -> Option<Bytes> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
     }
 
     fn recall(&self, id: ObjectId) -> Option<Kept> {

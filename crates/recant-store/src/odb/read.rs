@@ -55,6 +55,11 @@ impl Odb {
     pub(super) fn source_at(&self, id: ObjectId, path: &Path) -> Result<Source, ReadError> {
         source_of(id, path, self.open_at(id, path)?)
     }
+
+    /// As [`Odb::source`], from the bytes of a file.
+    pub(super) fn source_in(id: ObjectId, file: Bytes) -> Result<Source, ReadError> {
+        source_of(id, &Self::path(id), (file.len() as u64, Box::new(io::Cursor::new(file))))
+    }
 }
 
 /// Reads how the object in an opened file is stored; `path` names it in errors.
@@ -206,12 +211,51 @@ impl Odb {
         if !matches!(source.frame, Frame::Tensor { .. }) {
             return self.decoded_from(source, Kind::Tensor, |payload| decode_tensor(Bytes::from(payload)));
         }
-        let tensor = self.derive_tensor(id.into(), source.frame)?;
-        if tensor.id() != id {
-            return Err(ReadError::Digest { id: id.into(), found: tensor.id().into() });
+        self.made_tensor(id.into(), source.frame)
+    }
+
+    /// A tensor that follows from others, verified.
+    fn made_tensor(&self, id: ObjectId, frame: Frame) -> Result<HostTensor, ReadError> {
+        let tensor = self.derive_tensor(id, frame)?;
+        let found = tensor.id().into();
+        if found != id {
+            return Err(ReadError::Digest { id, found });
         }
-        self.keep(id.into(), Kept::Tensor(tensor.clone()), tensor.bytes().len());
+        self.keep(id, Kept::Tensor(tensor.clone()), tensor.bytes().len());
         Ok(tensor)
+    }
+
+    /// A manifest that follows from others, verified.
+    fn made_manifest(&self, id: ObjectId, frame: Frame) -> Result<Arc<Manifest>, ReadError> {
+        let manifest = self.derive_manifest(id, frame)?;
+        let found = manifest.id().into();
+        if found != id {
+            return Err(ReadError::Digest { id, found });
+        }
+        Ok(self.keep_manifest(id, manifest))
+    }
+
+    fn keep_manifest(&self, id: ObjectId, manifest: Manifest) -> Arc<Manifest> {
+        // A path, an id and what a map needs for them.
+        let bytes = 160 * (manifest.tensors.len() + manifest.ties.len() + manifest.files.len() + 1);
+        let manifest = Arc::new(manifest);
+        self.keep(id, Kept::Manifest(manifest.clone()), bytes);
+        manifest
+    }
+
+    /// Whether an object's bytes are those that its id promises, and a tensor's head tells its length.
+    pub(super) fn check(&self, source: Source) -> Result<(), ReadError> {
+        let id = source.id;
+        match source.frame {
+            Frame::Tensor { .. } => self.made_tensor(id, source.frame).map(drop),
+            Frame::Manifest { .. } => self.made_manifest(id, source.frame).map(drop),
+            _ => {
+                let mut head = FirstBytes::default();
+                let copied = self.copy_from(source, &mut head)?;
+                copied.map_err(|source| ReadError::Io { path: Self::path(id), source })?;
+                if head.is_tensor() { head.tensor_head(id).map(drop) } else { Ok(()) }
+            }
+        }
     }
 
     /// A tensor's type and sides, from as few bytes as have them. Unverified.
@@ -246,20 +290,11 @@ impl Odb {
             return Ok(manifest);
         }
         let source = self.source(id)?;
-        let manifest = if matches!(source.frame, Frame::Manifest { .. }) {
-            let manifest = self.derive_manifest(id.into(), source.frame)?;
-            if manifest.id() != id {
-                return Err(ReadError::Digest { id: id.into(), found: manifest.id().into() });
-            }
-            manifest
-        } else {
-            self.decoded_from(source, Kind::Manifest, |payload| Manifest::decode(&payload))?
-        };
-        let manifest = Arc::new(manifest);
-        // A path, an id and what a map needs for them.
-        let bytes = 160 * (manifest.tensors.len() + manifest.ties.len() + manifest.files.len() + 1);
-        self.keep(id.into(), Kept::Manifest(manifest.clone()), bytes);
-        Ok(manifest)
+        if matches!(source.frame, Frame::Manifest { .. }) {
+            return self.made_manifest(id.into(), source.frame);
+        }
+        let manifest = self.decoded_from(source, Kind::Manifest, |payload| Manifest::decode(&payload))?;
+        Ok(self.keep_manifest(id.into(), manifest))
     }
 
     /// A patch.

@@ -1,7 +1,6 @@
 //! What an object needs, without reading what is large.
 
 use std::io::Read;
-use std::path::Path;
 
 use recant_core::ObjectId;
 
@@ -83,14 +82,10 @@ impl Odb {
         }
         Ok(needs)
     }
-
-    /// What a file, in its place or not, is made from.
-    pub(super) fn founds_at(&self, id: ObjectId, path: &Path) -> Result<Vec<Reference>, ReadError> {
-        Ok(founds(&self.source_at(id, path)?.frame))
-    }
 }
 
-fn founds(frame: &Frame) -> Vec<Reference> {
+/// What a file is made from.
+pub(super) fn founds(frame: &Frame) -> Vec<Reference> {
     match frame {
         Frame::Tensor { base, patches, .. } => {
             patches.iter().map(|&id| Kind::Patch.at(id)).chain([Kind::Tensor.at(*base)]).collect()

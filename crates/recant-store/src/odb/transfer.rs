@@ -9,11 +9,14 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use recant_core::ObjectId;
 
+use super::bundle::{Bundle, MAX_FILE, unreadable};
 use super::frame::Frame;
 use super::read::{MAX_SMALL, Source, open_link};
-use super::{FirstBytes, Odb, ReadError, WriteError, Writer};
+use super::refs::founds;
+use super::{Odb, ReadError, WriteError, Writer};
 use crate::disk::Disk;
 use crate::object::{Kind, Reference, TENSOR_MAGIC, TensorHead};
 
@@ -26,22 +29,49 @@ const FIRST: u64 = 1 << 10;
 pub struct Received {
     /// The object that it is said to be.
     pub id: ObjectId,
-    tmp: PathBuf,
-    disk: Arc<dyn Disk>,
+    file: Arrived,
     /// Whether its bytes have the digest that they should have.
     verified: bool,
 }
 
-impl Drop for Received {
+/// Where a received file is.
+enum Arrived {
+    /// In memory: a small one.
+    Held(Bytes),
+    /// In a temporary file.
+    Written(Temporary),
+}
+
+/// A temporary file, removed with this.
+struct Temporary {
+    path: PathBuf,
+    disk: Arc<dyn Disk>,
+}
+
+impl Drop for Temporary {
     fn drop(&mut self) {
         // One that was accepted is not there any more.
-        let _ = self.disk.remove(&self.tmp);
+        let _ = self.disk.remove(&self.path);
     }
 }
 
 impl fmt::Debug for Received {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Received({})", self.id)
+    }
+}
+
+/// A bundle that has arrived, in a temporary file that goes with this.
+#[derive(Debug)]
+pub struct ReceivedBundle {
+    /// Its objects' files, unverified.
+    pub bundle: Bundle,
+    _tmp: Temporary,
+}
+
+impl fmt::Debug for Temporary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.path.fmt(f)
     }
 }
 
@@ -69,14 +99,25 @@ pub enum TransferError {
 }
 
 impl Odb {
+    /// The objects in an order in which those that follow from others come after them, as far as the steps that
+    /// they claim tell: verified in that order by [`Odb::remembering`], each costs one step.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn by_steps(&self, ids: impl IntoIterator<Item = ObjectId>) -> Result<Vec<ObjectId>, ReadError> {
+        let steps = |id| Ok((self.source(id)?.frame.claimed().unwrap_or(0), id));
+        let mut ordered = ids.into_iter().map(steps).collect::<Result<Vec<_>, ReadError>>()?;
+        ordered.sort_unstable();
+        Ok(ordered.into_iter().map(|(_, id)| id).collect())
+    }
+
     /// An object's file as it travels: its length and its bytes. The object is verified first, so that damage
     /// does not spread.
     ///
     /// # Errors
     /// [`ReadError`].
     pub fn outgoing(&self, id: ObjectId) -> Result<(u64, Box<dyn Read + Send>), ReadError> {
-        let verified = self.copy(id, &mut io::sink()).map_err(|error| self.explain(error))?;
-        verified.map_err(|source| ReadError::Io { path: Self::path(id), source })?;
+        self.source(id).and_then(|source| self.check(source)).map_err(|error| self.explain(error))?;
         let Frame::Link(link) = self.source(id)?.frame else { return self.open_file(id) };
         let file = open_link(id, &link)?;
         let head = [Frame::Plain.encode(), link.head.encode()].concat();
@@ -110,22 +151,56 @@ impl Writer {
         let mut first = Vec::new();
         (&mut *input).take(FIRST).read_to_end(&mut first).map_err(unread)?;
         possible(&first, len).map_err(|reason| refused(ReadError::Frame { id, reason }))?;
-        let received = Received { id, tmp: self.tmp(), disk: self.odb.disk.clone(), verified: false };
-        let mut copied = 0;
         // One byte more than is said shows that there are more.
         let mut all = first.as_slice().chain(input).take(len.saturating_add(1));
-        self.write(&received.tmp, |file| {
-            copied = io::copy(&mut all, file)?;
-            Ok(())
-        })?;
+        let (copied, file) = if len <= MAX_FILE {
+            let mut held = Vec::new();
+            let copied = all.read_to_end(&mut held).map_err(unread)?;
+            (copied as u64, Arrived::Held(held.into()))
+        } else {
+            let tmp = Temporary { path: self.tmp(), disk: self.odb.disk.clone() };
+            let mut copied = 0;
+            self.write(&tmp.path, |file| {
+                copied = io::copy(&mut all, file)?;
+                Ok(())
+            })?;
+            (copied, Arrived::Written(tmp))
+        };
         if copied != len {
             let reason = format!("its length was said to be {len} bytes, and is not");
             return Err(refused(ReadError::Frame { id, reason }));
         }
-        match self.odb.source_at(id, &received.tmp).map(|source| source.frame) {
+        let received = Received { id, file, verified: false };
+        match self.arrived(&received).map(|source| source.frame) {
             Ok(Frame::Link(_)) => Err(TransferError::Link { id }),
             Ok(_) => Ok(received),
             Err(source) => Err(refused(source)),
+        }
+    }
+
+    /// Takes a bundle of `len` bytes in, whose objects' files are then received one by one.
+    ///
+    /// # Errors
+    /// [`WriteError`] when it cannot be written; [`ReadError::Bundle`] in it when it is none.
+    pub fn receive_bundle(
+        &mut self,
+        name: &str,
+        len: u64,
+        input: &mut dyn Read,
+    ) -> Result<ReceivedBundle, WriteError> {
+        let tmp = Temporary { path: self.tmp(), disk: self.odb.disk.clone() };
+        let mut input = input.take(len);
+        self.write(&tmp.path, |file| io::copy(&mut input, file).map(drop))?;
+        let opened = self.odb.disk.open_at(&tmp.path);
+        let bundle = opened.and_then(|(len, file)| Bundle::read_index(name, len, file));
+        let bundle = bundle.map_err(|source| unreadable(name, source))?;
+        Ok(ReceivedBundle { bundle, _tmp: tmp })
+    }
+
+    fn arrived(&self, received: &Received) -> Result<Source, ReadError> {
+        match &received.file {
+            Arrived::Held(file) => Odb::source_in(received.id, file.clone()),
+            Arrived::Written(tmp) => self.odb.source_at(received.id, &tmp.path),
         }
     }
 
@@ -137,13 +212,13 @@ impl Writer {
     pub fn wants(&mut self, received: &mut Received) -> Result<Vec<ObjectId>, TransferError> {
         let id = received.id;
         let refused = |source: ReadError| TransferError::Refused { id, source: source.into() };
-        let founds = self.odb.founds_at(id, &received.tmp).map_err(refused)?;
-        let missing = self.missing(founds)?;
+        let frame = self.arrived(received).map_err(refused)?.frame;
+        let missing = self.missing(founds(&frame))?;
         if !missing.is_empty() {
             return Ok(missing);
         }
         self.verify(received).map_err(refused)?;
-        let mut source = self.odb.source_at(id, &received.tmp).map_err(refused)?;
+        let mut source = self.arrived(received).map_err(refused)?;
         self.bounded(&mut source).map_err(refused)?;
         let needs = self.odb.needs_of(source).map_err(refused)?;
         Ok(self.missing(needs)?)
@@ -159,7 +234,8 @@ impl Writer {
         Ok(missing)
     }
 
-    /// Puts a received file in its place, if its bytes have the digest that they should have.
+    /// Puts a received file in its place, if its bytes have the digest that they should have. A small one is
+    /// there for this writer, and for everybody after [`Writer::flush`] or [`Writer::sync`].
     ///
     /// # Errors
     /// [`TransferError`]; nothing was put in place then.
@@ -167,19 +243,19 @@ impl Writer {
         let id = received.id;
         let counted = self.verify(&mut received).and_then(|()| self.recount(&received));
         let recounted = counted.map_err(|source| TransferError::Refused { id, source: source.into() })?;
-        if let Some(frame) = recounted {
-            self.discard(&received.tmp);
-            received.tmp = self.tmp();
-            self.write(&received.tmp, |file| file.write_all(&frame.encode()))?;
+        match (recounted.map(|frame| Bytes::from(frame.encode())), received.file) {
+            (Some(file), _) if file.len() as u64 > MAX_FILE => self.put_file(id, &file)?,
+            (Some(file), _) | (None, Arrived::Held(file)) => self.put_pending(id, file)?,
+            (None, Arrived::Written(tmp)) => self.place(&tmp.path, id)?,
         }
-        Ok(self.place(&received.tmp, id)?)
+        Ok(())
     }
 
     /// The head of a received file with the steps that it takes here, where it claims others: what it is made
     /// from may be stored otherwise than where it came from.
     fn recount(&self, received: &Received) -> Result<Option<Frame>, ReadError> {
         let id = received.id;
-        let frame = self.odb.source_at(id, &received.tmp)?.frame;
+        let frame = self.arrived(received)?.frame;
         let counted = self.odb.chain(id, frame.clone(), &|_| false)?.steps;
         if frame.claimed().is_none_or(|claimed| claimed == counted) {
             return Ok(None);
@@ -193,14 +269,7 @@ impl Writer {
         if received.verified {
             return Ok(());
         }
-        let id = received.id;
-        let mut head = FirstBytes::default();
-        let source = self.odb.source_at(id, &received.tmp)?;
-        let copied = self.odb.copy_from(source, &mut head)?;
-        copied.map_err(|source| ReadError::Io { path: received.tmp.clone(), source })?;
-        if head.is_tensor() {
-            head.tensor_head(id)?;
-        }
+        self.odb.check(self.arrived(received)?)?;
         received.verified = true;
         Ok(())
     }

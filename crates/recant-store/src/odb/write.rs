@@ -3,14 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
 
+use bytes::Bytes;
 use recant_core::{HostTensor, ManifestId, ObjectId, ParamPath, PatchId, TensorId};
 
-use super::bundle::BUNDLES;
+use super::bundle::{BUNDLE_BYTES, BUNDLE_FROM, BUNDLES, BundleWriter};
 use super::frame::{Frame, LinkFrame};
-use super::{OBJECTS, Odb, TMP, WriteError, pack};
-use crate::disk::{Disk, DiskFile};
+use super::{OBJECTS, Odb, ReadError, TMP, WriteError, pack};
+use crate::disk::{Disk, DiskFile, read_small};
 use crate::object::{Manifest, encode_tensor, object_id};
+use crate::store::{BUNDLED, FORMAT};
 
 /// Writes objects. What it wrote is durable once [`Writer::sync`] returned, and not before.
 pub struct Writer {
@@ -20,13 +23,16 @@ pub struct Writer {
     /// Distinguish this writer's temporary files; a store has one writer at a time, which may have lanes.
     lane: usize,
     next: u64,
+    /// Bytes of pending files.
+    n_pending: u64,
     /// Compress tensors that are stored as bytes.
     pub pack: bool,
 }
 
 impl Writer {
     pub(crate) fn new(odb: Odb) -> Self {
-        Self { odb, dirty: BTreeSet::new(), lane: 0, next: 0, pack: false }
+        let odb = odb.for_writer();
+        Self { odb, dirty: BTreeSet::new(), lane: 0, next: 0, n_pending: 0, pack: false }
     }
 
     /// A writer beside this one, for another thread. What it writes is durable after [`Writer::join`] and
@@ -38,6 +44,11 @@ impl Writer {
     /// Takes over what a lane wrote.
     pub(crate) fn join(&mut self, lane: Self) {
         self.dirty.extend(lane.dirty);
+    }
+
+    /// From here on, what was read and made stays in memory, for much that follows one from the other.
+    pub fn remember(&mut self) {
+        self.odb = self.odb.remembering();
     }
 
     /// The objects written to.
@@ -211,6 +222,67 @@ impl Writer {
         self.file(id, |out| out.write_all(file))
     }
 
+    /// Takes a small object's file to be written with others.
+    pub(super) fn put_pending(&mut self, id: ObjectId, file: Bytes) -> Result<(), WriteError> {
+        self.n_pending += file.len() as u64;
+        self.odb.pending.lock().unwrap_or_else(PoisonError::into_inner).insert(id, file);
+        if self.n_pending < BUNDLE_BYTES { Ok(()) } else { self.flush() }
+    }
+
+    /// Writes pending files: into a bundle, if there are enough of them.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub fn flush(&mut self) -> Result<(), WriteError> {
+        let pending = self.odb.pending.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match pending.len() {
+            0 => return Ok(()),
+            ..BUNDLE_FROM => pending.iter().try_for_each(|(&id, file)| self.put_file(id, file))?,
+            _ => _ = self.put_bundle(pending.iter().map(|(&id, file)| Ok((id, file.clone()))))?,
+        }
+        // Only now, so that whoever looks finds them at every moment.
+        self.odb.pending.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.n_pending = 0;
+        Ok(())
+    }
+
+    /// Writes objects' files into a bundle. Returns its name.
+    pub(crate) fn put_bundle(
+        &mut self,
+        mut files: impl Iterator<Item = Result<(ObjectId, Bytes), ReadError>>,
+    ) -> Result<String, WriteError> {
+        self.odb.allow_bundles()?;
+        let (tmp, mut name, mut unread) = (self.tmp(), String::new(), None);
+        self.write(&tmp, |out| {
+            let mut bundle = BundleWriter::begin(out)?;
+            for file in &mut files {
+                match file {
+                    Ok((id, file)) => bundle.add(id, &file)?,
+                    Err(error) => {
+                        unread = Some(error);
+                        return Ok(());
+                    }
+                }
+            }
+            name = bundle.finish()?;
+            Ok(())
+        })?;
+        if let Some(error) = unread {
+            self.discard(&tmp);
+            return Err(error.into());
+        }
+        let io = |path: &Path, source| WriteError::Io { path: path.to_owned(), source };
+        let (dir, disk) = (Path::new(BUNDLES), &*self.odb.disk);
+        disk.make_dir(dir).map_err(|source| io(dir, source))?;
+        let to = dir.join(&name);
+        disk.rename(&tmp, &to).map_err(|source| {
+            self.discard(&tmp);
+            io(&to, source)
+        })?;
+        self.dirty.extend([PathBuf::new(), dir.to_owned()]);
+        Ok(name)
+    }
+
     /// Writes the head of a derived object again, with so many steps; `false` when that cannot be.
     pub(crate) fn restep(&mut self, id: ObjectId, steps: u32) -> Result<bool, WriteError> {
         let frame = self.odb.source(id)?.frame.with_steps(steps).encode();
@@ -225,6 +297,9 @@ impl Writer {
     /// have lasted whose patch has not. Its folder counts as dirty then too, because whoever renamed the file
     /// into it may have died before the folder was synced.
     pub(crate) fn have(&mut self, id: ObjectId) -> Result<bool, WriteError> {
+        if self.odb.pending(id).is_some() {
+            return Ok(true);
+        }
         let alone = self.odb.stands_alone(id)?;
         let there = (alone || self.odb.contains(id)?) && self.odb.is_founded(id)?;
         match (there, alone) {
@@ -240,6 +315,7 @@ impl Writer {
     /// # Errors
     /// [`WriteError::Io`].
     pub fn sync(&mut self) -> Result<(), WriteError> {
+        self.flush()?;
         sync_all(&*self.odb.disk, &self.dirty)?;
         self.dirty.clear();
         Ok(())
@@ -309,6 +385,34 @@ impl Writer {
     pub(crate) fn discard(&self, tmp: &Path) {
         // Best effort on the way out of an error; fsck --repair and gc sweep what stays.
         let _ = self.odb.disk.remove(tmp);
+    }
+}
+
+impl Odb {
+    /// Makes the store one that may have bundles: an earlier recant would miss what is in them.
+    fn allow_bundles(&self) -> Result<(), WriteError> {
+        let format = Path::new(FORMAT);
+        let found = read_small(&*self.disk, format, 256)
+            .map_err(|source| ReadError::Io { path: format.to_owned(), source })?;
+        if found == BUNDLED.as_bytes() { Ok(()) } else { self.replace(FORMAT, BUNDLED.as_bytes()) }
+    }
+
+    /// Replaces a small file of the store in one step.
+    pub(crate) fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), WriteError> {
+        let disk = &*self.disk;
+        let tmp = Path::new(TMP).join(format!("{}-{name}", std::process::id()));
+        let written = (|| {
+            let mut file = disk.create(&tmp)?;
+            file.write_all(bytes)?;
+            file.sync()?;
+            drop(file);
+            disk.rename(&tmp, Path::new(name))
+        })();
+        if let Err(source) = written {
+            let _ = disk.remove(&tmp);
+            return Err(WriteError::Io { path: name.into(), source });
+        }
+        disk.sync_dir(Path::new("")).map_err(|source| WriteError::Io { path: name.into(), source })
     }
 }
 

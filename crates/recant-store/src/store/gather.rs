@@ -4,18 +4,20 @@
 //! there, once or twice. Readers that looked before find the new bundle when they miss something.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use recant_core::ObjectId;
 
-use super::{BUNDLED, FORMAT, Store};
-use crate::disk::read_small;
-use crate::odb::bundle::{BUNDLES, Bundle, BundleWriter, Entry, MAX_FILE, salvage, unreadable};
+use super::Store;
+use crate::odb::bundle::{BUNDLES, Bundle, Entry, MAX_FILE, salvage, unreadable};
 use crate::odb::{Form, OBJECTS, Odb, ReadError, WriteError, Writer};
 
 /// Object files that stand alone before a commit gathers them.
 pub(super) const GATHER_FROM: usize = 1024;
+/// Bundles before a commit gathers them.
+const MAX_BUNDLES: usize = 32;
 /// Folders of object files, one for each first byte.
 const SHARDS: usize = 256;
 
@@ -39,18 +41,21 @@ impl Store {
     /// Gathers small object files if there are many. Bundles that are not larger than what is gathered go
     /// into the new one, so there are few of them, of very different sizes.
     pub(super) fn gather_many(&self) -> Result<(), WriteError> {
-        if !self.are_many()? {
+        let mut bundles = self.odb().bundles()?;
+        // Each pull may bring one.
+        let many_bundles = bundles.len() > MAX_BUNDLES;
+        if !many_bundles && !self.are_many()? {
             return Ok(());
         }
         let mut gathered = Gathered { alone: self.small()?, bundles: Vec::new() };
-        if gathered.alone.len() < self.gather_from {
+        if !many_bundles && gathered.alone.len() < self.gather_from {
             return Ok(());
         }
-        let mut bundles = self.odb().bundles()?;
         bundles.sort_by_key(|bundle| bundle.entries.len());
         let mut count = gathered.alone.len();
         for bundle in bundles {
-            if bundle.entries.len() > count {
+            let too_many = many_bundles && gathered.bundles.len() < MAX_BUNDLES / 2;
+            if bundle.entries.len() > count && !too_many {
                 break;
             }
             count += bundle.entries.len();
@@ -107,8 +112,9 @@ impl Store {
         let ids: BTreeSet<ObjectId> = alone.iter().copied().chain(bundled.filter(keep)).collect();
         let mut name = None;
         if !ids.is_empty() {
-            self.allow_bundles()?;
-            name = Some(self.write_bundle(&ids)?);
+            let mut writer = Writer::new(odb.clone());
+            name = Some(writer.put_bundle(ids.iter().map(|&id| Ok((id, odb.whole_file(id)?))))?);
+            writer.sync()?;
         }
         // What is in the new bundle now. A file that cannot be removed is there twice until it can.
         for id in alone {
@@ -118,51 +124,6 @@ impl Store {
             let _ = disk.remove(&Path::new(BUNDLES).join(&bundle.name));
         }
         Ok(())
-    }
-
-    /// Writes objects' files into a bundle. When this returns, it is durable.
-    fn write_bundle(&self, ids: &BTreeSet<ObjectId>) -> Result<String, WriteError> {
-        let odb = self.odb();
-        let disk = &*odb.disk;
-        let io = |path: &Path, source| WriteError::Io { path: path.to_owned(), source };
-        let mut writer = Writer::new(odb.clone());
-        let tmp = writer.tmp();
-        let (mut name, mut unread) = (String::new(), None);
-        writer.write(&tmp, |out| {
-            let mut bundle = BundleWriter::begin(out)?;
-            for &id in ids {
-                match odb.whole_file(id) {
-                    Ok(file) => bundle.add(id, &file)?,
-                    Err(error) => {
-                        unread = Some(error);
-                        return Ok(());
-                    }
-                }
-            }
-            name = bundle.finish()?;
-            Ok(())
-        })?;
-        if let Some(error) = unread {
-            writer.discard(&tmp);
-            return Err(error.into());
-        }
-        let dir = Path::new(BUNDLES);
-        disk.make_dir(dir).map_err(|source| io(dir, source))?;
-        let to = dir.join(&name);
-        disk.rename(&tmp, &to).map_err(|source| {
-            writer.discard(&tmp);
-            io(&to, source)
-        })?;
-        crate::odb::sync_all(disk, &BTreeSet::from([PathBuf::new(), dir.to_owned()]))?;
-        Ok(name)
-    }
-
-    /// Makes the store one that may have bundles: an earlier recant would miss what is in them.
-    fn allow_bundles(&self) -> Result<(), WriteError> {
-        let format = Path::new(FORMAT);
-        let found = read_small(&*self.odb().disk, format, 256)
-            .map_err(|source| ReadError::Io { path: format.to_owned(), source })?;
-        if found == BUNDLED.as_bytes() { Ok(()) } else { self.replace(FORMAT, BUNDLED.as_bytes()) }
     }
 
     /// Puts what is in a bundle into files of their own, as far as it can be read, and the bundle aside; returns
@@ -199,11 +160,11 @@ impl Store {
 
 impl Odb {
     /// The file of an object as it stands.
-    fn whole_file(&self, id: ObjectId) -> Result<Vec<u8>, ReadError> {
+    fn whole_file(&self, id: ObjectId) -> Result<Bytes, ReadError> {
         let (_, mut reader) = self.open_file(id)?;
         let mut file = Vec::new();
         let read = std::io::Read::read_to_end(&mut reader, &mut file);
         read.map_err(|source| ReadError::Io { path: Self::path(id), source })?;
-        Ok(file)
+        Ok(file.into())
     }
 }
