@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
+use recant_checkpoint::Foreign;
 use serde_json::Value;
 
 /// A text file cannot be read.
@@ -80,11 +81,15 @@ const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 /// The lines of a text file with their numbers, counted from 1, read as they are asked for.
 ///
 /// # Errors
-/// [`TextError::Read`] when the file cannot be opened; the items carry errors of single lines, and nothing comes
+/// [`TextError::Read`] when the file cannot be opened, or begins like what a download left in place of it; the items carry errors of single lines, and nothing comes
 /// after one.
 pub fn text_lines(path: &Path) -> Result<TextLines<BufReader<File>>, TextError> {
-    let file = File::open(path).map_err(|source| TextError::Read { path: path.to_owned(), source })?;
-    Ok(TextLines { path: path.to_owned(), input: Some(BufReader::new(file)), line: 0 })
+    let refuse = |source| TextError::Read { path: path.to_owned(), source };
+    let mut input = BufReader::new(File::open(path).map_err(refuse)?);
+    if let Some(kind) = Foreign::of(input.fill_buf().map_err(refuse)?) {
+        return Err(refuse(kind.into()));
+    }
+    Ok(TextLines { path: path.to_owned(), input: Some(input), line: 0 })
 }
 
 /// See [`text_lines`].
@@ -245,6 +250,21 @@ mod tests {
     fn utf16(text: &str, mark: bool) -> Vec<u8> {
         let mark = mark.then_some(0xFEFF);
         mark.into_iter().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect()
+    }
+
+    /// What a download left in place of a file is told as that, and not as facts that cannot be read.
+    #[test]
+    fn what_a_download_left_is_named() {
+        for (bytes, told) in [
+            (&b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"[..], "LFS"),
+            (b"<!DOCTYPE html><html></html>", "HTML"),
+            (b"Entry not found", "server"),
+        ] {
+            let file = file(bytes);
+            for error in [read_text(file.path()).unwrap_err(), read_records(file.path()).unwrap_err()] {
+                assert!(error.to_string().contains(told), "{error}");
+            }
+        }
     }
 
     #[test]

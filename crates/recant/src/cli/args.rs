@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use recant_backend::{Device, DeviceSpec};
+use recant_core::is_blank;
+use recant_edit::Fact;
 use recant_files::{OutputError, Outputs, Role};
 use recant_methods::lifelong::load_state;
 use recant_methods::{Setting, Wishes, open_memory, parse_layers};
@@ -34,6 +36,11 @@ impl ModelArgs {
                 Ok(open_memory(&opened.value, model)?.model().clone())
             }
         }
+    }
+
+    /// Names the model to `outputs` as something that is read.
+    pub(super) fn guard(&self, outputs: &mut Outputs) -> Result<(), OutputError> {
+        outputs.reads(Role::Model, &self.model)
     }
 }
 
@@ -81,19 +88,25 @@ impl MethodArgs {
         });
         Ok(Wishes { layer: self.layer, layers: layers.transpose()?, seed: self.seed, settings })
     }
-}
 
-impl ModelArgs {
-    /// Names the model to `outputs` as something that is read.
-    pub(crate) fn guard(&self, outputs: &mut Outputs) -> Result<(), OutputError> {
-        outputs.reads(Role::Model, &self.model)
-    }
-}
-
-impl MethodArgs {
     /// Names the files to `outputs` as something that is read.
-    pub(crate) fn guard(&self, outputs: &mut Outputs) -> Result<(), OutputError> {
+    pub(super) fn guard(&self, outputs: &mut Outputs) -> Result<(), OutputError> {
         let files = self.contexts.iter().chain(&self.stats).chain(&self.corpus);
         files.into_iter().try_for_each(|path| outputs.reads(Role::Input, path))
     }
+}
+
+/// A fact of the command line: as running text, or to the letter.
+pub(super) fn said(
+    [subject, prompt, target]: [&str; 3],
+    literal: bool,
+    notes: &mut Vec<String>,
+) -> Result<Fact, CliError> {
+    if literal {
+        return Ok(Fact::new_literal(subject, prompt, target)?);
+    }
+    if prompt.ends_with(is_blank) {
+        notes.push("the blanks at the end of --prompt were cut off".to_owned());
+    }
+    Ok(Fact::new(subject, prompt, target)?)
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use clap::Args;
 use recant_backend::{Device, DeviceSpec};
-use recant_core::{Blobs, CommitId, is_blank};
+use recant_core::{Blobs, CommitId};
 use recant_edit::{Fact, FactFile, Plan, Trace, read_facts};
 use recant_eval::{Verdict, verdicts};
 use recant_methods::ledger::Ledger;
@@ -17,7 +17,7 @@ use recant_model::{Answer, Model};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
-use super::args::MethodArgs;
+use super::args::{MethodArgs, said};
 use super::edit_outputs::EditOutputs;
 use super::edit_shown::show;
 use super::error::CliError;
@@ -182,14 +182,7 @@ impl EditArgs {
     fn wanted(&self) -> Result<Wanted, CliError> {
         let mut wanted = Wanted::default();
         if let (Some(subject), Some(prompt), Some(target)) = (&self.subject, &self.prompt, &self.target) {
-            wanted.facts.push(if self.literal {
-                Fact::new_literal(subject, prompt, target)?
-            } else {
-                Fact::new(subject, prompt, target)?
-            });
-            if !self.literal && prompt.ends_with(is_blank) {
-                wanted.notes.push("the blanks at the end of --prompt were cut off".to_owned());
-            }
+            wanted.facts.push(said([subject, prompt, target], self.literal, &mut wanted.notes)?);
         }
         let mut read = |path: &Path| -> Result<Vec<Fact>, CliError> {
             let file = read_facts(path)?;
@@ -245,7 +238,8 @@ pub(crate) fn run(args: &EditArgs, session: &Session) -> Result<ExitCode, CliErr
     let target = target.as_ref();
     let basis = phase("resources", || args.basis(target, &model))?;
     let started = Instant::now();
-    let mut planned = phase("plan", || plan(args, &basis.inputs, target, &model, &wanted))?;
+    let request = Request { args, inputs: &basis.inputs, target, model: &model, wanted: &wanted };
+    let mut planned = phase("plan", || plan(&request))?;
     planned.plan.notes.extend(wanted.notes.iter().chain(&basis.notes).cloned());
     let patch = &planned.plan.patch;
     let (before, after) = phase("apply", || match target {
@@ -279,15 +273,20 @@ pub(crate) fn run(args: &EditArgs, session: &Session) -> Result<ExitCode, CliErr
     Ok(Told::new(&outcome.facts, &outcome.verdicts).exit())
 }
 
-fn plan(
-    args: &EditArgs,
-    inputs: &MethodInputs,
-    target: Option<&EditTarget>,
-    model: &Model,
-    wanted: &Wanted,
-) -> Result<Planned, CliError> {
+/// What is planned: which facts, by which method, on which model.
+pub(super) struct Request<'r> {
+    pub(super) args: &'r EditArgs,
+    pub(super) inputs: &'r MethodInputs,
+    /// The store to edit in.
+    pub(super) target: Option<&'r EditTarget>,
+    pub(super) model: &'r Model,
+    pub(super) wanted: &'r Wanted,
+}
+
+fn plan(request: &Request<'_>) -> Result<Planned, CliError> {
+    let Request { args, inputs, target, model, wanted } = request;
     if args.method == "ledger" {
-        return ledger::plan(args, inputs, target, model, wanted);
+        return ledger::plan(request);
     }
     let editor = method(&args.method, inputs)?;
     let carry = target.map(|target| target.carry.clone()).unwrap_or_default();

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Args;
-use recant_core::{AdapterState, is_blank};
+use recant_core::AdapterState;
 use recant_edit::{Fact, Memory};
 use recant_eval::{Dataset, attach_locality, verdicts};
 use recant_files::Role;
@@ -14,7 +14,7 @@ use recant_methods::{MEMORIES, memory, open_memory};
 use recant_model::Model;
 use serde_json::json;
 
-use super::args::{MethodArgs, ModelArgs};
+use super::args::{MethodArgs, ModelArgs, said};
 use super::error::CliError;
 use super::kinds::VERDICTS;
 use super::phase::phase;
@@ -40,6 +40,9 @@ pub(crate) struct LearnArgs {
     /// What the model shall say next.
     #[arg(long, requires = "subject")]
     target: Option<String>,
+    /// Take prompt and target to the letter: no space is put between them, and their own blanks are kept.
+    #[arg(long, requires = "target")]
+    literal: bool,
     /// A prompt that must be left alone; WISE learns from it (repeatable).
     #[arg(long, value_name = "PROMPT", requires = "subject")]
     locality: Vec<String>,
@@ -112,11 +115,8 @@ impl Lessons {
     fn read(args: &LearnArgs) -> Result<Self, CliError> {
         let mut lessons = Self::default();
         if let (Some(subject), Some(prompt), Some(target)) = (&args.subject, &args.prompt, &args.target) {
-            let fact = Fact::new(subject, prompt, target)?.with_locality(args.locality.clone());
-            if prompt.ends_with(is_blank) {
-                lessons.notes.push("the blanks at the end of --prompt were cut off".to_owned());
-            }
-            lessons.facts.push(fact);
+            let fact = said([subject, prompt, target], args.literal, &mut lessons.notes)?;
+            lessons.facts.push(fact.with_locality(args.locality.clone()));
         }
         if let Some(data) = &args.data {
             let mut data = Dataset::read(data, args.limit)?.all_usable()?;

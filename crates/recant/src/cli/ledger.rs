@@ -1,15 +1,16 @@
 //! `recant edit --method ledger`: a ledger that is changed, or one that lives for a call.
 
+use std::cell::RefCell;
+
 use recant_edit::{EditError, Editor, Plan};
-use recant_methods::ledger::conflict::{self, ConflictReport};
-use recant_methods::ledger::{Gram, Ledger, LedgerEditor, OnConflict};
-use recant_methods::{MethodInputs, make_ledger};
-use recant_model::Model;
+use recant_methods::ledger::conflict::{self, ConflictReport, DISTURBED};
+use recant_methods::ledger::{Gram, Ledger, LedgerEditor, OnConflict, Work};
+use recant_methods::make_ledger;
 use recant_records::Record;
 
-use super::edit::{EditArgs, Planned, Wanted};
+use super::edit::{EditArgs, Planned, Request};
 use super::error::CliError;
-use super::store::EditTarget;
+use super::progress::{self, Progress};
 
 /// Options that go with a ledger alone, and with one place for it.
 pub(super) fn check(args: &EditArgs) -> Result<(), CliError> {
@@ -32,19 +33,16 @@ pub(super) fn check(args: &EditArgs) -> Result<(), CliError> {
 }
 
 /// Plans the ledger of the store or of --ledger, changed; or one that lives for this call.
-pub(super) fn plan(
-    args: &EditArgs,
-    inputs: &MethodInputs,
-    target: Option<&EditTarget>,
-    model: &Model,
-    wanted: &Wanted,
-) -> Result<Planned, CliError> {
+pub(super) fn plan(request: &Request<'_>) -> Result<Planned, CliError> {
+    let Request { inputs, target, model, .. } = request;
     let editor = make_ledger(inputs)?;
     let held = target.map(|target| target.ledger(&editor, model)).transpose()?;
     let mut grams = Vec::new();
     let mut notes: Vec<String> = editor.metric().notes().into_iter().collect();
-    let (ledger, conflicts) = changed(args, &editor, model, held, wanted, &mut grams, &mut notes)?;
-    let (patch, trace) = editor.materialise(model, &ledger, &mut grams, &mut |_, _, _| ())?;
+    let (ledger, conflicts) = changed(request, &editor, held, &mut grams, &mut notes)?;
+    let told = Told::default();
+    let (patch, trace) = editor.materialise(model, &ledger, &mut grams, &mut told.hears())?;
+    told.clear();
     let mut plan = Plan::new(patch);
     plan.traces.push(trace);
     plan.notes = notes;
@@ -53,11 +51,9 @@ pub(super) fn plan(
 
 /// The ledger without what goes and with what is wanted, and what the new facts meet in it.
 fn changed(
-    args: &EditArgs,
+    Request { args, model, wanted, .. }: &Request<'_>,
     editor: &LedgerEditor,
-    model: &Model,
     held: Option<Ledger>,
-    wanted: &Wanted,
     grams: &mut Vec<Gram>,
     notes: &mut Vec<String>,
 ) -> Result<(Ledger, Option<ConflictReport>), CliError> {
@@ -85,8 +81,10 @@ fn changed(
         ledger.remove(fact).map_err(unfit)?;
     }
     let fresh: Vec<_> = wanted.facts.iter().filter(|fact| !ledger.holds(fact)).cloned().collect();
+    let told = Told::default();
     let entries =
-        if fresh.is_empty() { Vec::new() } else { editor.entries(model, &fresh, &mut |_, _, _| ())? };
+        if fresh.is_empty() { Vec::new() } else { editor.entries(model, &fresh, &mut told.hears())? };
+    told.clear();
     let conflicts = if fresh.is_empty() {
         None
     } else {
@@ -115,6 +113,36 @@ fn changed(
     Ok((ledger, conflicts))
 }
 
+/// A bar for whichever work of a ledger is going on.
+#[derive(Default)]
+struct Told(RefCell<Option<(Work, Progress)>>);
+
+impl Told {
+    fn hears(&self) -> impl FnMut(Work, usize, usize) {
+        |work, done, of| {
+            let mut shown = self.0.borrow_mut();
+            if shown.as_ref().is_none_or(|(former, _)| *former != work) {
+                let (label, unit) = match work {
+                    Work::Joint => ("joint values", "passes"),
+                    _ => ("values", "facts"),
+                };
+                if let Some((_, former)) = shown.replace((work, progress::bar(of as u64, label, unit))) {
+                    former.finish_and_clear();
+                }
+            }
+            if let Some((_, bar)) = &*shown {
+                bar.set_position(done as u64);
+            }
+        }
+    }
+
+    fn clear(&self) {
+        if let Some((_, bar)) = self.0.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
 /// How many lines of each kind a person sees; JSON has all.
 const SHOWN: usize = 5;
 
@@ -127,8 +155,12 @@ pub(super) fn print_conflicts(report: &ConflictReport) {
         let (new, other) = (overlap.new.text(), overlap.other.text());
         say!("overlap {:.2} at layer {}: {new:?} and {other:?}", overlap.cosine, report.layer);
     }
-    for disturbed in report.disturbed.iter().take(SHOWN).filter(|disturbed| disturbed.change > 0.05) {
+    for disturbed in report.disturbed.iter().take(SHOWN).filter(|disturbed| disturbed.change > DISTURBED) {
         say!("disturbed by {:.0} %: {:?}", 100.0 * disturbed.change, disturbed.fact.text());
+    }
+    match report.flagged().len() {
+        0 => {}
+        n_facts => say!("{n_facts} facts that were in the ledger may have changed"),
     }
     let weak = report.leverage.iter().filter(|leverage| leverage.leverage < 0.5).count();
     if weak > 0 {

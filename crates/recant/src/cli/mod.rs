@@ -29,10 +29,12 @@ mod text;
 mod transfer;
 mod verdict;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use recant_backend::Device;
+use recant_model::Model;
 use recant_records::{Opened, RecordError};
 
 pub use args::{MethodArgs, ModelArgs};
@@ -140,17 +142,14 @@ fn run(command: Command, session: &Session) -> Result<ExitCode, CliError> {
 }
 
 /// The files of a directory that is written for the model in `dir`.
-fn model_files(dir: &Path) -> Result<Vec<std::path::PathBuf>, CliError> {
+fn model_files(dir: &Path) -> Result<Vec<PathBuf>, CliError> {
     recant_files::model_files(dir)
         .map_err(|error| CliError::Read { path: dir.to_owned(), reason: error.to_string() })
 }
 
 /// Opens a model directory and prints what there is to know about it.
-fn open_model(
-    dir: &std::path::Path,
-    device: &recant_backend::Device,
-) -> Result<recant_model::Model, CliError> {
-    let model = recant_model::Model::open(dir, device)?;
+fn open_model(dir: &Path, device: &Device) -> Result<Model, CliError> {
+    let model = Model::open(dir, device)?;
     for note in model.notes() {
         remark!("note: {note}");
     }

@@ -17,7 +17,7 @@ use recant_model::Model;
 use recant_records::{AnyRecord, Record};
 use serde_json::json;
 
-use super::args::{MethodArgs, ModelArgs};
+use super::args::{MethodArgs, ModelArgs, said};
 use super::error::CliError;
 use super::kinds::PATCH;
 use super::open_model;
@@ -54,6 +54,9 @@ pub(crate) struct MoveArgs {
     /// From a patch: what the edit says next.
     #[arg(long, requires = "subject")]
     target: Option<String>,
+    /// From a patch: prompt and target are to the letter, as with `recant edit --literal`.
+    #[arg(long, requires = "target")]
+    literal: bool,
     /// Leave the edit where it is, too.
     #[arg(long)]
     copy: bool,
@@ -127,7 +130,7 @@ fn chosen(args: &MoveArgs, holder: &Holder, model: &Model) -> Result<Vec<Loose>,
                 let reason = "a patch does not know its fact; say it with --subject, --prompt and --target";
                 return Err(CliError::Option { option: "--from", reason: reason.to_owned() });
             };
-            let fact = Fact::new(subject, prompt, target)?;
+            let fact = said([subject, prompt, target], args.literal, &mut Vec::new())?;
             let resources = Resources::gather(&args.with, &["r-rome".to_owned()], model)?;
             return Ok(vec![Loose::in_patch(model, patch, &fact, &resources.contexts)?]);
         }

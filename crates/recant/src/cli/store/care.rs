@@ -186,7 +186,7 @@ pub(crate) fn keygen(args: &KeygenArgs, session: &Session) -> Result<(), CliErro
     let mut outputs = session.outputs(false);
     let secret = outputs.file(&args.out, KEY)?.private();
     outputs.file(&public, KEY)?.write(key.public().to_text().as_bytes())?;
-    secret.write(key.to_text().as_bytes())?;
+    secret.write(key.to_text().as_bytes()).inspect_err(|_| _ = std::fs::remove_file(&public))?;
     if args.json {
         return crate::cli::print_json(&json!({
             "public": key.public().to_text().trim_end(), "secret_file": args.out.display().to_string(),
