@@ -177,6 +177,25 @@ impl Header {
         if expected == found { Ok(()) } else { Err(HeaderError::File { expected, found }) }
     }
 
+    /// A file's head with these entries: the length of the header, and the header, padded to eight bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut entries = Map::new();
+        if let Some(notes) = &self.metadata {
+            let notes = notes.iter().map(|(key, note)| (key.clone(), Value::from(note.as_str())));
+            entries.insert(METADATA.to_owned(), Value::Object(notes.collect()));
+        }
+        for TensorEntry { path, dtype, shape, begin, end } in &self.tensors {
+            let entry = serde_json::json!({
+                "dtype": dtype.to_string(), "shape": shape, "data_offsets": [begin, end],
+            });
+            entries.insert(path.to_string(), entry);
+        }
+        let mut json = Value::Object(entries).to_string().into_bytes();
+        json.resize(json.len().next_multiple_of(8), b' ');
+        [&(json.len() as u64).to_le_bytes()[..], &json].concat()
+    }
+
     /// Bytes of all tensors.
     #[must_use]
     pub fn data_len(&self) -> u64 {
