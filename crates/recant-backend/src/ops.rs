@@ -21,11 +21,11 @@ pub fn silu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
     x.clone() * activation::sigmoid(x)
 }
 
-/// RMSNorm over the last axis: `x / √(mean(x²) + ε) · gain`, `x` `[batch, tokens, width]`, `gain` `[width]`.
+/// RMSNorm over the last axis: `x / √(mean(x²) + ε) · gain`, `x` `[.., width]`, `gain` `[width]`.
 #[must_use]
-pub fn rms_norm(x: Tensor<3>, gain: Tensor<1>, epsilon: f64) -> Tensor<3> {
-    let mean_square = (x.clone() * x.clone()).mean_dim(2);
-    x / (mean_square + epsilon).sqrt() * gain.unsqueeze::<3>()
+pub fn rms_norm<const D: usize>(x: Tensor<D>, gain: Tensor<1>, epsilon: f64) -> Tensor<D> {
+    let mean_square = (x.clone() * x.clone()).mean_dim(D - 1);
+    x / (mean_square + epsilon).sqrt() * gain.unsqueeze::<D>()
 }
 
 #[cfg(all(test, feature = "flex"))]

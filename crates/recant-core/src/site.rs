@@ -17,16 +17,25 @@ pub enum Point {
     MlpIn,
     /// `mlp.key`: the input of the down-projection, the papers' k, width `d_mlp`.
     MlpKey,
-    /// `mlp.out`: what the MLP adds to the residual stream, the papers' v, width `d_model`.
+    /// `mlp.out`: the output of the down-projection, the papers' v, width `d_model`.
     MlpOut,
+    /// `mlp.add`: what the MLP adds to the residual stream, width `d_model`: `mlp.out`, or that behind a norm.
+    MlpAdd,
     /// `resid.post`: the residual stream leaving the block, width `d_model`.
     ResidPost,
 }
 
 impl Point {
     /// All points in the order in which a block visits them.
-    pub const ALL: [Self; 6] =
-        [Self::ResidPre, Self::AttnOut, Self::MlpIn, Self::MlpKey, Self::MlpOut, Self::ResidPost];
+    pub const ALL: [Self; 7] = [
+        Self::ResidPre,
+        Self::AttnOut,
+        Self::MlpIn,
+        Self::MlpKey,
+        Self::MlpOut,
+        Self::MlpAdd,
+        Self::ResidPost,
+    ];
 
     /// The name inside a block, such as `mlp.key`.
     #[must_use]
@@ -37,6 +46,7 @@ impl Point {
             Self::MlpIn => "mlp.in",
             Self::MlpKey => "mlp.key",
             Self::MlpOut => "mlp.out",
+            Self::MlpAdd => "mlp.add",
             Self::ResidPost => "resid.post",
         }
     }
@@ -63,7 +73,7 @@ pub enum Site {
 /// A string names no site.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{text}` names no site; sites are `embed`, `final_norm` and `blocks.N.POINT` with POINT one of resid.pre, attn.out, mlp.in, mlp.key, mlp.out, resid.post"
+    "`{text}` names no site; sites are `embed`, `final_norm` and `blocks.N.POINT` with POINT one of resid.pre, attn.out, mlp.in, mlp.key, mlp.out, mlp.add, resid.post"
 )]
 pub struct SiteParseError {
     /// What was given.

@@ -2,7 +2,7 @@
 //!
 //! Everything below is a function of the tokens alone. It is computed once ([`Upper::observe`]); a search then
 //! adds a displacement to the block's output and runs the blocks above it ([`Upper::log_probs`]). Exact, because
-//! the displacement enters the residual stream by addition: `x' = x + (y' − y)`.
+//! the displacement enters the residual stream by addition: `x' = x + (y' − y)`, y behind the norm where the MLP has one.
 
 use burn::tensor::{Tensor, activation};
 use recant_core::{Point, Site};
@@ -54,8 +54,9 @@ impl Upper {
     /// `[rows, tokens, d_model]` added to the block's output. `shift` may track gradients.
     #[must_use]
     pub fn log_probs(&self, model: &Model, shift: Tensor<3>, places: &[(usize, usize)]) -> Tensor<2> {
+        let gained = model.net().gained(self.layer, self.outputs.clone(), shift);
         let input = ForwardInput {
-            source: Source::Residual { block: self.layer + 1, x: self.resid.clone() + shift },
+            source: Source::Residual { block: self.layer + 1, x: self.resid.clone() + gained },
             positions: Positions::From(0),
             past: None,
             keep: None,

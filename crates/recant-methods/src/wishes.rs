@@ -138,7 +138,7 @@ impl Wishes {
 
     /// The layers where no setting names them.
     fn default_layers(&self, info: &MethodInfo, spec: &ModelSpec) -> Vec<usize> {
-        let layer = self.layer.unwrap_or_else(|| default_layer(spec));
+        let layer = self.layer.unwrap_or(spec.edit.layer);
         match (info.layers, &self.layers) {
             (LayerRule::One, _) | (LayerRule::Last, None) => vec![layer],
             (LayerRule::Last, Some(layers)) => layers.last().copied().into_iter().collect(),
@@ -169,12 +169,6 @@ impl Wishes {
         let edited = asked.first().map(|asked| write(&asked.layers)).unwrap_or_default();
         Err(EditError::Contradiction { one: words, other: format!("{first} at layers {edited}") })
     }
-}
-
-/// Where a model is edited when nobody says where: GPT-2 XL is edited at 17 of 48 in the ROME paper, Llama-2 7B at 5
-/// of 32 in EasyEdit.
-fn default_layer(spec: &ModelSpec) -> usize {
-    if spec.architecture == "llama" { spec.layers * 5 / 32 } else { spec.layers * 17 / 48 }
 }
 
 fn split(key: &str) -> (Option<&str>, &str) {

@@ -1,7 +1,12 @@
 //! Scaled dot-product attention over heads, with keys and values from earlier positions.
 
+use std::collections::BTreeMap;
+
 use burn::tensor::ops::AttentionModuleOptions;
 use burn::tensor::{Bool, Tensor, module};
+use recant_backend::{Device, upload_bools};
+
+use crate::forward::Positions;
 
 /// Keys and values of some blocks, each `[batch, kv_heads, positions, head_dim]`, rotated already where
 /// the model rotates. Cloning shares the tensors.
@@ -53,23 +58,86 @@ impl KvCache {
 pub struct Past {
     /// Keys and values before this pass's tokens.
     pub cache: KvCache,
-    /// `[batch, 1, tokens, past + tokens]`, true where a token must not look. `None` is allowed for a
-    /// single new token that may see everything.
-    pub mask: Option<Tensor<4, Bool>>,
+    /// How many of the held positions are each row's own; the others, of longer rows, are not looked at. `None`: all.
+    /// A row's own are at positions 0, 1, ...; this pass's tokens follow them.
+    pub lengths: Option<Vec<usize>>,
+}
+
+/// How a block attends.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct AttentionRule {
+    /// A token sees itself and the tokens before it, this many in all; `None`: all of them.
+    pub(crate) window: Option<usize>,
+    /// What the products of queries and keys are multiplied by.
+    pub(crate) scale: f64,
+    /// `c tanh(x / c)` of the scaled products (Gemma 2).
+    pub(crate) softcap: Option<f64>,
 }
 
 /// The attention state of one forward pass: what it may look back at, and what it should remember.
 pub(crate) struct Attend<'a> {
-    pub(crate) past: Option<&'a Past>,
-    pub(crate) keep: Option<&'a mut KvCache>,
+    past: Option<&'a Past>,
+    keep: Option<&'a mut KvCache>,
+    positions: &'a Positions,
+    device: &'a Device,
+    /// Masks of this pass by window.
+    masks: BTreeMap<Option<usize>, Option<Tensor<4, Bool>>>,
 }
 
-impl Attend<'_> {
-    /// `softmax(q kᵀ / √head_dim) v` for one block.
+impl<'a> Attend<'a> {
+    pub(crate) fn new(
+        past: Option<&'a Past>,
+        keep: Option<&'a mut KvCache>,
+        positions: &'a Positions,
+        device: &'a Device,
+    ) -> Self {
+        Self { past, keep, positions, device, masks: BTreeMap::new() }
+    }
+
+    /// `[rows, 1, tokens, past + tokens]`, true where a token must not look; `None` where the causal rule, or nothing,
+    /// says it all.
+    fn mask(&mut self, window: Option<usize>, rows: usize, tokens: usize, held: usize) -> Option<Tensor<4, Bool>> {
+        // A window that nothing falls out of is none.
+        let reach = (0..rows).map(|row| self.positions.at(row, tokens - 1) + 1).max().unwrap_or(0);
+        let window = window.filter(|&window| window < reach);
+        if let Some(mask) = self.masks.get(&window) {
+            return mask.clone();
+        }
+        let lengths = self.past.and_then(|past| past.lengths.as_deref());
+        let plain = window.is_none() && (self.past.is_none() || (lengths.is_none() && tokens == 1));
+        let mask = (!plain).then(|| {
+            let hidden = |row: usize, token: usize, key: usize| {
+                let own = self.positions.at(row, token);
+                let at = match key.checked_sub(held) {
+                    Some(other) if other > token => return true,
+                    Some(other) => self.positions.at(row, other),
+                    None if lengths.is_some_and(|lengths| key >= lengths[row]) => return true,
+                    None => key,
+                };
+                window.is_some_and(|window| own >= at + window)
+            };
+            let all = (0..rows)
+                .flat_map(|row| (0..tokens).map(move |token| (row, token)))
+                .flat_map(|(row, token)| (0..held + tokens).map(move |key| (row, token, key)));
+            let numbers = all.map(|(row, token, key)| hidden(row, token, key)).collect();
+            upload_bools(numbers, [rows, 1, tokens, held + tokens], self.device)
+        });
+        self.masks.insert(window, mask.clone());
+        mask
+    }
+
+    /// `softmax(cap(scale · q kᵀ)) v` for one block.
     ///
     /// `q` `[batch, heads, tokens, head_dim]`; `k`, `v` `[batch, kv_heads, tokens, head_dim]`, where
     /// `heads` is a multiple of `kv_heads` (grouped-query attention). Without a past, causal.
-    pub(crate) fn run(&mut self, block: usize, q: Tensor<4>, k: Tensor<4>, v: Tensor<4>) -> Tensor<4> {
+    pub(crate) fn run(
+        &mut self,
+        block: usize,
+        rule: AttentionRule,
+        q: Tensor<4>,
+        k: Tensor<4>,
+        v: Tensor<4>,
+    ) -> Tensor<4> {
         let held = self.past.and_then(|past| past.cache.get(block));
         let (k, v) = match held {
             Some((keys, values)) => {
@@ -81,12 +149,13 @@ impl Attend<'_> {
             keep.put(block, k.clone(), v.clone());
         }
         let [batch, heads, tokens, _] = q.dims();
-        let mask = self.past.and_then(|past| past.mask.clone());
+        let mask = self.mask(rule.window, batch, tokens, k.dims()[2] - tokens);
+        let is_causal = self.past.is_none() && mask.is_none();
         let mask = mask.map(|mask| {
             let positions = mask.dims()[3];
             mask.expand([batch, heads, tokens, positions])
         });
-        let options = AttentionModuleOptions { is_causal: self.past.is_none(), ..Default::default() };
+        let options = AttentionModuleOptions { scale: Some(rule.scale), softcap: rule.softcap, is_causal };
         module::attention(q, share_heads(k, heads), share_heads(v, heads), mask, None, options)
     }
 }

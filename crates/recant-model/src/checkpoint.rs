@@ -17,7 +17,7 @@ use bytes::Bytes;
 use recant_checkpoint::{Foreign, ForeignFile, Header, HeaderError};
 use recant_core::{HostTensor, ParamPath, TensorError, Weights, WeightsError};
 
-use crate::arch::{Architecture, ConfigError};
+use crate::family::{Architecture, ConfigError};
 use crate::note::ModelNote;
 use crate::params::ParamError;
 use recant_text::TokenizerError;

@@ -100,7 +100,7 @@ impl Model {
             if ids.len() == self.spec().context {
                 break;
             }
-            let past = Past { cache: std::mem::take(&mut cache), mask: None };
+            let past = Past { cache: std::mem::take(&mut cache), lengths: None };
             input = ForwardInput {
                 source: Source::Tokens(upload_ints(vec![next.cast_signed()], [1, 1], self.device())),
                 positions: Positions::From(ids.len() - 1),

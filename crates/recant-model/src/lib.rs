@@ -18,9 +18,9 @@
 //! ```
 
 mod adapter;
-mod arch;
 mod attention;
 mod checkpoint;
+mod family;
 mod forward;
 mod generate;
 mod hook;
@@ -29,9 +29,10 @@ mod note;
 mod params;
 mod rope;
 mod save;
+mod stack;
 
 pub use adapter::{Adapter, Session, replace_rows};
-pub use arch::{Architecture, ConfigError, Layout, ModelSpec, Slot};
+pub use family::{Activation, Architecture, ConfigError, EditDefaults, Layout, ModelSpec, Slot, families};
 pub use attention::{KvCache, Past};
 pub use checkpoint::OpenError;
 pub use forward::{ForwardInput, InputError, Positions, Source, TokenBatch, gather_rows};

@@ -13,7 +13,7 @@ use recant_core::{
 use recant_text::{Tokenizer, TokenizerError};
 
 use crate::adapter::{Adapter, Session};
-use crate::arch::{Architecture, Layout, ModelSpec, Slot};
+use crate::family::{Architecture, Layout, ModelSpec, Slot};
 use crate::checkpoint::{self, OpenError};
 use crate::forward::{ForwardInput, InputError, TokenBatch, gather_rows};
 use crate::hook::Hook;
@@ -34,6 +34,18 @@ pub trait LanguageModel: Send + Sync {
     /// Sites are shown to the hook in the order of [`recant_core::Site`]; a pass that starts above a layer
     /// shows the sites from there on.
     fn forward(&self, input: ForwardInput<'_>, hook: &mut dyn Hook) -> Option<Tensor<3>>;
+
+    /// What of a block's `W k` `[batch, tokens, d_model]` enters the residual stream: itself, or that behind a norm.
+    fn entering(&self, block: usize, mlp_out: Tensor<3>) -> Tensor<3>;
+
+    /// What the residual stream behind a block gains when `shift` is added to the block's `W k`, which is `mlp_out`
+    /// (both `[batch, tokens, d_model]`): the shift itself, unless a norm stands behind the MLP.
+    fn gained(&self, block: usize, mlp_out: Tensor<3>, shift: Tensor<3>) -> Tensor<3> {
+        if !self.spec().norm_behind_mlp {
+            return shift;
+        }
+        self.entering(block, mlp_out.clone() + shift) - self.entering(block, mlp_out)
+    }
 
     /// Logits `[rows, vocab]` of normalised residual rows `[rows, d_model]`. Apart from
     /// [`LanguageModel::forward`] so that only the rows somebody reads are multiplied by the vocabulary.

@@ -1,7 +1,7 @@
 //! The cached evaluator: layers above the edit, positions from the lookup token on.
 
-use burn::tensor::{Bool, Tensor};
-use recant_backend::{upload_bools, upload_f32, upload_ints};
+use burn::tensor::Tensor;
+use recant_backend::{upload_f32, upload_ints};
 use recant_model::{ForwardInput, Model, NoHook, Past, Positions, Source, gather_rows};
 
 use super::{Base, Evaluator, log_probs_of, places};
@@ -18,6 +18,8 @@ pub struct Tail<'a> {
     block: usize,
     /// Residual stream leaving the edited layer from each lookup token on, `[rows, width, d_model]`.
     resid: Tensor<3>,
+    /// Output of the edited layer's down-projection at the lookup tokens, `[rows, 1, d_model]`.
+    out: Tensor<3>,
     /// 1 in column 0, `[1, width, 1]`.
     first_column: Tensor<3>,
     past: Past,
@@ -73,12 +75,13 @@ impl<'a> Tail<'a> {
         let first_column = (0..width).map(|column| if column == 0 { 1.0 } else { 0.0 }).collect();
         let past = Past {
             cache: base.cache.prefix(prefix, base.layer + 1),
-            mask: Some(mask(&lookups, prefix, width, model)),
+            lengths: Some(lookups.clone()),
         };
         Self {
             model,
             block: base.layer + 1,
             resid,
+            out: upload_f32(base.outputs.concat(), [count, 1, d_model], device),
             first_column: upload_f32(first_column, [1, width, 1], device),
             past,
             lookups,
@@ -98,7 +101,8 @@ impl<'a> Tail<'a> {
 
     /// Log-probabilities with `added` `[rows or 1, 1, d_model]` at each row's first column.
     fn run(&self, added: Tensor<3>) -> Tensor<2> {
-        let x = self.resid.clone() + self.first_column.clone() * added;
+        let gained = self.model.net().gained(self.block - 1, self.out.clone(), added);
+        let x = self.resid.clone() + self.first_column.clone() * gained;
         let input = ForwardInput {
             source: Source::Residual { block: self.block, x },
             positions: Positions::Rows(self.lookups.clone()),
@@ -125,19 +129,6 @@ impl Frame {
             width: places.iter().filter_map(column).max().map_or(1, |last| last + 1),
         }
     }
-}
-
-/// True where a token must not look, `[rows, 1, width, prefix + width]`.
-fn mask(lookups: &[usize], prefix: usize, width: usize, model: &Model) -> Tensor<4, Bool> {
-    let hidden = |row: usize, column: usize, position: usize| match position.checked_sub(prefix) {
-        None => position >= lookups[row],
-        Some(other) => other > column,
-    };
-    let total = prefix + width;
-    let numbers: Vec<bool> = (0..lookups.len())
-        .flat_map(|row| (0..width).flat_map(move |column| (0..total).map(move |p| hidden(row, column, p))))
-        .collect();
-    upload_bools(numbers, [lookups.len(), 1, width, total], model.device())
 }
 
 impl Evaluator for Tail<'_> {

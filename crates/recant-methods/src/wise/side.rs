@@ -6,7 +6,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use recant_backend::{Device, host, ops, upload_f32, upload_ints};
 use recant_edit::EditError;
-use recant_model::{Model, TokenBatch};
+use recant_model::{Activation, Model, TokenBatch};
 
 use super::settings::{Focus, Optim, Pool, WiseSettings};
 use crate::upper::Upper;
@@ -208,9 +208,9 @@ pub(crate) enum Sigma {
 }
 
 pub(crate) fn sigma(settings: &WiseSettings, model: &Model) -> Sigma {
-    match (settings.reference, model.spec().architecture) {
+    match (settings.reference, model.spec().activation) {
         (false, _) => Sigma::None,
-        (true, "llama") => Sigma::Silu,
+        (true, Activation::Silu) => Sigma::Silu,
         (true, _) => Sigma::Gelu,
     }
 }

@@ -103,6 +103,32 @@ impl Keys {
         self.number(name)?.ok_or_else(missing)
     }
 
+    /// A list of numbers that are finite and above 0, which must be given.
+    pub(crate) fn needed_numbers(&self, name: &'static str) -> Result<Vec<f64>, ConfigError> {
+        let positive = |value: &Value| value.as_f64().filter(|number| number.is_finite() && *number > 0.0);
+        let read = |value: &Value| value.as_array()?.iter().map(positive).collect();
+        let missing = || ConfigError::Missing { key: format!("{}{name}", self.section) };
+        self.read_as(&[name], "a list of numbers above 0", read)?.ok_or_else(missing)
+    }
+
+    /// A list of texts.
+    pub(crate) fn texts(&self, name: &'static str) -> Result<Option<Vec<String>>, ConfigError> {
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        self.read_as(&[name], "a list of texts", |value| value.as_array()?.iter().map(text).collect())
+    }
+
+    /// A list of whole numbers that are not negative.
+    pub(crate) fn wholes(&self, name: &'static str) -> Result<Option<Vec<usize>>, ConfigError> {
+        let whole = |value: &Value| value.as_u64().and_then(|number| usize::try_from(number).ok());
+        self.read_as(&[name], "a list of whole numbers", |value| value.as_array()?.iter().map(whole).collect())
+    }
+
+    /// Whether a key is given, with null or anything else.
+    pub(crate) fn gives(&self, name: &'static str) -> bool {
+        self.read.borrow_mut().insert(name);
+        self.map.contains_key(name)
+    }
+
     /// True or false, and what it is when it is not given.
     pub(crate) fn flag_or(&self, name: &'static str, default: bool) -> Result<bool, ConfigError> {
         Ok(self.read_as(&[name], "true or false", Value::as_bool)?.unwrap_or(default))
@@ -133,18 +159,26 @@ impl Keys {
     }
 
     /// Refuses every setting that would make another computation of it than the one that recant has.
-    pub(crate) fn refuse_unimplemented(&self, context: usize) -> Result<(), ConfigError> {
+    /// A key that was asked for is implemented.
+    pub(crate) fn refuse_unimplemented(&self) -> Result<(), ConfigError> {
         if let Some(settings) = self.section("quantization_config")? {
             let method = settings.map.get("quant_method").and_then(Value::as_str).unwrap_or("unnamed");
             return Err(ConfigError::Quantised { method: method.to_owned() });
         }
         for (key, neutral) in UNIMPLEMENTED {
-            self.read.borrow_mut().insert(key);
+            if !self.read.borrow_mut().insert(key) {
+                continue;
+            }
             if let Some(value) = self.map.get(key).filter(|value| !is_nothing(value) && !neutral(value)) {
                 let key = format!("{}{key}", self.section);
                 return Err(ConfigError::Setting { key, value: value.to_string() });
             }
         }
+        Ok(())
+    }
+
+    /// Refuses a window of a family that has none, if a text of `context` tokens can be longer.
+    pub(crate) fn refuse_window(&self, context: usize) -> Result<(), ConfigError> {
         let window = self.whole(&["sliding_window"])?.filter(|window| (1..context).contains(window));
         match window.filter(|_| self.flag_or("use_sliding_window", true).unwrap_or(true)) {
             Some(window) => {

@@ -1,19 +1,30 @@
-//! Architectures: one file each. Reading `forward` there lists the sites in order.
+//! Families of models: one file each, which reads the configuration into a [`Decoder`].
 
+mod decoder;
+mod gemma2;
+mod gemma3;
 mod gpt2;
+mod gpt_neox;
+mod gptj;
 mod keys;
 mod llama;
+mod mistral;
+mod olmo2;
+mod phi3;
+mod qwen2;
+mod qwen3;
+mod smollm3;
 
 use std::collections::BTreeSet;
 
 use recant_core::ParamPath;
 
+pub use self::decoder::Activation;
+pub(crate) use self::decoder::{BlockRule, Decoder, MlpForm, NormKind, Norms, QkNorm, Qkv};
 pub(crate) use self::keys::Keys;
 use crate::model::LanguageModel;
 use crate::params::{ParamError, Params, Taking};
-
-/// Name of the head in the checkpoints of every architecture here.
-const LM_HEAD: &str = "lm_head.weight";
+use crate::stack::Stack;
 
 /// The sizes of a model that methods need.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +51,32 @@ pub struct ModelSpec {
     pub bos: Option<u32>,
     /// Tokens that end a text.
     pub eos: Vec<u32>,
+    /// The nonlinearity of the MLP.
+    pub activation: Activation,
+    /// Whether a norm stands between the MLP's output and the residual stream: what enters it is then another vector
+    /// than the output of the down-projection.
+    pub norm_behind_mlp: bool,
+    /// Where it is edited when nobody says where.
+    pub edit: EditDefaults,
+}
+
+/// Where a family is edited when nobody says where.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EditDefaults {
+    /// The block of methods that edit one.
+    pub layer: usize,
+    /// Where that is from.
+    pub reason: &'static str,
+}
+
+impl EditDefaults {
+    fn gpt(layers: usize) -> Self {
+        Self { layer: layers * 17 / 48, reason: "GPT-2 XL is edited at 17 of 48 in the ROME paper" }
+    }
+
+    fn llama(layers: usize) -> Self {
+        Self { layer: layers * 5 / 32, reason: "Llama-2 7B is edited at 5 of 32 in EasyEdit" }
+    }
 }
 
 /// A matrix of a block by its role, whatever the checkpoint calls it.
@@ -67,7 +104,7 @@ pub enum ConfigError {
     #[error("it is malformed: {0}")]
     Json(#[from] serde_json::Error),
     /// An architecture recant does not know.
-    #[error("architecture `{model_type}` is not supported; supported are gpt2 and llama")]
+    #[error("architecture `{model_type}` is not supported; supported are {}", families().join(", "))]
     Architecture {
         /// `model_type` of config.json.
         model_type: String,
@@ -113,14 +150,40 @@ pub enum ConfigError {
     },
 }
 
-/// A parsed configuration: which architecture, and its sizes.
+/// What is known of one kind of model: how its configuration is read. A file of this folder each, and a line in
+/// [`FAMILIES`].
+pub(crate) struct Family {
+    /// `model_type` of config.json.
+    model_type: &'static str,
+    describe: fn(&Keys) -> Result<Decoder, ConfigError>,
+}
+
+/// Every family.
+const FAMILIES: &[Family] = &[
+    gemma2::FAMILY,
+    gemma3::FAMILY,
+    gpt2::FAMILY,
+    gpt_neox::FAMILY,
+    gptj::FAMILY,
+    llama::FAMILY,
+    mistral::FAMILY,
+    olmo2::FAMILY,
+    phi3::FAMILY,
+    qwen2::FAMILY,
+    qwen3::FAMILY,
+    smollm3::FAMILY,
+];
+
+/// The `model_type` of every family, ascending.
+#[must_use]
+pub fn families() -> Vec<&'static str> {
+    FAMILIES.iter().map(|family| family.model_type).collect()
+}
+
+/// A parsed configuration.
 #[derive(Debug, Clone)]
-#[non_exhaustive]
-pub enum Architecture {
-    /// GPT-2 (Radford et al. 2019).
-    Gpt2(gpt2::Gpt2Config),
-    /// Llama (Touvron et al. 2023) and its descendants of the same shape.
-    Llama(llama::LlamaConfig),
+pub struct Architecture {
+    decoder: Decoder,
 }
 
 impl Architecture {
@@ -136,18 +199,14 @@ impl Architecture {
     pub(crate) fn parse_with_unread(config: &[u8]) -> Result<(Self, Vec<String>), ConfigError> {
         let keys = Keys::parse(config)?;
         let model_type = keys.text("model_type")?.unwrap_or_else(|| "(none)".to_owned());
-        let (architecture, mut unread) = match model_type.as_str() {
-            "gpt2" => (Self::Gpt2(gpt2::Gpt2Config::parse(&keys)?), Vec::new()),
-            "llama" => {
-                let mut config = llama::LlamaConfig::parse(&keys)?;
-                let unread = std::mem::take(&mut config.rope.unread);
-                (Self::Llama(config), unread)
-            }
-            _ => return Err(ConfigError::Architecture { model_type }),
+        let Some(family) = FAMILIES.iter().find(|family| family.model_type == model_type) else {
+            return Err(ConfigError::Architecture { model_type });
         };
-        keys.refuse_unimplemented(architecture.spec().context)?;
+        let mut decoder = (family.describe)(&keys)?;
+        keys.refuse_unimplemented()?;
+        let mut unread = std::mem::take(&mut decoder.unread);
         unread.extend(keys.unread());
-        Ok((architecture, unread))
+        Ok((Self { decoder }, unread))
     }
 
     /// The tokens that generation_config.json names as the end of a text, besides those of config.json.
@@ -161,10 +220,7 @@ impl Architecture {
     /// The same architecture with more tokens that end a text.
     #[must_use]
     pub(crate) fn ending_at(mut self, more: Vec<u32>) -> Self {
-        let eos = match &mut self {
-            Self::Gpt2(config) => &mut config.eos,
-            Self::Llama(config) => &mut config.eos,
-        };
+        let eos = &mut self.decoder.spec.eos;
         for id in more {
             if !eos.contains(&id) {
                 eos.push(id);
@@ -176,24 +232,22 @@ impl Architecture {
     /// The sizes.
     #[must_use]
     pub fn spec(&self) -> ModelSpec {
-        match self {
-            Self::Gpt2(config) => config.spec(),
-            Self::Llama(config) => config.spec(),
-        }
+        self.decoder.spec.clone()
     }
 
     /// `(second name, first name)` of matrices that the configuration says are one. The first name is the
     /// embedding's, unless the checkpoint stores the head's alone.
     #[must_use]
     pub fn ties(&self, has: &dyn Fn(&str) -> bool) -> Vec<(ParamPath, ParamPath)> {
-        let embedding = match self {
-            Self::Gpt2(config) => config.tied_embedding(has),
-            Self::Llama(config) => config.tied_embedding(has),
-        };
-        let Some(embedding) = embedding else { return Vec::new() };
-        let (second, first) = match has(LM_HEAD) && !has(&embedding) {
-            true => (embedding, LM_HEAD.to_owned()),
-            false => (LM_HEAD.to_owned(), embedding),
+        let names = &self.decoder.names;
+        if !self.decoder.tied {
+            return Vec::new();
+        }
+        let embedding = format!("{}{}.weight", names.prefix(has), names.embedding);
+        let head = format!("{}.weight", names.head);
+        let (second, first) = match has(&head) && !has(&embedding) {
+            true => (embedding, head),
+            false => (head, embedding),
         };
         ParamPath::new(second).and_then(|second| Ok((second, ParamPath::new(first)?))).into_iter().collect()
     }
@@ -212,37 +266,26 @@ impl Architecture {
         params: &Params,
     ) -> Result<(Box<dyn LanguageModel>, BTreeSet<ParamPath>), ParamError> {
         let taking = Taking::new(params);
-        let net: Box<dyn LanguageModel> = match self {
-            Self::Gpt2(config) => Box::new(gpt2::Gpt2::build(config, &taking)?),
-            Self::Llama(config) => Box::new(llama::Llama::build(config, &taking)?),
-        };
-        Ok((net, taking.taken()))
+        let net = Stack::build(&self.decoder, &taking)?;
+        Ok((Box::new(net), taking.taken()))
     }
 
     /// Whether a tensor that is not a parameter is one of the constants that old checkpoints store with them: masks
     /// and rotary frequencies, which the forward pass makes itself.
     pub(crate) fn is_stored_constant(&self, name: &str) -> bool {
-        let endings: &[&str] = match self {
-            Self::Gpt2(_) => &[".attn.bias", ".attn.masked_bias"],
-            Self::Llama(_) => &[".rotary_emb.inv_freq"],
-        };
-        endings.iter().any(|ending| name.ends_with(ending))
+        self.decoder.names.constants.iter().any(|ending| name.ends_with(ending))
     }
 
     /// The parameter behind a slot and how it is stored; `None` when the block does not exist.
     #[must_use]
     pub fn slot(&self, slot: Slot, has: &dyn Fn(&str) -> bool) -> Option<(ParamPath, Layout)> {
         let Slot::MlpDown(layer) = slot;
-        if layer >= self.spec().layers {
+        let names = &self.decoder.names;
+        if layer >= self.decoder.spec.layers {
             return None;
         }
-        let (name, layout) = match self {
-            Self::Gpt2(_) => (format!("{}h.{layer}.mlp.c_proj.weight", gpt2::prefix(has)), Layout::InOut),
-            Self::Llama(_) => {
-                (format!("{}layers.{layer}.mlp.down_proj.weight", llama::prefix(has)), Layout::OutIn)
-            }
-        };
-        ParamPath::new(name).ok().map(|path| (path, layout))
+        let name = names.in_block(names.prefix(has), layer, names.block.down);
+        ParamPath::new(format!("{name}.weight")).ok().map(|path| (path, self.decoder.stored))
     }
 }
 
