@@ -19,6 +19,9 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use crate::source::{Layout, SHARD_LIST, ShardError, Source, SourceError, WEIGHTS, WeightFile};
 use crate::{Foreign, Header};
 
+/// Without it a folder is none.
+const CONFIG: &str = "config.json";
+
 /// A Hugging Face directory. Cloning shares the maps.
 #[derive(Clone)]
 pub struct Directory {
@@ -40,6 +43,8 @@ impl Directory {
     /// # Errors
     /// [`SourceError`] names the file.
     pub fn open(dir: &Path) -> Result<Self, SourceError> {
+        let config = dir.join(CONFIG);
+        std::fs::metadata(&config).map_err(|source| SourceError::Read { path: config, source })?;
         let whole = dir.join(WEIGHTS);
         let list = dir.join(SHARD_LIST);
         // transformers takes the one file where both stand.
@@ -286,6 +291,7 @@ mod tests {
 
     fn sharded() -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(CONFIG), "{}").unwrap();
         write(dir.path(), "1.safetensors", &["b", "a"]);
         write(dir.path(), "2.safetensors", &["c"]);
         list(dir.path(), &FILES);
@@ -295,7 +301,6 @@ mod tests {
     #[test]
     fn shards_are_one_source() {
         let dir = sharded();
-        std::fs::write(dir.path().join("config.json"), "{}").unwrap();
         let source = Directory::open(dir.path()).unwrap();
         assert_eq!(source.files().unwrap(), ["config.json"]);
         assert_eq!(source.file("config.json").unwrap().as_deref(), Some(&b"{}"[..]));

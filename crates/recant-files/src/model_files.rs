@@ -13,16 +13,32 @@ const LEGAL: [&str; 4] = ["license", "licence", "notice", "copying"];
 
 const ADAPTER: [&str; 2] = ["adapter_config.json", "adapter_model.safetensors"];
 
-/// The weights of a model directory.
+/// The weights of a model directory of one file.
 const WEIGHTS: &str = "model.safetensors";
+/// What says which weights are where, in a model directory of several files.
+const SHARD_LIST: &str = "model.safetensors.index.json";
 
-/// The files of a directory that is written for the model in `dir`: the weights and [`carried_files`].
+/// The files of a directory that is written for the model in `dir`: the weights and [`carried_files`]. Of a model that
+/// is no directory, those that every model has.
 ///
 /// # Errors
 /// What the system says.
 pub fn model_files(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    if dir.is_file() {
+        return Ok(vec![PathBuf::from(WEIGHTS)]);
+    }
     let mut files = carried_files(dir)?;
-    files.push(PathBuf::from(WEIGHTS));
+    if dir.join(WEIGHTS).exists() || !dir.join(SHARD_LIST).exists() {
+        files.push(PathBuf::from(WEIGHTS));
+        return Ok(files);
+    }
+    files.push(PathBuf::from(SHARD_LIST));
+    for entry in fs::read_dir(dir)? {
+        let name = PathBuf::from(entry?.file_name());
+        if name.extension().is_some_and(|ending| ending == "safetensors") && !files.contains(&name) {
+            files.push(name);
+        }
+    }
     Ok(files)
 }
 

@@ -96,7 +96,13 @@ impl<'a> Attend<'a> {
 
     /// `[rows, 1, tokens, past + tokens]`, true where a token must not look; `None` where the causal rule, or nothing,
     /// says it all.
-    fn mask(&mut self, window: Option<usize>, rows: usize, tokens: usize, held: usize) -> Option<Tensor<4, Bool>> {
+    fn mask(
+        &mut self,
+        window: Option<usize>,
+        rows: usize,
+        tokens: usize,
+        held: usize,
+    ) -> Option<Tensor<4, Bool>> {
         // A window that nothing falls out of is none.
         let reach = (0..rows).map(|row| self.positions.at(row, tokens - 1) + 1).max().unwrap_or(0);
         let window = window.filter(|&window| window < reach);

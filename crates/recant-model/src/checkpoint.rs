@@ -1,74 +1,26 @@
-//! Reading `model.safetensors`: validate, then view.
-//!
-//! The file is memory-mapped and every tensor is a slice of the map, so opening a checkpoint costs its
-//! header. The header is untrusted: [`Header`] checks that offsets neither overlap, leave gaps nor run past the end,
-//! that byte counts match shapes, and the names.
+//! Opening a source as a model: what its configuration and its weights say of each other.
 
-// A memory map is only as constant as its file. recant writes checkpoints by rename and never in place,
-// and the alternative, reading gigabytes to the heap, would double memory for every model.
-#![allow(unsafe_code)]
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
-use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
-
-use bytes::Bytes;
-use recant_checkpoint::{Foreign, ForeignFile, Header, HeaderError};
-use recant_core::{HostTensor, ParamPath, TensorError, Weights, WeightsError};
+use recant_checkpoint::{Source, SourceError};
+use recant_core::{ParamPath, Weights, WeightsError};
+use recant_text::TokenizerError;
 
 use crate::family::{Architecture, ConfigError};
 use crate::note::ModelNote;
 use crate::params::ParamError;
-use recant_text::TokenizerError;
 
-/// Name of the weights in a Hugging Face directory.
-pub(crate) const WEIGHTS: &str = "model.safetensors";
+/// Name of the configuration.
+pub(crate) const CONFIG: &str = "config.json";
 
-/// A directory cannot be opened as a model.
+/// A source cannot be opened as a model.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// A file cannot be read.
-    #[error("cannot read {path}: {source}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The weights are in a form recant does not read.
-    #[error(
-        "{dir} has no model.safetensors but {found}; recant reads one safetensors file \
-         (convert with `save_pretrained(safe_serialization=True, max_shard_size=\"100GB\")`)"
-    )]
-    Form {
-        /// The directory.
-        dir: PathBuf,
-        /// What stands there instead.
-        found: String,
-    },
-    /// A file is something else than its name says.
-    #[error("{0}")]
-    Foreign(#[from] ForeignFile),
-    /// The header of the weights is not valid, or the file is not as long as it says.
-    #[error("{path} is not a valid safetensors file: {source}")]
-    Header {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        source: HeaderError,
-    },
-    /// A tensor's bytes do not fit its shape.
-    #[error("{path}: tensor `{name}`: {source}")]
-    Tensor {
-        /// The file.
-        path: PathBuf,
-        /// The tensor.
-        name: ParamPath,
-        /// What is wrong.
-        source: TensorError,
-    },
+    /// It cannot be read.
+    #[error(transparent)]
+    Source(#[from] SourceError),
     /// A weight is NaN or infinite.
     #[error("{path}: tensor `{name}` holds NaN or infinity at element {index}; the checkpoint is damaged")]
     NonFinite {
@@ -88,10 +40,10 @@ pub enum OpenError {
         source: ConfigError,
     },
     /// The weights do not fit config.json.
-    #[error("{path}: {source}")]
+    #[error("{place}: {source}")]
     Param {
-        /// The file.
-        path: PathBuf,
+        /// The source.
+        place: PathBuf,
         /// What is wrong.
         source: ParamError,
     },
@@ -100,37 +52,47 @@ pub enum OpenError {
     Tokenizer(#[from] TokenizerError),
 }
 
-/// Weights and metadata of a safetensors file.
-pub(crate) struct Checkpoint {
-    pub(crate) weights: Weights,
-    pub(crate) metadata: Option<HashMap<String, String>>,
+/// A file that every source has.
+pub(crate) fn needed(source: &dyn Source, name: &str) -> Result<Vec<u8>, OpenError> {
+    let path = || inside(source, name);
+    let missing = || SourceError::Read { path: path(), source: std::io::ErrorKind::NotFound.into() };
+    Ok(source.file(name)?.ok_or_else(missing)?)
 }
 
-/// Reads a small file whole.
-pub(crate) fn read(path: &Path) -> Result<Vec<u8>, OpenError> {
-    let bytes = std::fs::read(path).map_err(|source| OpenError::Read { path: path.to_owned(), source })?;
-    Foreign::refuse(path, &bytes)?;
-    Ok(bytes)
-}
-
-/// Refuses a file that is something else than its name says; a file that is not there is reported by who reads it.
-pub(crate) fn refuse_foreign(path: &Path) -> Result<(), OpenError> {
-    let mut start = Vec::new();
-    if let Ok(file) = File::open(path) {
-        let read = file.take(Foreign::LOOK).read_to_end(&mut start);
-        read.map_err(|source| OpenError::Read { path: path.to_owned(), source })?;
+/// What a file of a source is called in messages.
+pub(crate) fn inside(source: &dyn Source, name: &str) -> PathBuf {
+    match source.directory() {
+        Some(dir) => dir.join(name),
+        None => PathBuf::from(format!("{} ({name})", source.place().display())),
     }
-    Ok(Foreign::refuse(path, &start)?)
 }
 
-/// The tokens that end a text by generation_config.json, where there is one.
-pub(crate) fn ends_of_generation(dir: &Path) -> Result<Vec<u32>, OpenError> {
-    let path = dir.join("generation_config.json");
-    if !path.exists() {
-        return Ok(Vec::new());
+/// The architecture that a source's configuration describes, and the keys that hold something and were not read.
+pub(crate) fn architecture(source: &dyn Source) -> Result<(Architecture, Vec<String>), OpenError> {
+    const GENERATION: &str = "generation_config.json";
+    let told = |name| move |error| OpenError::Config { path: inside(source, name), source: error };
+    let (architecture, unread) =
+        Architecture::parse_with_unread(&needed(source, CONFIG)?).map_err(told(CONFIG))?;
+    let ends = match source.file(GENERATION)? {
+        Some(config) => Architecture::ends_of_generation(&config).map_err(told(GENERATION))?,
+        None => Vec::new(),
+    };
+    Ok((architecture.ending_at(ends), unread))
+}
+
+/// Every tensor of a source, none of which may hold NaN or infinity.
+pub(crate) fn weights(source: &dyn Source) -> Result<Weights, OpenError> {
+    let mut tensors = BTreeMap::new();
+    let layout = source.layout();
+    for name in layout.names() {
+        let tensor = source.tensor(name)?;
+        if let Some(index) = tensor.first_non_finite() {
+            let file = layout.find(name).map_or("", |(file, _)| &layout.files[file].name);
+            return Err(OpenError::NonFinite { path: inside(source, file), name: name.clone(), index });
+        }
+        tensors.insert(name.clone(), tensor);
     }
-    let config = read(&path)?;
-    Architecture::ends_of_generation(&config).map_err(|source| OpenError::Config { path, source })
+    Ok(Weights::from_tensors(tensors))
 }
 
 /// What there is to say about a directory.
@@ -145,72 +107,17 @@ pub(crate) fn notes(
     unused.into_iter().chain(unread).chain(untied).collect()
 }
 
-/// Maps a safetensors file and checks everything about it that can be checked without a configuration.
-pub(crate) fn map(dir: &Path) -> Result<Checkpoint, OpenError> {
-    let path = dir.join(WEIGHTS);
-    if !path.exists()
-        && let Some(found) = other_form(dir)
-    {
-        return Err(OpenError::Form { dir: dir.to_owned(), found });
-    }
-    let bytes = map_file(&path).map_err(|source| OpenError::Read { path: path.clone(), source })?;
-    Foreign::refuse(&path, &bytes)?;
-    let (header, data_start) =
-        Header::of_file(&bytes).map_err(|source| OpenError::Header { path: path.clone(), source })?;
-    let mut tensors = BTreeMap::new();
-    for entry in header.tensors {
-        // `of_file` has compared the offsets with the length of a slice.
-        let at = |offset: u64| data_start + usize::try_from(offset).unwrap_or(bytes.len() - data_start);
-        let slice = bytes.slice(at(entry.begin)..at(entry.end));
-        let name = entry.path;
-        let tensor = HostTensor::new(entry.dtype, entry.shape, slice)
-            .map_err(|source| OpenError::Tensor { path: path.clone(), name: name.clone(), source })?;
-        if let Some(index) = tensor.first_non_finite() {
-            return Err(OpenError::NonFinite { path, name, index });
-        }
-        tensors.insert(name, tensor);
-    }
-    let metadata = header.metadata.map(|notes| notes.into_iter().collect());
-    Ok(Checkpoint { weights: Weights::from_tensors(tensors), metadata })
-}
-
-/// The second names of a checkpoint's matrices.
-#[derive(Default)]
-pub(crate) struct Ties {
-    /// Those that the file stores nevertheless, so that saving writes them again.
-    pub(crate) stored: Vec<ParamPath>,
-    /// `(second name, first name)` where the file holds other bytes under each: both are kept.
-    pub(crate) untied: Vec<(ParamPath, ParamPath)>,
-}
-
 /// Declares the matrices that the configuration ties to be one tensor with two names. Those that differ in the file
-/// are left as two, as `transformers` loads them.
-pub(crate) fn tie(weights: &mut Weights, architecture: &Architecture) -> Ties {
-    let mut ties = Ties::default();
+/// are left as two, as `transformers` loads them: `(second name, first name)` of each.
+pub(crate) fn tie(weights: &mut Weights, architecture: &Architecture) -> Vec<(ParamPath, ParamPath)> {
+    let mut untied = Vec::new();
     let has = |name: &str| ParamPath::new(name).is_ok_and(|name| weights.get(&name).is_some());
     for (alias, first) in architecture.ties(&has) {
-        let stored = weights.get(&alias).is_some();
         match weights.tie(alias.clone(), first.clone()) {
-            Ok(()) => ties.stored.extend(stored.then_some(alias)),
-            Err(WeightsError::TiedButDifferent { .. }) => ties.untied.push((alias, first)),
+            Err(WeightsError::TiedButDifferent { .. }) => untied.push((alias, first)),
             // `build` reports a name that is missing, and knows its shape.
-            Err(_) => {}
+            Ok(()) | Err(_) => {}
         }
     }
-    ties
-}
-
-fn map_file(path: &Path) -> io::Result<Bytes> {
-    let file = File::open(path)?;
-    if file.metadata()?.len() == 0 {
-        return Ok(Bytes::new());
-    }
-    // SAFETY: see the note at the top of this file; the map is private to this process and read-only.
-    let map = unsafe { memmap2::Mmap::map(&file)? };
-    Ok(Bytes::from_owner(map))
-}
-
-fn other_form(dir: &Path) -> Option<String> {
-    let forms = ["model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"];
-    forms.into_iter().find(|name| dir.join(name).exists()).map(str::to_owned)
+    untied
 }

@@ -32,9 +32,9 @@ mod save;
 mod stack;
 
 pub use adapter::{Adapter, Session, replace_rows};
-pub use family::{Activation, Architecture, ConfigError, EditDefaults, Layout, ModelSpec, Slot, families};
 pub use attention::{KvCache, Past};
 pub use checkpoint::OpenError;
+pub use family::{Activation, Architecture, ConfigError, EditDefaults, Layout, ModelSpec, Slot, families};
 pub use forward::{ForwardInput, InputError, Positions, Source, TokenBatch, gather_rows};
 pub use generate::{Generation, SamplingError, Strategy};
 pub use hook::{Flow, Hook, NoHook, Observer};

@@ -1,11 +1,11 @@
 //! A model: weights, forward pass and tokenizer, as one persistent value.
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use burn::tensor::{Tensor, activation};
 use recant_backend::{Device, host};
+use recant_checkpoint::{Directory, Source};
 use recant_core::{
     Addend, Applied, ApplyError, Blobs, Change, Delta, HostTensor, ModelDigest, ParamPath, WeightPatch,
     Weights,
@@ -13,8 +13,8 @@ use recant_core::{
 use recant_text::{Tokenizer, TokenizerError};
 
 use crate::adapter::{Adapter, Session};
-use crate::family::{Architecture, Layout, ModelSpec, Slot};
 use crate::checkpoint::{self, OpenError};
+use crate::family::{Architecture, Layout, ModelSpec, Slot};
 use crate::forward::{ForwardInput, InputError, TokenBatch, gather_rows};
 use crate::hook::Hook;
 use crate::note::ModelNote;
@@ -63,10 +63,7 @@ pub struct Model {
     net: Arc<dyn LanguageModel>,
     tokenizer: Tokenizer,
     adapters: Vec<Arc<dyn Adapter>>,
-    pub(crate) metadata: Option<HashMap<String, String>>,
-    /// Tied second names that the source file stores all the same.
-    pub(crate) stored_aliases: Vec<ParamPath>,
-    pub(crate) source: PathBuf,
+    pub(crate) source: Arc<dyn Source>,
     notes: Vec<ModelNote>,
 }
 
@@ -106,34 +103,35 @@ pub enum PatchError {
 }
 
 impl Model {
-    /// Opens a Hugging Face directory: `config.json`, `model.safetensors`, `tokenizer.json`.
+    /// Opens a Hugging Face directory: `config.json`, `model.safetensors` or shards with their list, `tokenizer.json`.
     ///
-    /// Weights are memory-mapped. On a CPU device that computes on borrowed memory, f32 weights are not
+    /// # Errors
+    /// As [`Model::from_source`].
+    pub fn open(dir: &Path, device: &Device) -> Result<Self, OpenError> {
+        Self::from_source(Arc::new(Directory::open(dir)?), device)
+    }
+
+    /// Opens any source.
+    ///
+    /// Weights of a directory are memory-mapped. On a CPU device that computes on borrowed memory, f32 weights are not
     /// copied at all; otherwise one f32 copy is made on the device.
     ///
     /// # Errors
     /// [`OpenError`] names the file, the tensor and what to do. All weights are checked: shapes against
     /// config.json, and every number for NaN and infinity.
-    pub fn open(dir: &Path, device: &Device) -> Result<Self, OpenError> {
-        let config_path = dir.join("config.json");
-        let config = checkpoint::read(&config_path)?;
-        let (architecture, unread) = Architecture::parse_with_unread(&config)
-            .map_err(|source| OpenError::Config { path: config_path, source })?;
-        let architecture = architecture.ending_at(checkpoint::ends_of_generation(dir)?);
-        let checkpoint = checkpoint::map(dir)?;
-        let mut weights = checkpoint.weights;
-        let ties = checkpoint::tie(&mut weights, &architecture);
+    pub fn from_source(source: Arc<dyn Source>, device: &Device) -> Result<Self, OpenError> {
+        let (architecture, unread) = checkpoint::architecture(&*source)?;
+        let mut weights = checkpoint::weights(&*source)?;
+        let untied = checkpoint::tie(&mut weights, &architecture);
         let params = Params::upload(&weights, device);
         let (net, used) = architecture
             .build_with_names(&params)
-            .map_err(|source| OpenError::Param { path: dir.join(checkpoint::WEIGHTS), source })?;
-        let tokenizer_path = dir.join("tokenizer.json");
-        checkpoint::refuse_foreign(&tokenizer_path)?;
-        let tokenizer = Tokenizer::open(&tokenizer_path)?;
+            .map_err(|error| OpenError::Param { place: source.place().to_owned(), source: error })?;
+        let tokenizer = Self::tokenizer_of(&*source)?;
         let unused = weights.iter().map(|(name, _)| name);
         let unused =
             unused.filter(|name| !used.contains(*name) && !architecture.is_stored_constant(name.as_str()));
-        let notes = checkpoint::notes(unused.cloned().collect(), unread, ties.untied);
+        let notes = checkpoint::notes(unused.cloned().collect(), unread, untied);
         Ok(Self {
             spec: architecture.spec(),
             architecture,
@@ -142,11 +140,19 @@ impl Model {
             net: net.into(),
             tokenizer,
             adapters: Vec::new(),
-            metadata: checkpoint.metadata,
-            stored_aliases: ties.stored,
-            source: dir.to_owned(),
+            source,
             notes,
         })
+    }
+
+    fn tokenizer_of(source: &dyn Source) -> Result<Tokenizer, OpenError> {
+        const NAME: &str = "tokenizer.json";
+        let file = checkpoint::needed(source, NAME)?;
+        let beside = source.file("tokenizer_config.json")?;
+        let config = source.file(checkpoint::CONFIG)?;
+        let made = Tokenizer::of_files(&file, beside.as_deref(), config.as_deref());
+        let path = checkpoint::inside(source, NAME);
+        Ok(made.map_err(|source| TokenizerError::Read { path, source })?)
     }
 
     /// What a user should know about the directory that the model was opened from.
@@ -185,9 +191,9 @@ impl Model {
         &self.tokenizer
     }
 
-    /// The directory that the model was opened from.
+    /// What the model was opened from.
     #[must_use]
-    pub fn source(&self) -> &Path {
+    pub fn source(&self) -> &Arc<dyn Source> {
         &self.source
     }
 
@@ -331,7 +337,7 @@ impl Model {
 impl std::fmt::Debug for Model {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Model")
-            .field("source", &self.source)
+            .field("source", &self.source.place())
             .field("spec", &self.spec)
             .finish_non_exhaustive()
     }

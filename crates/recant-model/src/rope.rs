@@ -90,10 +90,15 @@ impl Rope {
         let own_original = config.number("original_max_position_embeddings")?;
         let turned = |given: Option<f64>| -> Result<usize, ConfigError> {
             // As transformers cuts it.
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked right below")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "checked right below"
+            )]
             let width = (head_dim as f64 * given.unwrap_or(share)) as usize;
             if width == 0 || width > head_dim || !width.is_multiple_of(2) {
-                let reason = format!("{width} of the {head_dim} coordinates of a head cannot be turned in pairs");
+                let reason =
+                    format!("{width} of the {head_dim} coordinates of a head cannot be turned in pairs");
                 return Err(ConfigError::Inconsistent { reason });
             }
             Ok(width)
@@ -135,7 +140,8 @@ impl Rope {
 
     fn yarn(section: &Keys, original: f64, theta: f64, width: usize) -> Result<Scaling, ConfigError> {
         let factor = section.needed_number("factor")?;
-        let gain_of = |scale: f64, mscale: f64| if scale <= 1.0 { 1.0 } else { 0.1 * mscale * scale.ln() + 1.0 };
+        let gain_of =
+            |scale: f64, mscale: f64| if scale <= 1.0 { 1.0 } else { 0.1 * mscale * scale.ln() + 1.0 };
         let gain = match (section.number("mscale")?, section.number("mscale_all_dim")?) {
             (Some(one), Some(all)) => gain_of(factor, one) / gain_of(factor, all),
             _ => gain_of(factor, 1.0),
@@ -204,7 +210,12 @@ impl Rope {
     }
 
     /// Cosines and sines of the rotation angles.
-    pub(crate) fn tables(&self, positions: &Positions, [rows, tokens]: [usize; 2], device: &Device) -> Tables {
+    pub(crate) fn tables(
+        &self,
+        positions: &Positions,
+        [rows, tokens]: [usize; 2],
+        device: &Device,
+    ) -> Tables {
         let list = positions.list(rows, tokens);
         let frequencies = self.frequencies(list.iter().max().map_or(0, |last| last + 1));
         let gain = self.gain();
@@ -217,7 +228,8 @@ impl Rope {
         };
         let table = |f: fn(f64) -> f64| {
             #[expect(clippy::cast_possible_truncation, reason = "the device computes in f32")]
-            let row = |&p: &usize| angles(p).into_iter().map(|angle| (gain * f(angle)) as f32).collect::<Vec<_>>();
+            let row =
+                |&p: &usize| angles(p).into_iter().map(|angle| (gain * f(angle)) as f32).collect::<Vec<_>>();
             upload_f32(list.iter().flat_map(row).collect(), [rows, 1, tokens, self.width], device)
         };
         Tables { cos: table(f64::cos), sin: table(f64::sin), interleaved: self.interleaved }
@@ -310,7 +322,10 @@ mod tests {
     fn what_is_not_implemented_or_missing_is_named() {
         let cases = [
             (r#"{"rope_scaling":{"type":"ntk","factor":4}}"#, "rope_type = ntk"),
-            (r#"{"rope_scaling":{"type":"longrope","short_factor":[1,1,1,1],"long_factor":[1]}}"#, "long_factor has 1"),
+            (
+                r#"{"rope_scaling":{"type":"longrope","short_factor":[1,1,1,1],"long_factor":[1]}}"#,
+                "long_factor has 1",
+            ),
             (r#"{"rope_scaling":{"type":"longrope","short_factor":[1,1,1,1]}}"#, "long_factor is not given"),
             (r#"{"rope_scaling":{"type":"linear"}}"#, "rope_scaling.factor is not given"),
             (r#"{"rope_parameters":{"rope_type":"llama3","factor":8}}"#, "rope_parameters.low_freq_factor"),

@@ -1,13 +1,12 @@
 //! Writing a Hugging Face directory: all of it or nothing.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use recant_core::{HostTensor, ParamPath};
+use recant_checkpoint::{SHARD_LIST, SourceError, WeightFile};
 use recant_files::{MODEL_DIRECTORY, OutputDirectory, OutputError, Outputs, Role, Temporaries};
-use safetensors::tensor::{Dtype as StDtype, View};
 
-use crate::checkpoint::WEIGHTS;
 use crate::model::Model;
 
 /// How to write a model.
@@ -41,14 +40,9 @@ pub enum SaveError {
         /// What the system said.
         source: io::Error,
     },
-    /// The weights cannot be serialised.
-    #[error("cannot write {path}: {reason}")]
-    Serialise {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
+    /// A file of the source cannot be read.
+    #[error(transparent)]
+    Source(#[from] SourceError),
     /// The weights cannot be written.
     #[error("cannot write {path}: {source}")]
     Write {
@@ -59,41 +53,9 @@ pub enum SaveError {
     },
 }
 
-struct Stored<'a>(&'a HostTensor);
-
-impl View for Stored<'_> {
-    fn dtype(&self) -> StDtype {
-        use recant_core::Dtype as D;
-        match self.0.dtype() {
-            D::F64 => StDtype::F64,
-            D::F16 => StDtype::F16,
-            D::BF16 => StDtype::BF16,
-            D::I64 => StDtype::I64,
-            D::I32 => StDtype::I32,
-            D::I16 => StDtype::I16,
-            D::I8 => StDtype::I8,
-            D::U8 => StDtype::U8,
-            D::Bool => StDtype::BOOL,
-            _ => StDtype::F32,
-        }
-    }
-
-    fn shape(&self) -> &[usize] {
-        self.0.shape()
-    }
-
-    fn data(&self) -> std::borrow::Cow<'_, [u8]> {
-        self.0.bytes().as_ref().into()
-    }
-
-    fn data_len(&self) -> usize {
-        self.0.bytes().len()
-    }
-}
-
 impl Model {
-    /// Writes the model as a Hugging Face directory: untouched tensors byte for byte, dtypes and metadata
-    /// kept, and every configuration and tokenizer file of the source carried along.
+    /// Writes the model as a Hugging Face directory: the files of weights as they were read, untouched tensors byte for
+    /// byte, and every configuration and tokenizer file of the source carried along.
     ///
     /// All of it or nothing: everything is made in a temporary directory beside `dir`, which takes its place in one
     /// step. With `force` a model directory that is there is replaced, but never the model's own nor one that
@@ -103,9 +65,10 @@ impl Model {
     /// [`SaveError`]; nothing under `dir` has changed then.
     pub fn save(&self, dir: &Path, options: SaveOptions) -> Result<(), SaveError> {
         let mut outputs = Outputs::new(&Temporaries::default()).replacing(options.force);
-        outputs.reads(Role::Model, &self.source)?;
-        let files = recant_files::model_files(&self.source);
-        let files = files.map_err(|source| SaveError::Carry { path: self.source.clone(), source })?;
+        let place = self.source.place();
+        outputs.reads(Role::Model, place)?;
+        let files = recant_files::model_files(place);
+        let files = files.map_err(|source| SaveError::Carry { path: place.to_owned(), source })?;
         self.save_to(&outputs.directory(dir, MODEL_DIRECTORY, files)?)
     }
 
@@ -122,32 +85,49 @@ impl Model {
 
     /// Writes the files into `dir`, which errors call `shown`.
     fn write_into(&self, dir: &Path, shown: &Path) -> Result<(), SaveError> {
-        let carry = |path: PathBuf| |source| SaveError::Carry { path, source };
-        for file in recant_files::carried_files(&self.source).map_err(carry(self.source.clone()))? {
-            let (from, to) = (self.source.join(&file), dir.join(&file));
-            recant_files::copy(&from, &to).map_err(carry(from))?;
+        self.carry_into(dir)?;
+        let layout = self.source.layout();
+        for file in &layout.files {
+            let to = dir.join(&file.name);
+            let like = self.source.directory().map(|from| from.join(&file.name));
+            self.write_weights(file, &to)
+                .and_then(|()| like.map_or(Ok(()), |like| recant_files::set_mode_of(&to, &like)))
+                .map_err(|source| SaveError::Write { path: shown.join(&file.name), source })?;
         }
-        let (path, to) = (shown.join(WEIGHTS), dir.join(WEIGHTS));
-        let tensors = self.stored_tensors();
-        let views = tensors.iter().map(|(name, tensor)| (name.as_str(), Stored(tensor)));
-        match safetensors::serialize_to_file(views, self.metadata.clone(), &to) {
-            Ok(()) => {}
-            Err(safetensors::SafeTensorError::IoError(source)) => {
-                return Err(SaveError::Write { path, source });
-            }
-            Err(error) => return Err(SaveError::Serialise { path, reason: error.to_string() }),
+        match &layout.list {
+            Some(list) => recant_files::write_new(&dir.join(SHARD_LIST), list)
+                .map_err(|source| SaveError::Write { path: shown.join(SHARD_LIST), source }),
+            None => Ok(()),
         }
-        recant_checkpoint::order_metadata(&to)
-            .and_then(|()| recant_files::set_mode_of(&to, &self.source.join(WEIGHTS)))
-            .map_err(|source| SaveError::Write { path, source })
     }
 
-    /// The tensors under the names that the source file uses: a tied second name is written only if the
-    /// source wrote it.
-    fn stored_tensors(&self) -> Vec<(ParamPath, HostTensor)> {
-        let stored = self.weights().iter().map(|(name, tensor)| (name.clone(), tensor.clone()));
-        let aliases = self.stored_aliases.iter();
-        let tied = aliases.filter_map(|alias| Some((alias.clone(), self.weights().get(alias)?.clone())));
-        stored.chain(tied).collect()
+    /// Takes along what stands beside the weights.
+    fn carry_into(&self, dir: &Path) -> Result<(), SaveError> {
+        let carry = |path: PathBuf| |source| SaveError::Carry { path, source };
+        let Some(from) = self.source.directory() else {
+            for name in self.source.files()? {
+                let Some(bytes) = self.source.file(&name)? else { continue };
+                recant_files::write_new(&dir.join(&name), &bytes).map_err(carry(dir.join(&name)))?;
+            }
+            return Ok(());
+        };
+        for file in recant_files::carried_files(from).map_err(carry(from.to_owned()))? {
+            let (from, to) = (from.join(&file), dir.join(&file));
+            recant_files::copy(&from, &to).map_err(carry(from))?;
+        }
+        Ok(())
+    }
+
+    /// Writes a file of weights as the source lays it out: an edit changes numbers, and nothing else of a file.
+    fn write_weights(&self, file: &WeightFile, to: &Path) -> io::Result<()> {
+        let mut out = BufWriter::new(File::create_new(to)?);
+        out.write_all(&file.head)?;
+        for entry in &file.header.tensors {
+            // By either name, where two are one matrix.
+            let tensor = self.weights().get(&entry.path);
+            let gone = || io::Error::other(format!("the model has no tensor `{}`", entry.path));
+            out.write_all(tensor.ok_or_else(gone)?.bytes())?;
+        }
+        out.flush()
     }
 }

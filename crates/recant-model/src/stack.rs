@@ -8,7 +8,9 @@ use recant_backend::{Device, upload_ints};
 use recant_core::{Point, Site};
 
 use crate::attention::{Attend, merge_heads, split_heads};
-use crate::family::{Activation, BlockRule, Decoder, Layout, MlpForm, ModelSpec, NormKind, Norms, QkNorm, Qkv};
+use crate::family::{
+    Activation, BlockRule, Decoder, Layout, MlpForm, ModelSpec, NormKind, Norms, QkNorm, Qkv,
+};
 use crate::forward::{ForwardInput, Source, narrowed};
 use crate::hook::{Hook, at};
 use crate::model::LanguageModel;
@@ -269,7 +271,8 @@ impl Build<'_> {
         let Decoder { spec, names, .. } = self.decoder;
         let prefix = self.prefix;
         let d = spec.d_model;
-        let embedding = self.params.matrix(&format!("{prefix}{}.weight", names.embedding), [spec.vocab, d])?;
+        let embedding =
+            self.params.matrix(&format!("{prefix}{}.weight", names.embedding), [spec.vocab, d])?;
         let position = |name| self.params.matrix(&format!("{prefix}{name}.weight"), [spec.context, d]);
         let head = match self.params.matrix(&format!("{}.weight", names.head), [spec.vocab, d]) {
             Err(ParamError::Missing { .. }) if self.decoder.tied => embedding.clone(),
@@ -326,10 +329,7 @@ impl Build<'_> {
             rule: self.decoder.blocks[i],
             norm_before_attention: norm(parts.norm_before_attention, norms.before())?,
             norm_behind_attention: norm(parts.norm_behind_attention, norms.behind())?,
-            norm_before_mlp: norm(
-                parts.norm_before_mlp,
-                norms.before() && *norms != Norms::ParallelShared,
-            )?,
+            norm_before_mlp: norm(parts.norm_before_mlp, norms.before() && *norms != Norms::ParallelShared)?,
             norm_behind_mlp: norm(parts.norm_behind_mlp, norms.behind())?,
             qkv,
             qk_norm,
@@ -349,7 +349,12 @@ impl Build<'_> {
         Ok(Norm { gain, bias, epsilon: self.decoder.epsilon })
     }
 
-    fn linear(&self, name: String, [inputs, outputs]: [usize; 2], biased: bool) -> Result<Linear, ParamError> {
+    fn linear(
+        &self,
+        name: String,
+        [inputs, outputs]: [usize; 2],
+        biased: bool,
+    ) -> Result<Linear, ParamError> {
         let path = format!("{name}.weight");
         let weight = match self.decoder.stored {
             Layout::InOut => self.params.matrix(&path, [inputs, outputs])?,

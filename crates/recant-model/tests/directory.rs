@@ -163,10 +163,10 @@ fn damaged_directories_are_refused_by_name() {
             "unknown activation",
             |d| {
                 edit_json(d, |c| {
-                    c.insert("activation_function".into(), "swish".into());
+                    c.insert("activation_function".into(), "mish".into());
                 });
             },
-            "activation_function = swish",
+            "activation_function = mish",
         ),
         (
             "zero layers",
@@ -202,7 +202,7 @@ fn damaged_directories_are_refused_by_name() {
                     c.insert("n_layer".into(), 4.into());
                 })
             },
-            "h.3.ln_1.weight",
+            "transformer.h.3.",
         ),
         ("empty weights", |d| std::fs::write(d.join("model.safetensors"), []).unwrap(), "truncated"),
         (

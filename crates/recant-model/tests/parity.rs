@@ -51,7 +51,8 @@ impl Reference {
             Site::Block(i, Point::MlpAdd) => Site::Block(i, Point::MlpOut),
             site => site,
         };
-        let found = self.tensors.get(&site.to_string()).or_else(|| self.tensors.get(&added(site).to_string()));
+        let found =
+            self.tensors.get(&site.to_string()).or_else(|| self.tensors.get(&added(site).to_string()));
         found.unwrap_or_else(|| panic!("no reference of {site}"))
     }
 }

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use common::{copy, edit_tensors, fixture, log_probs, notes, open, path, set_config, tensors, write, zeros};
+use recant_checkpoint::SourceError;
 use recant_core::{Addend, Blobs, Dtype, HostTensor, Matrix};
 use recant_model::{Model, ModelNote, OpenError, ParamError, SaveOptions, Slot};
 use serde_json::json;
@@ -220,7 +221,7 @@ fn what_stands_in_place_of_a_file_is_named() {
             std::fs::write(dir.path().join(file), text).unwrap();
             let error = open(dir.path()).unwrap_err();
             let told = error.to_string();
-            assert!(matches!(error, OpenError::Foreign(_)), "{file}: {told}");
+            assert!(matches!(error, OpenError::Source(SourceError::Foreign(_))), "{file}: {told}");
             assert!(told.contains(file) && told.contains(expected), "{file}: {told}");
         }
     }

@@ -65,6 +65,32 @@ fn ledgers_merge_as_sets_and_any_fact_comes_out() {
     assert!(store.verify(main, None).unwrap().wrong.is_empty());
 }
 
+/// Going back to a ledger that was committed before takes what was stored, not what this machine would make of it.
+#[test]
+fn a_ledger_that_was_there_before_comes_back_to_the_byte() {
+    /// Another machine: the last bits differ.
+    struct Otherwise;
+    impl Rebuild for Otherwise {
+        fn rebuild(&self, base: &Manifest, set: &FactSet) -> Rebuilt {
+            let seeds = set.entries.values().map(|payload| vec![payload[0] + 100]);
+            let entries = seeds.map(|payload| (payload.clone(), payload)).collect();
+            Seeds.rebuild(base, &FactSet { entries })
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = store_in(dir.path());
+    let first = ledger(&store, &[1]);
+    let both = ledger(&store, &[1, 2]);
+    store.revert(both, Some(&Otherwise), &stamp(8), None).unwrap();
+    assert_eq!(store.model_digest(head(&store)).unwrap(), store.model_digest(first).unwrap());
+    // What was never there is made.
+    ledger(&store, &[1, 3]);
+    store.revert(first, Some(&Otherwise), &stamp(9), None).unwrap();
+    let made = store.model_digest(head(&store)).unwrap();
+    store.branch(&name("alone"), head(&store), false, &stamp(10)).unwrap();
+    assert_ne!(made, store.model_digest(ledger(&store, &[3])).unwrap());
+}
+
 /// One subject and prompt with two targets: merging and picking refuse, or decide as they are told.
 #[test]
 fn ledgers_that_contradict_each_other_are_reported() {

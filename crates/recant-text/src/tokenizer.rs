@@ -42,6 +42,24 @@ impl Tokenizer {
         Self::new(file).map_err(|source| TokenizerError::Read { path: path.to_owned(), source })
     }
 
+    /// A tokenizer from the bytes of a `tokenizer.json`, and of the `tokenizer_config.json` and the `config.json` beside
+    /// it.
+    ///
+    /// # Errors
+    /// [`FormatError`].
+    pub fn of_files(
+        file: &[u8],
+        settings: Option<&[u8]>,
+        config: Option<&[u8]>,
+    ) -> Result<Self, FormatError> {
+        let mut file = bounded(file)?;
+        if let Some(beside) = settings {
+            let config = config.map(bounded).transpose()?;
+            settings::apply(&mut file, &bounded(beside)?, config.as_ref());
+        }
+        Self::new(file)
+    }
+
     /// A tokenizer from the bytes of a `tokenizer.json`.
     ///
     /// # Errors
@@ -162,6 +180,14 @@ fn guard<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
         let words = words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it does not say why");
         Err(format!("the tokenizers library broke off: {words}"))
     })
+}
+
+/// JSON of bounded size.
+fn bounded(bytes: &[u8]) -> Result<Value, FormatError> {
+    match bytes.len() as u64 {
+        bytes @ MAX_FILE.. => Err(FormatError::TooLarge { bytes, limit: MAX_FILE }),
+        _ => Ok(serde_json::from_slice(bytes)?),
+    }
 }
 
 /// Reads a JSON file of bounded size.

@@ -73,10 +73,7 @@ impl<'a> Tail<'a> {
         let d_model = model.spec().d_model;
         let resid = gather_rows(base.resid_post.clone(), &source, device).reshape([count, width, d_model]);
         let first_column = (0..width).map(|column| if column == 0 { 1.0 } else { 0.0 }).collect();
-        let past = Past {
-            cache: base.cache.prefix(prefix, base.layer + 1),
-            lengths: Some(lookups.clone()),
-        };
+        let past = Past { cache: base.cache.prefix(prefix, base.layer + 1), lengths: Some(lookups.clone()) };
         Self {
             model,
             block: base.layer + 1,

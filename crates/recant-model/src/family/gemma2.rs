@@ -9,10 +9,8 @@ use super::{ConfigError, Family, Keys};
 pub(super) const FAMILY: Family = Family { model_type: "gemma2", describe };
 
 /// Llama's names, with four norms a block.
-const NAMES: Names = Names {
-    block: BlockNames { norm_before_mlp: "pre_feedforward_layernorm", ..LLAMA.block },
-    ..LLAMA
-};
+const NAMES: Names =
+    Names { block: BlockNames { norm_before_mlp: "pre_feedforward_layernorm", ..LLAMA.block }, ..LLAMA };
 
 fn describe(keys: &Keys) -> Result<Decoder, ConfigError> {
     let mut this = of_gemma("gemma2", keys, 8192)?;

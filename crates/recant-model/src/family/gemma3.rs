@@ -22,7 +22,8 @@ fn describe(keys: &Keys) -> Result<Decoder, ConfigError> {
     let local = keys.number("rope_local_base_freq")?.unwrap_or(10_000.0);
     let (old, new) = (keys.section("rope_scaling")?, keys.section("rope_parameters")?);
     // Since transformers 5 a section for each kind of block.
-    let of_kind = |kind| Ok::<_, ConfigError>(new.as_ref().map(|new| new.section(kind)).transpose()?.flatten());
+    let of_kind =
+        |kind| Ok::<_, ConfigError>(new.as_ref().map(|new| new.section(kind)).transpose()?.flatten());
     let (full, slide) = (of_kind("full_attention")?, of_kind("sliding_attention")?);
     let by_kind = full.is_some() || slide.is_some();
     let full = if by_kind { full } else { old.or(new) };

@@ -4,8 +4,8 @@
 //! `transformers` checkpoint, with or without the `transformer.` prefix.
 
 use super::decoder::{
-    Activation, AttentionShape, BlockNames, BlockRule, Decoder, LLAMA, MlpForm, MlpShape, Names, NormKind, Norms,
-    QkNorm, Qkv,
+    Activation, AttentionShape, BlockNames, BlockRule, Decoder, LLAMA, MlpForm, MlpShape, Names, NormKind,
+    Norms, QkNorm, Qkv,
 };
 use super::{ConfigError, EditDefaults, Family, Keys, Layout, ModelSpec, divides};
 use crate::attention::AttentionRule;

@@ -4,8 +4,8 @@
 //! Black et al., "GPT-NeoX-20B" (arXiv 2204.06745); Biderman et al., "Pythia" (arXiv 2304.01373).
 
 use super::decoder::{
-    Activation, AttentionShape, BlockNames, BlockRule, Decoder, LLAMA, MlpForm, MlpShape, Names, NormKind, Norms,
-    QkNorm, Qkv,
+    Activation, AttentionShape, BlockNames, BlockRule, Decoder, LLAMA, MlpForm, MlpShape, Names, NormKind,
+    Norms, QkNorm, Qkv,
 };
 use super::{ConfigError, EditDefaults, Family, Keys, Layout, ModelSpec, divides};
 use crate::attention::AttentionRule;
@@ -28,7 +28,12 @@ const NAMES: Names = Names {
         down: "mlp.dense_4h_to_h",
         ..LLAMA.block
     },
-    constants: &[".attention.bias", ".attention.masked_bias", ".attention.rotary_emb.inv_freq", ".rotary_emb.inv_freq"],
+    constants: &[
+        ".attention.bias",
+        ".attention.masked_bias",
+        ".attention.rotary_emb.inv_freq",
+        ".rotary_emb.inv_freq",
+    ],
 };
 
 fn describe(keys: &Keys) -> Result<Decoder, ConfigError> {

@@ -4,8 +4,8 @@
 //! Wang and Komatsuzaki, "GPT-J-6B" (2021).
 
 use super::decoder::{
-    Activation, AttentionShape, BlockNames, BlockRule, Decoder, LLAMA, MlpForm, MlpShape, Names, NormKind, Norms,
-    QkNorm, Qkv,
+    Activation, AttentionShape, BlockNames, BlockRule, Decoder, LLAMA, MlpForm, MlpShape, Names, NormKind,
+    Norms, QkNorm, Qkv,
 };
 use super::{ConfigError, EditDefaults, Family, Keys, Layout, ModelSpec, divides};
 use crate::attention::AttentionRule;
@@ -45,7 +45,9 @@ fn describe(keys: &Keys) -> Result<Decoder, ConfigError> {
     let turned = keys.whole(&["rotary_dim"])?;
     let turned = if keys.gives("rotary_dim") { turned.unwrap_or(head_dim) } else { 64 };
     if turned == 0 || turned > head_dim || !turned.is_multiple_of(2) {
-        let reason = format!("rotary_dim = {turned} of the {head_dim} coordinates of a head cannot be turned in pairs");
+        let reason = format!(
+            "rotary_dim = {turned} of the {head_dim} coordinates of a head cannot be turned in pairs"
+        );
         return Err(ConfigError::Inconsistent { reason });
     }
     let attention = AttentionRule { window: None, scale: (head_dim as f64).powf(-0.5), softcap: None };

@@ -120,7 +120,9 @@ impl Keys {
     /// A list of whole numbers that are not negative.
     pub(crate) fn wholes(&self, name: &'static str) -> Result<Option<Vec<usize>>, ConfigError> {
         let whole = |value: &Value| value.as_u64().and_then(|number| usize::try_from(number).ok());
-        self.read_as(&[name], "a list of whole numbers", |value| value.as_array()?.iter().map(whole).collect())
+        self.read_as(&[name], "a list of whole numbers", |value| {
+            value.as_array()?.iter().map(whole).collect()
+        })
     }
 
     /// Whether a key is given, with null or anything else.

@@ -9,8 +9,14 @@ use super::{ConfigError, Family, Keys};
 pub(super) const FAMILY: Family = Family { model_type: "smollm3", describe };
 
 fn describe(keys: &Keys) -> Result<Decoder, ConfigError> {
-    let defaults =
-        Defaults { context: 32_768, tied: true, bos: &[128_000], eos: &[128_001], theta: 2_000_000.0, ..Defaults::default() };
+    let defaults = Defaults {
+        context: 32_768,
+        tied: true,
+        bos: &[128_000],
+        eos: &[128_001],
+        theta: 2_000_000.0,
+        ..Defaults::default()
+    };
     let mut this = of_shape("smollm3", keys, defaults)?;
     this.attention.bias = keys.flag_or("attention_bias", false)?;
     this.attention.out_bias = this.attention.bias;

@@ -24,6 +24,45 @@ pub trait Rebuild {
     fn rebuild(&self, base: &Manifest, set: &FactSet) -> Rebuilt;
 }
 
+/// A ledger that shall be live: its patch is a function of the base and the set, whose payloads say what they were
+/// made with.
+pub(super) struct WantedLedger<'a> {
+    pub(super) set: &'a FactSet,
+    pub(super) base: ManifestId,
+}
+
+impl WantedLedger<'_> {
+    /// The patch that writes the set onto the base: that of the newest commit behind `tips` that has the same, or one
+    /// made anew. Another machine may make other last bits of the same numbers, so only what is stored goes back to
+    /// the byte everywhere.
+    pub(super) fn patch(
+        &self,
+        history: &mut History<'_>,
+        tips: &[CommitId],
+        rebuild: Option<&dyn Rebuild>,
+        needed_by: CommitId,
+    ) -> Result<WeightPatch, CommitError> {
+        let ledger = Ledger { set: self.set.id(), base: self.base };
+        let mut found = None;
+        for step in history.walk(tips)? {
+            let (_, commit) = step?;
+            if let Some(patch) = commit.patch.filter(|_| commit.ledger == Some(ledger)) {
+                found = Some(patch);
+                break;
+            }
+        }
+        let odb = history.odb();
+        match found {
+            Some(patch) => Ok(odb.patch(patch)?),
+            None => {
+                let rebuild = rebuild.ok_or(CommitError::NeedsRebuild { id: needed_by })?;
+                let base = odb.manifest(self.base)?;
+                rebuild.rebuild(&base, self.set).map_err(|source| CommitError::Rebuild { source })
+            }
+        }
+    }
+}
+
 /// What [`Rebuild::rebuild`] gives.
 pub type Rebuilt = Result<WeightPatch, Box<dyn std::error::Error + Send + Sync>>;
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use recant_core::{CommitId, ParamPath};
 
-use super::commit::{CommitError, Next, Rebuild};
+use super::commit::{CommitError, Next, Rebuild, WantedLedger};
 use super::revert::ledger_at;
 use super::sign::SecretKey;
 use crate::history::{History, HistoryError, Live, expected_generation};
@@ -134,9 +134,8 @@ impl Store {
         next.commit.drops = now.difference(&wanted).copied().collect();
         let theirs_manifest = odb.manifest(other.manifest)?;
         if let Some(set) = set {
-            let rebuild = rebuild.ok_or(CommitError::NeedsRebuild { id: theirs })?;
-            let manifest = odb.manifest(live.base)?;
-            let patch = rebuild.rebuild(&manifest, &set).map_err(|source| CommitError::Rebuild { source })?;
+            let wanted = WantedLedger { set: &set, base: live.base };
+            let patch = wanted.patch(&mut history, &[head, theirs], rebuild, theirs)?;
             for id in live.ids() {
                 if history.commit(id)?.ledger.is_some() {
                     live.edits.retain(|&(_, edit), _| edit != id);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use recant_core::{Change, CommitId, Delta, ParamPath, WeightPatch};
 
-use super::commit::{CommitError, EditKind, Next, Rebuild, first_line};
+use super::commit::{CommitError, EditKind, Next, Rebuild, WantedLedger, first_line};
 use super::merge::{MergeOptions, join};
 use super::sign::SecretKey;
 use crate::history::{History, Live};
@@ -137,9 +137,9 @@ impl Store {
         if set == now && next.commit.drops.is_empty() && next.commit.takes.is_empty() {
             return Err(CommitError::NotLive { id: target });
         }
-        let rebuild = rebuild.ok_or(CommitError::NeedsRebuild { id: target })?;
-        let base = odb.manifest(history.live(head)?.base)?;
-        let patch = rebuild.rebuild(&base, &set).map_err(|source| CommitError::Rebuild { source })?;
+        let base = history.live(head)?.base;
+        let wanted = WantedLedger { set: &set, base };
+        let patch = wanted.patch(&mut history, &[head], rebuild, target)?;
         next.set_ledger(&mut tx, &set, &patch)?;
         next.commit.deed = Deed::Revert(target);
         next.commit.message = format!("Revert \"{}\"", first_line(&commit.message));
@@ -185,9 +185,8 @@ impl Store {
             if set == now {
                 return Err(CommitError::AlreadyLive { id: target });
             }
-            let rebuild = rebuild.ok_or(CommitError::NeedsRebuild { id: target })?;
-            let base = odb.manifest(ours.base)?;
-            let patch = rebuild.rebuild(&base, &set).map_err(|source| CommitError::Rebuild { source })?;
+            let wanted = WantedLedger { set: &set, base: ours.base };
+            let patch = wanted.patch(&mut history, &[head, target], rebuild, target)?;
             next.set_ledger(&mut tx, &set, &patch)?;
             // What the ledger needs to be written again, where the head never had one.
             for (name, &id) in &commit.states {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use recant_checkpoint::Foreign;
+use recant_checkpoint::{Foreign, SourceError};
 use recant_files::OutputError;
 use recant_methods::lifelong::StateFileError;
 use recant_methods::{MEMORIES, moments};
@@ -177,11 +177,15 @@ impl CliError {
             return output_hint(error).map(str::to_owned);
         }
         match self {
-            Self::Open(recant_model::OpenError::Read { path, .. }) if path.ends_with("config.json") => Some(
-                "--model takes a directory with config.json, model.safetensors and tokenizer.json; \
+            Self::Open(recant_model::OpenError::Source(SourceError::Read { path, .. }))
+                if path.ends_with("config.json") =>
+            {
+                Some(
+                "--model takes a directory with config.json, model.safetensors (or shards) and tokenizer.json; \
                  the repository's demo model is demo/model"
                     .to_owned(),
-            ),
+                )
+            }
             Self::Store(error) => error.hint(),
             Self::Text(error) | Self::FactFile(FactFileError::Text(error)) => text_hint(error),
             Self::Fact(FactError::NoSubject { .. }) => {
@@ -241,7 +245,7 @@ impl CliError {
             Self::Open(
                 OpenError::Config { source: ConfigError::Quantised { .. }, .. }
                     | OpenError::Param { source: ParamError::Dtype { .. }, .. }
-                    | OpenError::Header { source: HeaderError::Dtype { .. }, .. },
+                    | OpenError::Source(SourceError::Header { source: HeaderError::Dtype { .. }, .. }),
             ) | Self::Store(
                 StoreError::Config { source: ConfigError::Quantised { .. }, .. }
                     | StoreError::Import(ImportError::Header { source: HeaderError::Dtype { .. }, .. }),
