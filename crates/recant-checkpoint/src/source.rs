@@ -169,6 +169,14 @@ pub enum SourceError {
         /// What is wrong.
         source: ShardError,
     },
+    /// What holds it says so.
+    #[error("{place}: {source}")]
+    Other {
+        /// The source.
+        place: PathBuf,
+        /// What is wrong.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// There is no such tensor.
     #[error("{place} has no tensor `{name}`")]
     Missing {

@@ -128,6 +128,15 @@ pub enum EditError {
         /// How many.
         count: usize,
     },
+    /// The method shares out a displacement of the residual stream, and between that and the MLPs stands a norm.
+    #[error(
+        "in a {architecture} model a norm stands between the MLP and the residual stream, so what is missing there \
+         cannot be shared out over layers; the methods of one fact (rome, r-rome, ft-m) and the memories work"
+    )]
+    NormBehind {
+        /// `model_type` of the model.
+        architecture: &'static str,
+    },
     /// Quantities that belong together have other shapes.
     #[error("{what} has the shape {found:?}, where {expected:?} is expected; this is a defect of recant")]
     Shape {

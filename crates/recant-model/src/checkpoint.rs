@@ -1,9 +1,10 @@
 //! Opening a source as a model: what its configuration and its weights say of each other.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use recant_checkpoint::{Source, SourceError};
+use recant_checkpoint::{Directory, Source, SourceError};
 use recant_core::{ParamPath, Weights, WeightsError};
 use recant_text::TokenizerError;
 
@@ -50,6 +51,14 @@ pub enum OpenError {
     /// tokenizer.json cannot be used.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
+}
+
+/// The source at a path: a Hugging Face directory.
+///
+/// # Errors
+/// [`SourceError`].
+pub fn source_at(path: &Path) -> Result<Arc<dyn Source>, SourceError> {
+    Ok(Arc::new(Directory::open(path)?))
 }
 
 /// A file that every source has.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use burn::tensor::{Tensor, activation};
 use recant_backend::{Device, host};
-use recant_checkpoint::{Directory, Source};
+use recant_checkpoint::Source;
 use recant_core::{
     Addend, Applied, ApplyError, Blobs, Change, Delta, HostTensor, ModelDigest, ParamPath, WeightPatch,
     Weights,
@@ -108,7 +108,7 @@ impl Model {
     /// # Errors
     /// As [`Model::from_source`].
     pub fn open(dir: &Path, device: &Device) -> Result<Self, OpenError> {
-        Self::from_source(Arc::new(Directory::open(dir)?), device)
+        Self::from_source(checkpoint::source_at(dir)?, device)
     }
 
     /// Opens any source.

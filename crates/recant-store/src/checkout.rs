@@ -5,14 +5,13 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use recant_checkpoint::{Header, HeaderError};
+use recant_checkpoint::{Layout, SHARD_LIST};
 use recant_core::{CommitId, ModelDigest, ParamPath, TensorId};
 use recant_files::{MODEL_DIRECTORY, OutputDirectory, OutputError, Outputs, Temporaries};
 
 use crate::history::{History, HistoryError};
-use crate::import::WEIGHTS;
 use crate::links::GuardError;
-use crate::object::{Apart, Manifest, TensorHead};
+use crate::object::{Apart, FilesError, Manifest, TensorHead, files};
 use crate::odb::ReadError;
 use crate::store::Store;
 
@@ -44,9 +43,9 @@ pub enum CheckoutError {
     /// An object cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// The stored header is not valid.
-    #[error("the stored safetensors header is not valid: {0}")]
-    Header(#[from] HeaderError),
+    /// What is stored of the files of weights is not valid.
+    #[error("the stored layout of the weights is not valid: {0}")]
+    Files(#[from] FilesError),
     /// History cannot be walked.
     #[error(transparent)]
     History(#[from] HistoryError),
@@ -128,11 +127,13 @@ impl Store {
     /// The files of a commit's model directory.
     ///
     /// # Errors
-    /// [`ReadError`].
-    pub fn checkout_files(&self, id: CommitId) -> Result<Vec<PathBuf>, ReadError> {
-        let manifest = self.odb().manifest(self.odb().commit(id)?.manifest)?;
+    /// [`CheckoutError`], where the commit cannot be checked out.
+    pub fn checkout_files(&self, id: CommitId) -> Result<Vec<PathBuf>, CheckoutError> {
+        let (manifest, layout) = self.laid_out(id)?;
         let carried = manifest.files.keys().map(|name| PathBuf::from(name.as_str()));
-        Ok(carried.chain([PathBuf::from(WEIGHTS)]).collect())
+        let weights = layout.files.iter().map(|file| PathBuf::from(&file.name));
+        let list = layout.list.iter().map(|_| PathBuf::from(SHARD_LIST));
+        Ok(carried.chain(weights).chain(list).collect())
     }
 
     /// The manifest of a commit, which is that of its import but for the tensors' numbers.
@@ -150,37 +151,47 @@ impl Store {
         }
     }
 
-    /// Writes the files; says which tensors the weights' file has.
+    /// The manifest of a commit, and how its tensors lie in files.
+    pub(crate) fn laid_out(&self, id: CommitId) -> Result<(Manifest, Layout), CheckoutError> {
+        let manifest = self.whole(id)?;
+        let layout = files::decode(&self.odb().blob(manifest.layout)?)?;
+        match manifest.misfit(&layout, |_| None) {
+            Some(reason) => Err(CheckoutError::Misfit { reason }),
+            None => Ok((manifest, layout)),
+        }
+    }
+
+    /// Writes the files; says which tensors the files of weights have.
     fn fill(&self, id: CommitId, dir: &Path) -> Result<BTreeMap<ParamPath, TensorId>, CheckoutError> {
         let odb = self.odb();
-        let manifest = self.whole(id)?;
+        let (manifest, layout) = self.laid_out(id)?;
         for (name, &blob) in &manifest.files {
             let path = dir.join(name.as_str());
             let bytes = odb.blob(blob)?.bytes;
             recant_files::write_new(&path, &bytes)
                 .map_err(|source| CheckoutError::Write { path: name.as_str().into(), source })?;
         }
-        let header = odb.blob(manifest.layout)?.bytes;
-        let layout = Header::parse(&header)?;
-        if let Some(reason) = manifest.misfit(&layout, |_| None) {
-            return Err(CheckoutError::Misfit { reason });
+        if let Some(list) = &layout.list {
+            recant_files::write_new(&dir.join(SHARD_LIST), list)
+                .map_err(|source| CheckoutError::Write { path: SHARD_LIST.into(), source })?;
         }
         let mut tensors = BTreeMap::new();
-        let path = dir.join(WEIGHTS);
-        let failed = |source| CheckoutError::Write { path: WEIGHTS.into(), source };
-        let mut file = BufWriter::with_capacity(1 << 20, File::create_new(&path).map_err(failed)?);
-        file.write_all(&(header.len() as u64).to_le_bytes()).map_err(failed)?;
-        file.write_all(&header).map_err(failed)?;
-        for place in layout.tensors {
-            // A name that the manifest does not have is a misfit.
-            let Some(id) = manifest.get(&place.path) else { continue };
-            let head = TensorHead { dtype: place.dtype, shape: place.shape }.encode();
-            let mut behind = BehindHead { head: &head, file: &mut file };
-            let written = odb.copy(id, &mut behind).map_err(|error| odb.explain(error))?;
-            written.map_err(failed)?;
-            tensors.insert(place.path, id);
+        for weights in layout.files {
+            let failed = |source| CheckoutError::Write { path: weights.name.clone().into(), source };
+            let file = File::create_new(dir.join(&weights.name)).map_err(failed)?;
+            let mut file = BufWriter::with_capacity(1 << 20, file);
+            file.write_all(&weights.head).map_err(failed)?;
+            for place in weights.header.tensors {
+                // A name that the manifest does not have is a misfit.
+                let Some(id) = manifest.get(&place.path) else { continue };
+                let head = TensorHead { dtype: place.dtype, shape: place.shape }.encode();
+                let mut behind = BehindHead { head: &head, file: &mut file };
+                let written = odb.copy(id, &mut behind).map_err(|error| odb.explain(error))?;
+                written.map_err(failed)?;
+                tensors.insert(place.path, id);
+            }
+            file.flush().map_err(failed)?;
         }
-        file.flush().map_err(failed)?;
         Ok(tensors)
     }
 }

@@ -6,17 +6,15 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use recant_checkpoint::{Foreign, ForeignFile, Header, HeaderError, TensorEntry};
+use recant_checkpoint::{Directory, Source, SourceError, TensorEntry, WeightFile};
 use recant_core::{CommitId, ModelDigest, ObjectId, ParamPath, TensorId};
 
-use crate::name::{FileName, Name};
-use crate::object::{Blob, Commit, Deed, Manifest, Record, TensorHead};
+use crate::name::{FileName, Name, NameError};
+use crate::object::{Blob, Commit, Deed, Manifest, Record, TensorHead, files};
 use crate::odb::{LinkFrame, WriteError, Writer};
-use crate::store::{Stamp, Store, TransactionError};
+use crate::store::{SHARDED, Stamp, Store, TransactionError};
 use crate::verbs::SecretKey;
 
-/// Name of the weights in a model directory.
-pub(crate) const WEIGHTS: &str = "model.safetensors";
 /// Largest carried file. Tokenizers are tens of megabytes.
 const MAX_CARRIED: u64 = 1 << 30;
 
@@ -72,17 +70,12 @@ pub enum ImportError {
         /// What the system said.
         source: io::Error,
     },
-    /// The weights' header is not valid, or the file is not as long as it says.
-    #[error("{path}: {source}")]
-    Header {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        source: HeaderError,
-    },
-    /// A file is something else than weights.
-    #[error("{0}")]
-    Foreign(#[from] ForeignFile),
+    /// The directory is no model.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// A file of weights has a name that a store does not carry.
+    #[error(transparent)]
+    Name(#[from] NameError),
     /// A matrix has a second name, but there is no matrix.
     #[error("`{alias}` is said to be tied to `{path}`, which is missing")]
     Tie {
@@ -127,7 +120,7 @@ impl Store {
         stamp: &Stamp,
         key: Option<&SecretKey>,
     ) -> Result<Imported, ImportError> {
-        let file = Weights::open(&dir.join(WEIGHTS))?;
+        let layout = Directory::open(dir)?.layout().clone();
         let mut tx = self.begin(stamp)?;
         let branch = match &import.branch {
             Some(name) => name.clone(),
@@ -139,9 +132,17 @@ impl Store {
         branch.check_ref().map_err(TransactionError::from)?;
         tx.writer.pack = import.pack;
         let files = carry(dir, &mut tx.writer)?;
-        let layout = file_blob(&mut tx.writer, file.header.clone())?;
-        let bytes = file.layout.data_len();
-        let stored = file.tensors(import.link, &mut tx.writer)?;
+        let blob = files::encode(&layout)?;
+        if blob.kind.as_str() != "file" {
+            tx.writer.odb().allow(SHARDED)?;
+        }
+        let bytes = layout.files.iter().map(|file| file.header.data_len()).sum();
+        let mut stored = BTreeMap::new();
+        for file in layout.files {
+            let weights = Weights::open(&dir.join(&file.name), file)?;
+            stored.append(&mut weights.tensors(import.link, &mut tx.writer)?);
+        }
+        let layout = tx.writer.put(&blob.encode())?;
         let Tied { tensors, ties, untied } = tie(stored, &import.ties)?;
         let manifest = Manifest { tensors, ties, files, layout };
         let manifest_id = tx.writer.put_manifest(&manifest, None)?;
@@ -207,34 +208,30 @@ fn tie(stored: BTreeMap<ParamPath, TensorId>, ties: &[(ParamPath, ParamPath)]) -
 struct Weights {
     path: PathBuf,
     file: File,
-    header: Vec<u8>,
-    layout: Header,
+    stored: WeightFile,
 }
 
 impl Weights {
-    fn open(path: &Path) -> Result<Self, ImportError> {
+    /// Opens a file, which must be as long and begin as it did when it was checked.
+    fn open(path: &Path, stored: WeightFile) -> Result<Self, ImportError> {
         let read = |source| ImportError::Read { path: path.to_owned(), source };
         let mut file = File::open(path).map_err(read)?;
-        let found = file.metadata().map_err(read)?.len();
-        let mut start = Vec::new();
-        (&mut file).take(Foreign::LOOK).read_to_end(&mut start).map_err(read)?;
-        Foreign::refuse(path, &start)?;
-        let bad = |source| ImportError::Header { path: path.to_owned(), source };
-        let prefix = start.first_chunk().ok_or(HeaderError::Short { found }).map_err(bad)?;
-        let claimed = Header::len_of(*prefix, found).map_err(bad)?;
-        file.seek(SeekFrom::Start(prefix.len() as u64)).map_err(read)?;
-        let mut header = Vec::new();
-        (&mut file).take(claimed).read_to_end(&mut header).map_err(read)?;
-        let layout = Header::parse(&header).map_err(bad)?;
-        layout.check_file_len(claimed, found).map_err(bad)?;
-        Ok(Self { path: path.to_owned(), file, header, layout })
+        let len = file.metadata().map_err(read)?.len();
+        let mut head = vec![0; stored.head.len()];
+        let same = len == head.len() as u64 + stored.header.data_len()
+            && file.read_exact(&mut head).is_ok()
+            && head == stored.head;
+        match same {
+            true => Ok(Self { path: path.to_owned(), file, stored }),
+            false => Err(ImportError::Changed { path: path.to_owned() }),
+        }
     }
 
     /// Stores all tensors. Reading, hashing, writing and waiting for the disk take turns in a lane, so that
     /// lanes fill each other's pauses.
     fn tensors(self, link: bool, writer: &mut Writer) -> Result<BTreeMap<ParamPath, TensorId>, ImportError> {
-        let places = self.layout.tensors.clone();
-        let n_lanes = match self.layout.data_len() {
+        let places = self.stored.header.tensors.clone();
+        let n_lanes = match self.stored.header.data_len() {
             ..LANES_FROM => 1,
             _ => std::thread::available_parallelism().map_or(1, usize::from).clamp(1, MAX_LANES),
         };
@@ -287,11 +284,7 @@ impl Weights {
 
     /// The same file, to be read at another place; an error when it is another one by now.
     fn again(&self) -> Result<Self, ImportError> {
-        let again = Self::open(&self.path)?;
-        match again.header == self.header {
-            true => Ok(again),
-            false => Err(ImportError::Changed { path: self.path.clone() }),
-        }
+        Self::open(&self.path, self.stored.clone())
     }
 
     fn tensor(
@@ -304,7 +297,7 @@ impl Weights {
         let read = |source| ImportError::Read { path: path.clone(), source };
         let head = TensorHead { dtype: place.dtype, shape: place.shape.clone() };
         let len = place.end - place.begin;
-        let offset = 8 + self.header.len() as u64 + place.begin;
+        let offset = self.stored.head.len() as u64 + place.begin;
         self.file.seek(SeekFrom::Start(offset)).map_err(read)?;
         let mut input = BufReader::with_capacity(1 << 20, (&mut self.file).take(len));
         let id = if link {

@@ -50,6 +50,7 @@ mod name;
 pub mod object;
 mod odb;
 mod rev;
+mod source;
 mod store;
 mod verbs;
 mod verify;
@@ -67,6 +68,7 @@ pub use name::{FileName, Name, NameError};
 pub use odb::bundle;
 pub use odb::{Form, Odb, ReadError, Received, ReceivedBundle, Source, TransferError, WriteError, Writer};
 pub use rev::RevError;
+pub use source::CommitSource;
 pub use store::{HeadError, OpenError, Size, Stamp, Store, Transaction, TransactionError};
 pub use verbs::{
     CommitError, Conflict, Diff, Draft, EditKind, How, KeyError, MatrixDiff, MergeOptions, Merged,

@@ -2,12 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use recant_checkpoint::Header;
 use recant_core::{CommitId, ModelDigest, ParamPath, TensorId};
 
 use crate::history::{History, HistoryError};
 use crate::name::Name;
-use crate::object::{Apart, Kind};
+use crate::object::{Apart, Kind, files};
 use crate::odb::{FirstBytes, ReadError};
 use crate::store::{HeadError, Store};
 use crate::verbs::{PublicKey, SignatureState};
@@ -163,7 +162,7 @@ impl Store {
             copied.map_err(|source| ReadError::Io { path: "(nowhere)".into(), source })?;
             heads.insert(tensor, first.tensor_head(tensor.into())?);
         }
-        let misfit = match Header::parse(&odb.blob(base.layout)?.bytes) {
+        let misfit = match files::decode(&odb.blob(base.layout)?) {
             Ok(layout) => base.misfit(&layout, |id| heads.get(&id).cloned()),
             Err(error) => Some(error.to_string()),
         };

@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use common::{edit, head, name, patch, path, rank_one, stamp, store_in, tensor, write_model};
-use recant_checkpoint::HeaderError;
+use recant_checkpoint::{Directory, Header, HeaderError, SHARD_LIST, Source, SourceError, TensorEntry};
 use recant_core::{HostTensor, ParamPath};
 use recant_store::object::{FactRecord, Record};
 use recant_store::{
-    CheckoutOptions, CommitError, Draft, EditKind, Form, GcOptions, How, Import, ImportError, MergeOptions,
-    OnConflict, RevError, SecretKey, Store, UndoError, Wrong,
+    CheckoutOptions, CommitError, Draft, EditKind, Form, GcOptions, History, How, Import, ImportError,
+    MergeOptions, OnConflict, RevError, SecretKey, Store, UndoError, Wrong,
 };
 
 fn sum(start: &HostTensor, i: usize, seeds: &[u64]) -> HostTensor {
@@ -228,6 +228,7 @@ fn packing_changes_files_and_not_ids() {
     let numbers: Vec<f32> = (0..40_000).map(|i| ((i % 977) as f32 * 0.001).sin() * 0.02).collect();
     let file = common::safetensors(&[("w", &[200, 200], &numbers), ("zero", &[5000], &[0.0; 5000])]);
     std::fs::write(model.join("model.safetensors"), &file).unwrap();
+    std::fs::write(model.join("config.json"), "{}").unwrap();
     let ids: Vec<_> = [false, true]
         .into_iter()
         .map(|pack| {
@@ -374,7 +375,7 @@ fn importing_twice_and_half_is_refused_by_name() {
     let bytes = std::fs::read(&file).unwrap();
     std::fs::write(&file, &bytes[..bytes.len() - 1]).unwrap();
     let header = |error| match error {
-        ImportError::Header { source, .. } => source,
+        ImportError::Source(SourceError::Header { source, .. }) => source,
         other => panic!("{other}"),
     };
     assert!(matches!(header(import(&side)), HeaderError::File { .. }));
@@ -383,7 +384,7 @@ fn importing_twice_and_half_is_refused_by_name() {
     std::fs::write(&file, "short").unwrap();
     assert!(matches!(header(import(&side)), HeaderError::Short { found: 5 }));
     std::fs::write(&file, "version https://git-lfs.github.com/spec/v1\noid sha256:1\n").unwrap();
-    assert!(matches!(import(&side), ImportError::Foreign(_)));
+    assert!(matches!(import(&side), ImportError::Source(SourceError::Foreign(_))));
     assert_eq!(store.view().unwrap(), before);
 }
 
@@ -432,4 +433,70 @@ fn states_go_on_and_come_back() {
     assert_eq!(state(&store).unwrap(), b"two");
     store.revert(two, None, &stamp(4), None).unwrap();
     assert_eq!(state(&store).unwrap(), b"one");
+}
+
+/// A model of several files comes in as such and goes out as the very files; a store that holds one says so.
+#[test]
+fn shards_are_stored_as_shards() {
+    let dir = tempfile::tempdir().unwrap();
+    let (whole, sharded) = (dir.path().join("whole"), dir.path().join("sharded"));
+    write_model(&whole);
+    write_model(&sharded);
+    let source = Directory::open(&whole).unwrap();
+    let mut map = Vec::new();
+    for (i, name) in source.layout().names().cloned().collect::<Vec<_>>().into_iter().enumerate() {
+        let tensor = source.tensor(&name).unwrap();
+        let file = format!("model-{}.safetensors", i % 2);
+        map.push((name, tensor, file));
+    }
+    for file in ["model-0.safetensors", "model-1.safetensors"] {
+        let mut end = 0;
+        let (mut entries, mut data) = (Vec::new(), Vec::new());
+        for (name, tensor, _) in map.iter().filter(|(.., of)| of == file) {
+            let begin = end;
+            end += tensor.bytes().len() as u64;
+            let (path, dtype, shape) = (name.clone(), tensor.dtype(), tensor.shape().to_vec());
+            entries.push(TensorEntry { path, dtype, shape, begin, end });
+            data.extend_from_slice(tensor.bytes());
+        }
+        let header = Header { tensors: entries, metadata: Some([("format".into(), "pt".into())].into()) };
+        std::fs::write(sharded.join(file), [header.encode(), data].concat()).unwrap();
+    }
+    let pairs: Vec<String> = map.iter().map(|(name, _, file)| format!("\"{name}\":\"{file}\"")).collect();
+    std::fs::write(sharded.join(SHARD_LIST), format!("{{\"weight_map\":{{{}}}}}\n", pairs.join(",")))
+        .unwrap();
+    std::fs::remove_file(sharded.join("model.safetensors")).unwrap();
+
+    for link in [false, true] {
+        let at = dir.path().join(format!("store-{link}"));
+        let store = Store::init(&at, name("main"), &stamp(1)).unwrap();
+        let import = Import { link, ..Import::default() };
+        let done = store.import(&sharded, &import, &stamp(2), None).unwrap();
+        assert_eq!(std::fs::read_to_string(at.join("FORMAT")).unwrap(), "recant store 3\n");
+        let tip = edit(&store, 0, 3);
+        let out = dir.path().join(format!("out-{link}"));
+        store.checkout(done.commit, &out, CheckoutOptions::default()).unwrap();
+        for entry in std::fs::read_dir(&sharded).unwrap() {
+            let name = entry.unwrap().file_name();
+            assert!(
+                std::fs::read(out.join(&name)).unwrap() == std::fs::read(sharded.join(&name)).unwrap(),
+                "{name:?}"
+            );
+        }
+        store.checkout(tip, &out, CheckoutOptions { force: true }).unwrap();
+        let (edited, opened) = (store.source(tip).unwrap(), Directory::open(&out).unwrap());
+        for (name, before, _) in &map {
+            assert_eq!(edited.tensor(name).unwrap(), opened.tensor(name).unwrap());
+            assert_eq!(edited.tensor(name).unwrap() != *before, *name == path(0));
+        }
+        assert_eq!(edited.layout(), opened.layout());
+        assert_eq!(edited.file("config.json").unwrap(), opened.file("config.json").unwrap());
+        assert!(store.verify(tip, None).unwrap().wrong.is_empty() && store.fsck().unwrap().is_clean());
+    }
+    // The digest is that of the same tensors in one file.
+    let store = Store::init(&dir.path().join("one"), name("main"), &stamp(1)).unwrap();
+    let one = store.import(&whole, &Import::default(), &stamp(2), None).unwrap();
+    let other = Store::open(&dir.path().join("store-true")).unwrap();
+    let base = History::new(other.odb()).live(other.resolve("HEAD").unwrap()).unwrap().import;
+    assert_eq!(other.model_digest(base).unwrap(), one.digest);
 }

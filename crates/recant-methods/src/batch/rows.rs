@@ -46,8 +46,11 @@ impl Prepared {
     /// Tokenises facts that may contradict each other.
     ///
     /// # Errors
-    /// [`EditError::Fact`] names the fact.
+    /// [`EditError::Fact`] names the fact; [`EditError::NormBehind`].
     pub fn laid_out(model: &Model, facts: &[Fact], contexts: &Contexts) -> Result<Self, EditError> {
+        if model.spec().norm_behind_mlp {
+            return Err(EditError::NormBehind { architecture: model.spec().architecture });
+        }
         let lay_out = |fact: &Fact| {
             let request = Request::new(model, fact).map_err(EditError::about(fact))?;
             fact_rows(model, &request, contexts).map_err(EditError::about(fact))

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use recant_checkpoint::Header;
+use recant_checkpoint::Layout;
 use recant_core::{CommitId, ManifestId, ObjectId, TensorId};
 
 use super::{Fsck, FsckError, Problem};
 use crate::history::expected_generation;
-use crate::object::{Commit, Kind, Manifest, Reference, TensorHead, references};
+use crate::object::{Commit, Kind, Manifest, Reference, TensorHead, files, references};
 use crate::odb::bundle::{BUNDLES, unreadable};
 use crate::odb::{FirstBytes, Odb, ReadError, TMP};
 use crate::verbs::{PublicKey, SignatureState};
@@ -36,7 +36,7 @@ pub(super) struct Check<'a> {
     /// Steps of derived objects, counted.
     steps: BTreeMap<ObjectId, u32>,
     heads: BTreeMap<TensorId, TensorHead>,
-    layouts: BTreeMap<ObjectId, Result<Option<Header>, String>>,
+    layouts: BTreeMap<ObjectId, Result<Option<Layout>, String>>,
     /// Of each manifest, a digest of everything but the tensors' ids.
     shapes: BTreeMap<ManifestId, ObjectId>,
     commits: BTreeMap<CommitId, CommitHead>,
@@ -224,8 +224,8 @@ impl<'a> Check<'a> {
     fn misfit(&mut self, manifest: &Manifest) -> Option<String> {
         let odb = self.odb;
         let layout = self.layouts.entry(manifest.layout).or_insert_with(|| {
-            let Ok(header) = odb.blob(manifest.layout) else { return Ok(None) };
-            Header::parse(&header.bytes).map(Some).map_err(|error| error.to_string())
+            let Ok(blob) = odb.blob(manifest.layout) else { return Ok(None) };
+            files::decode(&blob).map(Some).map_err(|error| error.to_string())
         });
         match layout {
             // A blob that is not there, or none, is a problem of its own.

@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use recant_checkpoint::Header;
+use recant_checkpoint::Layout;
 use recant_core::{ManifestId, ModelDigest, ObjectId, ParamPath, TensorId};
 
 use crate::codec::{DecodeError, Decoder, Encoder};
@@ -32,7 +32,7 @@ pub struct Manifest {
     pub ties: BTreeMap<ParamPath, ParamPath>,
     /// Configuration and tokenizer files.
     pub files: BTreeMap<FileName, ObjectId>,
-    /// The header of the safetensors file, which says how the tensors are laid out in it.
+    /// How the tensors lie in their files: the header of the one file, or of each shard with the list of them.
     pub layout: ObjectId,
 }
 
@@ -224,14 +224,14 @@ impl Manifest {
     /// says type and sides of a tensor where they are known.
     pub(crate) fn misfit(
         &self,
-        layout: &Header,
+        layout: &Layout,
         mut head: impl FnMut(TensorId) -> Option<TensorHead>,
     ) -> Option<String> {
-        let places = layout.by_name();
-        if let Some(path) = self.tensors.keys().find(|path| !places.contains_key(path)) {
+        if let Some(path) = self.tensors.keys().find(|path| layout.find(path).is_none()) {
             return Some(format!("it has no place for tensor `{path}`"));
         }
-        for (path, place) in places {
+        for path in layout.names() {
+            let Some((_, place)) = layout.find(path) else { continue };
             let Some(id) = self.get(path) else {
                 return Some(format!("it names tensor `{path}`, which the manifest does not have"));
             };

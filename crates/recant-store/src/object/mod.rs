@@ -6,6 +6,7 @@
 mod blob;
 mod commit;
 mod facts;
+pub(crate) mod files;
 mod manifest;
 mod operation;
 mod tensor;
@@ -13,6 +14,7 @@ mod tensor;
 pub use blob::Blob;
 pub use commit::{Commit, Deed, FactRecord, Ledger, Record, Signature};
 pub use facts::{FactSet, Union};
+pub use files::FilesError;
 pub(crate) use manifest::model_digest;
 pub use manifest::{Apart, Manifest, Part, Way};
 pub use operation::{Head, Operation, Step, View};

@@ -251,7 +251,7 @@ impl Writer {
         &mut self,
         mut files: impl Iterator<Item = Result<(ObjectId, Bytes), ReadError>>,
     ) -> Result<String, WriteError> {
-        self.odb.allow_bundles()?;
+        self.odb.allow(BUNDLED)?;
         let (tmp, mut name, mut unread) = (self.tmp(), String::new(), None);
         self.write(&tmp, |out| {
             let mut bundle = BundleWriter::begin(out)?;
@@ -389,12 +389,14 @@ impl Writer {
 }
 
 impl Odb {
-    /// Makes the store one that may have bundles: an earlier recant would miss what is in them.
-    fn allow_bundles(&self) -> Result<(), WriteError> {
-        let format = Path::new(FORMAT);
-        let found = read_small(&*self.disk, format, 256)
-            .map_err(|source| ReadError::Io { path: format.to_owned(), source })?;
-        if found == BUNDLED.as_bytes() { Ok(()) } else { self.replace(FORMAT, BUNDLED.as_bytes()) }
+    /// Makes the store one of a format at least: an earlier recant would miss what is in bundles, and would not know
+    /// shards.
+    pub(crate) fn allow(&self, format: &str) -> Result<(), WriteError> {
+        let path = Path::new(FORMAT);
+        let found = read_small(&*self.disk, path, 256)
+            .map_err(|source| ReadError::Io { path: path.to_owned(), source })?;
+        // Formats differ in one digit.
+        if found.as_slice() >= format.as_bytes() { Ok(()) } else { self.replace(FORMAT, format.as_bytes()) }
     }
 
     /// Replaces a small file of the store in one step.

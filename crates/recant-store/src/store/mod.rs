@@ -1,7 +1,7 @@
 //! A store on a disk: one pointer to the newest operation, and objects.
 //!
 //! ```text
-//! FORMAT    "recant store 1\n", or "recant store 2\n" where there may be bundles
+//! FORMAT    "recant store 1\n"; "recant store 2\n" where there may be bundles, "recant store 3\n" shards too
 //! head      the id of the newest operation, 64 hexadecimal digits and a newline
 //! lock      empty; a writer holds a lock on it, which the system takes back when the writer dies
 //! objects/  ab/cdef…: an object's file, by its id
@@ -42,6 +42,8 @@ const UNFINISHED: &str = "UNFINISHED";
 const ALONE: &str = "recant store 1\n";
 /// A store that may have bundles.
 pub(crate) const BUNDLED: &str = "recant store 2\n";
+/// A store that may have bundles, and models of several files of weights.
+pub(crate) const SHARDED: &str = "recant store 3\n";
 /// How long a writer waits for another one.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -66,7 +68,7 @@ pub enum OpenError {
     },
     /// The store is of another version.
     #[error(
-        "{dir} is a store of format {found:?}, and this recant knows up to \"recant store 2\"; use a newer recant"
+        "{dir} is a store of format {found:?}, and this recant knows up to \"recant store 3\"; use a newer recant"
     )]
     Version {
         /// The folder.
@@ -220,7 +222,7 @@ impl Store {
             }
             Err(source) => return Err(OpenError::Io { path: dir.join(FORMAT), source }),
         };
-        if [ALONE, BUNDLED].iter().any(|format| found == format.as_bytes()) {
+        if [ALONE, BUNDLED, SHARDED].iter().any(|format| found == format.as_bytes()) {
             return Ok(Self::on(disk));
         }
         let found = String::from_utf8_lossy(&found).trim().to_owned();

@@ -167,11 +167,11 @@ impl EditArgs {
     }
 
     /// The model to edit: that of --model, or the head of the store with where to commit.
-    fn open(&self, session: &Session) -> Result<(Option<EditTarget>, Model), CliError> {
+    fn open(&self) -> Result<(Option<EditTarget>, Model), CliError> {
         let device = Device::open(self.device)?;
         match (&self.model, self.place()?) {
             (None, Some(store)) => {
-                let (target, model) = EditTarget::open(&store, &self.to, &self.method, &device, session)?;
+                let (target, model) = EditTarget::open(&store, &self.to, &self.method, &device)?;
                 Ok((Some(target), model))
             }
             (model, _) => Ok((None, super::open_model(model.as_deref().unwrap_or(Path::new("")), &device)?)),
@@ -234,7 +234,7 @@ pub(crate) fn run(args: &EditArgs, session: &Session) -> Result<ExitCode, CliErr
     if method.name != "ledger" {
         method.check_count(wanted.facts.len())?;
     }
-    let (target, model) = phase("open", || args.open(session))?;
+    let (target, model) = phase("open", || args.open())?;
     let target = target.as_ref();
     let basis = phase("resources", || args.basis(target, &model))?;
     let started = Instant::now();

@@ -20,6 +20,9 @@ pub enum CliError {
     /// A model cannot be opened.
     #[error(transparent)]
     Open(#[from] recant_model::OpenError),
+    /// A model cannot be read.
+    #[error(transparent)]
+    Source(#[from] SourceError),
     /// A model cannot be written.
     #[error(transparent)]
     Save(#[from] recant_model::SaveError),
@@ -248,7 +251,10 @@ impl CliError {
                     | OpenError::Source(SourceError::Header { source: HeaderError::Dtype { .. }, .. }),
             ) | Self::Store(
                 StoreError::Config { source: ConfigError::Quantised { .. }, .. }
-                    | StoreError::Import(ImportError::Header { source: HeaderError::Dtype { .. }, .. }),
+                    | StoreError::Import(ImportError::Source(SourceError::Header {
+                        source: HeaderError::Dtype { .. },
+                        ..
+                    })),
             )
         )
     }

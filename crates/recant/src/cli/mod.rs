@@ -31,9 +31,11 @@ mod verdict;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 use recant_backend::Device;
+use recant_checkpoint::Source;
 use recant_model::Model;
 use recant_records::{Opened, RecordError};
 
@@ -147,9 +149,14 @@ fn model_files(dir: &Path) -> Result<Vec<PathBuf>, CliError> {
         .map_err(|error| CliError::Read { path: dir.to_owned(), reason: error.to_string() })
 }
 
-/// Opens a model directory and prints what there is to know about it.
-fn open_model(dir: &Path, device: &Device) -> Result<Model, CliError> {
-    let model = Model::open(dir, device)?;
+/// Opens a model and prints what there is to know about it.
+fn open_model(path: &Path, device: &Device) -> Result<Model, CliError> {
+    open_source(recant_model::source_at(path)?, device)
+}
+
+/// As [`open_model`], of any source.
+fn open_source(source: Arc<dyn Source>, device: &Device) -> Result<Model, CliError> {
+    let model = Model::from_source(source, device)?;
     for note in model.notes() {
         remark!("note: {note}");
     }

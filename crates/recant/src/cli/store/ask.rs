@@ -42,7 +42,7 @@ struct Shift {
     top: String,
 }
 
-pub(crate) fn blame(args: &BlameArgs, session: &Session) -> Result<(), CliError> {
+pub(crate) fn blame(args: &BlameArgs) -> Result<(), CliError> {
     let store = args.store.open()?;
     let rev = store.resolve(&args.rev).map_err(StoreError::from)?;
     let odb = store.odb();
@@ -51,7 +51,7 @@ pub(crate) fn blame(args: &BlameArgs, session: &Session) -> Result<(), CliError>
     line.reverse();
     let device = Device::open(args.device)?;
     let import = line[0];
-    let (_dir, base) = open_at(&store, import, &device, session)?;
+    let base = open_at(&store, import, &device)?;
     // The whole way once, for the answer that is asked about; then again for its probability at each step.
     let newest = moved(&store, &base, import, rev)?;
     let answer = newest.answers(&args.prompt, 1)?.into_iter().next();

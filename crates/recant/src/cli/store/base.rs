@@ -4,11 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
-use recant_checkpoint::{Foreign, Header};
 use recant_core::{ModelDigest, ParamPath};
 use recant_files::MODEL_DIRECTORY;
 use recant_model::Architecture;
-use recant_store::{Import, ImportError, Name, Store};
+use recant_store::{Import, Name, Store};
 use serde_json::json;
 
 use super::{StoreArgs, StoreError, TOOL, key, size, stamp};
@@ -92,28 +91,14 @@ pub(crate) fn import(args: &ImportArgs) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Which matrices are one, by the configuration. The header is read for its names; it is checked by the
-/// import itself.
-fn ties(dir: &Path) -> Result<Vec<(ParamPath, ParamPath)>, StoreError> {
+/// Which matrices of a directory are one, by its configuration.
+fn ties(dir: &Path) -> Result<Vec<(ParamPath, ParamPath)>, CliError> {
+    let source = recant_model::source_at(dir)?;
     let path = dir.join("config.json");
-    let read = |path: &Path, reason: String| StoreError::Read { path: path.to_owned(), reason };
-    let config = std::fs::read(&path).map_err(|error| read(&path, error.to_string()))?;
-    Foreign::refuse(&path, &config).map_err(ImportError::from)?;
+    let config = source.file("config.json")?.unwrap_or_default();
     let architecture = Architecture::parse(&config).map_err(|source| StoreError::Config { path, source })?;
-    let names = names(&dir.join("model.safetensors")).unwrap_or_default();
-    Ok(architecture.ties(&|name| names.iter().any(|known| known.as_str() == name)))
-}
-
-/// The names in a header, if it can be read.
-fn names(path: &Path) -> Option<Vec<ParamPath>> {
-    use std::io::Read;
-    let mut file = std::fs::File::open(path).ok()?;
-    let mut prefix = [0; 8];
-    file.read_exact(&mut prefix).ok()?;
-    let len = Header::len_of(prefix, file.metadata().ok()?.len()).ok()?;
-    let mut header = Vec::new();
-    file.take(len).read_to_end(&mut header).ok()?;
-    Some(Header::parse(&header).ok()?.tensors.into_iter().map(|entry| entry.path).collect())
+    let has = |name: &str| ParamPath::new(name).is_ok_and(|name| source.layout().find(&name).is_some());
+    Ok(architecture.ties(&has))
 }
 
 /// Arguments of `recant checkout`.

@@ -104,7 +104,7 @@ pub(crate) fn fsck(args: &FsckArgs) -> Result<(), CliError> {
     }
 }
 
-pub(crate) fn verify(args: &VerifyArgs, session: &Session) -> Result<(), CliError> {
+pub(crate) fn verify(args: &VerifyArgs) -> Result<(), CliError> {
     let store = args.store.open()?;
     let id = store.resolve(&args.rev).map_err(StoreError::from)?;
     let signers = match &args.signers {
@@ -118,7 +118,7 @@ pub(crate) fn verify(args: &VerifyArgs, session: &Session) -> Result<(), CliErro
     let verified = store.verify(id, signers.as_ref()).map_err(StoreError::from)?;
     let mut wrong: Vec<String> = verified.wrong.iter().map(ToString::to_string).collect();
     let made_again = match args.ledger {
-        true => made_again(&store, session, id, args.rebuild, &mut wrong)?,
+        true => made_again(&store, id, args.rebuild, &mut wrong)?,
         false => 0,
     };
     if args.store.json {
@@ -148,7 +148,6 @@ pub(crate) fn verify(args: &VerifyArgs, session: &Session) -> Result<(), CliErro
 /// Makes the live ledgers of a commit again; says how many, and which do not come out as they were committed.
 fn made_again(
     store: &Store,
-    session: &Session,
     id: CommitId,
     rebuild: RebuildArgs,
     wrong: &mut Vec<String>,
@@ -161,7 +160,7 @@ fn made_again(
         let commit = history.commit(edit).map_err(StoreError::from)?;
         let Some(ledger) = commit.ledger else { continue };
         let set = store.odb().facts(ledger.set).map_err(StoreError::from)?;
-        let made = rebuild.ledgers(store, session, edit)?.patch(&base, &set)?.id();
+        let made = rebuild.ledgers(store, edit)?.patch(&base, &set)?.id();
         n_made += 1;
         if Some(made) != commit.patch {
             let committed = commit.patch.map(|patch| patch.short()).unwrap_or_default();

@@ -11,7 +11,6 @@ use serde_json::json;
 use super::ledger::Ledgers;
 use super::{StoreArgs, StoreError, key, stamp};
 use crate::cli::error::CliError;
-use crate::cli::session::Session;
 
 /// Arguments of `recant revert`.
 #[derive(Debug, Args)]
@@ -71,15 +70,10 @@ pub(super) struct RebuildArgs {
 
 impl RebuildArgs {
     /// The ledgers of the head and of another commit.
-    pub(super) fn ledgers<'a>(
-        self,
-        store: &'a Store,
-        session: &'a Session,
-        other: CommitId,
-    ) -> Result<Ledgers<'a>, StoreError> {
+    pub(super) fn ledgers<'a>(self, store: &'a Store, other: CommitId) -> Result<Ledgers<'a>, StoreError> {
         let head = store.view()?.head_commit();
         let among = head.into_iter().chain([other]).collect();
-        Ok(Ledgers { store, session, device: self.device, among })
+        Ok(Ledgers { store, device: self.device, among })
     }
 }
 
@@ -114,11 +108,11 @@ impl Choice {
     }
 }
 
-pub(crate) fn revert(args: &RevertArgs, session: &Session) -> Result<(), CliError> {
+pub(crate) fn revert(args: &RevertArgs) -> Result<(), CliError> {
     let store = args.store.open()?;
     let target = store.resolve(&args.rev).map_err(StoreError::from)?;
     let sign = key(args.sign.as_deref())?;
-    let ledgers = args.rebuild.ledgers(&store, session, target)?;
+    let ledgers = args.rebuild.ledgers(&store, target)?;
     let done = store.revert(target, Some(&ledgers), &stamp(), sign.as_ref()).map_err(StoreError::from)?;
     let (how, notes) = match &done.how {
         How::Replayed(replayed) => {
@@ -135,11 +129,11 @@ pub(crate) fn revert(args: &RevertArgs, session: &Session) -> Result<(), CliErro
     report(&args.store, &store, done.commit, &format!("took {} back", target.short()), how, &notes)
 }
 
-pub(crate) fn pick(args: &PickArgs, session: &Session) -> Result<(), CliError> {
+pub(crate) fn pick(args: &PickArgs) -> Result<(), CliError> {
     let store = args.store.open()?;
     let target = store.resolve(&args.rev).map_err(StoreError::from)?;
     let sign = key(args.sign.as_deref())?;
-    let ledgers = args.rebuild.ledgers(&store, session, target)?;
+    let ledgers = args.rebuild.ledgers(&store, target)?;
     let done = store.cherry_pick(target, args.on_conflict.options(), Some(&ledgers), &stamp(), sign.as_ref());
     let done = done.map_err(StoreError::from)?;
     let is_ledger = store.odb().commit(done).map_err(StoreError::from)?.ledger.is_some();
@@ -151,11 +145,11 @@ pub(crate) fn pick(args: &PickArgs, session: &Session) -> Result<(), CliError> {
     report(&args.store, &store, done, &format!("did {} again", target.short()), "picked", &notes)
 }
 
-pub(crate) fn merge(args: &MergeArgs, session: &Session) -> Result<(), CliError> {
+pub(crate) fn merge(args: &MergeArgs) -> Result<(), CliError> {
     let store = args.store.open()?;
     let theirs = store.resolve(&args.rev).map_err(StoreError::from)?;
     let sign = key(args.sign.as_deref())?;
-    let ledgers = args.rebuild.ledgers(&store, session, theirs)?;
+    let ledgers = args.rebuild.ledgers(&store, theirs)?;
     let done = store.merge(theirs, args.on_conflict.options(), Some(&ledgers), &stamp(), sign.as_ref());
     let done = done.map_err(StoreError::from)?;
     let how = if done.fast_forward { "fast-forward" } else { "merged" };

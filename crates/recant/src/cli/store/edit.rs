@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 use recant_backend::Device;
@@ -16,7 +17,6 @@ use recant_store::{Draft, EditKind, History, Name, Store};
 
 use super::{StoreError, TOOL, key, stamp};
 use crate::cli::error::CliError;
-use crate::cli::open_model;
 use crate::cli::session::Session;
 
 /// Arguments of `recant edit` that concern a store.
@@ -43,8 +43,6 @@ pub(crate) struct EditTarget {
     pub(crate) base: ModelDigest,
     /// What the method remembers of earlier edits.
     pub(crate) carry: Carry,
-    /// The model is mapped from here.
-    _dir: TemporaryFolder,
 }
 
 /// What is committed beside the weights.
@@ -67,7 +65,6 @@ impl EditTarget {
         args: &StoreEditArgs,
         method: &str,
         device: &Device,
-        session: &Session,
     ) -> Result<(Self, Model), CliError> {
         let store = Store::open(dir).map_err(StoreError::from)?;
         // A key that cannot be read is told before minutes of work.
@@ -75,7 +72,7 @@ impl EditTarget {
         let head = store.resolve("HEAD").map_err(StoreError::from)?;
         let import = History::new(store.odb()).live(head).map_err(StoreError::from)?.import;
         let at = if method == "ledger" { import } else { head };
-        let (dir, model) = open_at(&store, at, device, session)?;
+        let model = open_at(&store, at, device)?;
         let commit = store.odb().commit(head).map_err(StoreError::from)?;
         let name = carry_name(method)?;
         let carry = match commit.states.get(&name) {
@@ -86,7 +83,7 @@ impl EditTarget {
             }
             None => Carry::default(),
         };
-        Ok((Self { store, head, import, base: commit.base, carry, _dir: dir }, model))
+        Ok((Self { store, head, import, base: commit.base, carry }, model))
     }
 
     /// Commits a plan.
@@ -191,16 +188,10 @@ pub(super) fn swapped(
     Ok(model.apply(&patch, &blobs)?.0)
 }
 
-/// The model at a commit. The directory that it is mapped from goes when it is dropped.
-pub(super) fn open_at(
-    store: &Store,
-    id: CommitId,
-    device: &Device,
-    session: &Session,
-) -> Result<(TemporaryFolder, Model), CliError> {
-    let (dir, out) = written(store, id, session)?;
-    let model = open_model(&out, device)?;
-    Ok((dir, model))
+/// The model at a commit, of which nothing is written anywhere.
+pub(super) fn open_at(store: &Store, id: CommitId, device: &Device) -> Result<Model, CliError> {
+    let source = store.source(id).map_err(StoreError::from)?;
+    crate::cli::open_source(Arc::new(source), device)
 }
 
 /// A commit's model directory inside a temporary one.

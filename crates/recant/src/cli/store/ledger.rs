@@ -26,7 +26,6 @@ use super::edit::{Account, EditTarget, moved, open_at, record, swapped};
 use super::{StoreEditArgs, StoreError};
 use crate::cli::args::MethodArgs;
 use crate::cli::error::CliError;
-use crate::cli::session::Session;
 
 /// State of a commit: an [`EditorRecord`].
 const RECIPE: &str = "ledger-recipe";
@@ -115,7 +114,6 @@ impl EditTarget {
 /// Rebuilds ledgers of a store: the base is opened, and the editor made again from what a commit keeps.
 pub(super) struct Ledgers<'a> {
     pub(super) store: &'a Store,
-    pub(super) session: &'a Session,
     pub(super) device: DeviceSpec,
     /// Commits that may keep the recipe.
     pub(super) among: Vec<CommitId>,
@@ -141,7 +139,7 @@ impl Ledgers<'_> {
             }
             let Some(inputs) = inputs(self.store, &commit)? else { continue };
             let import = History::new(odb).live(id).map_err(StoreError::from)?.import;
-            let (_dir, model) = open_at(self.store, import, &device, self.session)?;
+            let model = open_at(self.store, import, &device)?;
             let editor = make_ledger(&inputs)?;
             match editor.check(&model, &ledger) {
                 Ok(()) => {
