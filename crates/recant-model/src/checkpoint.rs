@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use recant_checkpoint::{Directory, Source, SourceError};
 use recant_core::{ParamPath, Weights, WeightsError};
-use recant_text::TokenizerError;
+use recant_text::{Tokenizer, TokenizerError};
 
 use crate::family::{Architecture, ConfigError};
 use crate::note::ModelNote;
@@ -77,7 +77,10 @@ pub(crate) fn inside(source: &dyn Source, name: &str) -> PathBuf {
 }
 
 /// The architecture that a source's configuration describes, and the keys that hold something and were not read.
-pub(crate) fn architecture(source: &dyn Source) -> Result<(Architecture, Vec<String>), OpenError> {
+///
+/// # Errors
+/// [`OpenError::Source`], [`OpenError::Config`].
+pub fn architecture(source: &dyn Source) -> Result<(Architecture, Vec<String>), OpenError> {
     const GENERATION: &str = "generation_config.json";
     let told = |name| move |error| OpenError::Config { path: inside(source, name), source: error };
     let (architecture, unread) =
@@ -87,6 +90,20 @@ pub(crate) fn architecture(source: &dyn Source) -> Result<(Architecture, Vec<Str
         None => Vec::new(),
     };
     Ok((architecture.ending_at(ends), unread))
+}
+
+/// The tokenizer of a source, which needs none of its weights.
+///
+/// # Errors
+/// [`OpenError::Source`], [`OpenError::Tokenizer`].
+pub fn tokenizer(source: &dyn Source) -> Result<Tokenizer, OpenError> {
+    const NAME: &str = "tokenizer.json";
+    let file = needed(source, NAME)?;
+    let beside = source.file("tokenizer_config.json")?;
+    let config = source.file(CONFIG)?;
+    let made = Tokenizer::of_files(&file, beside.as_deref(), config.as_deref());
+    let path = inside(source, NAME);
+    Ok(made.map_err(|source| TokenizerError::Read { path, source })?)
 }
 
 /// Every tensor of a source, none of which may hold NaN or infinity.

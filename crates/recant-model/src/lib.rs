@@ -33,7 +33,7 @@ mod stack;
 
 pub use adapter::{Adapter, Session, replace_rows};
 pub use attention::{KvCache, Past};
-pub use checkpoint::{OpenError, source_at};
+pub use checkpoint::{OpenError, architecture, source_at, tokenizer};
 pub use family::{Activation, Architecture, ConfigError, EditDefaults, Layout, ModelSpec, Slot, families};
 pub use forward::{ForwardInput, InputError, Positions, Source, TokenBatch, gather_rows};
 pub use generate::{Generation, SamplingError, Strategy};

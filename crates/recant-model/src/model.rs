@@ -127,7 +127,7 @@ impl Model {
         let (net, used) = architecture
             .build_with_names(&params)
             .map_err(|error| OpenError::Param { place: source.place().to_owned(), source: error })?;
-        let tokenizer = Self::tokenizer_of(&*source)?;
+        let tokenizer = checkpoint::tokenizer(&*source)?;
         let unused = weights.iter().map(|(name, _)| name);
         let unused =
             unused.filter(|name| !used.contains(*name) && !architecture.is_stored_constant(name.as_str()));
@@ -143,16 +143,6 @@ impl Model {
             source,
             notes,
         })
-    }
-
-    fn tokenizer_of(source: &dyn Source) -> Result<Tokenizer, OpenError> {
-        const NAME: &str = "tokenizer.json";
-        let file = checkpoint::needed(source, NAME)?;
-        let beside = source.file("tokenizer_config.json")?;
-        let config = source.file(checkpoint::CONFIG)?;
-        let made = Tokenizer::of_files(&file, beside.as_deref(), config.as_deref());
-        let path = checkpoint::inside(source, NAME);
-        Ok(made.map_err(|source| TokenizerError::Read { path, source })?)
     }
 
     /// What a user should know about the directory that the model was opened from.

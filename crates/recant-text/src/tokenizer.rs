@@ -25,6 +25,7 @@ const MAX_SHOWN: usize = 200;
 pub struct Tokenizer {
     inner: Arc<tokenizers::Tokenizer>,
     bounds: Bounds,
+    kind: Arc<str>,
 }
 
 impl Tokenizer {
@@ -71,9 +72,10 @@ impl Tokenizer {
     /// What is checked is what the library gets: never the bytes, in which a key could be there twice.
     fn new(mut file: Value) -> Result<Self, FormatError> {
         let bounds = check(&mut file)?;
+        let kind = kind_of(&file).into();
         let inner = guard(|| serde_json::from_value(file).map_err(|error| error.to_string()))
             .map_err(|reason| FormatError::Library { reason })?;
-        Ok(Self { inner: Arc::new(inner), bounds })
+        Ok(Self { inner: Arc::new(inner), bounds, kind })
     }
 
     /// Token ids of a text that stands at the beginning, with the special tokens that the tokenizer puts
@@ -156,6 +158,12 @@ impl Tokenizer {
         added.is_some_and(|added| added.special || !added.content.ends_with(char::is_alphanumeric))
     }
 
+    /// What kind it is, for people: its model, and how blanks and unknown characters are treated.
+    #[must_use]
+    pub fn kind(&self) -> &str {
+        &self.kind
+    }
+
     /// Number of tokens, added ones included.
     #[must_use]
     pub fn vocab_size(&self) -> usize {
@@ -180,6 +188,21 @@ fn guard<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
         let words = words.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it does not say why");
         Err(format!("the tokenizers library broke off: {words}"))
     })
+}
+
+/// Its model, and how blanks and unknown characters are treated.
+fn kind_of(file: &Value) -> String {
+    let model = file["model"]["type"].as_str().unwrap_or("BPE");
+    let has = |part: &str, step: &str| file[part].to_string().contains(&format!("\"type\":\"{step}\""));
+    let style = if has("pre_tokenizer", "ByteLevel") || has("decoder", "ByteLevel") {
+        "byte-level"
+    } else if has("pre_tokenizer", "Metaspace") || has("normalizer", "Prepend") || has("decoder", "Metaspace")
+    {
+        "SentencePiece style"
+    } else {
+        "of its own style"
+    };
+    format!("{model}, {style}")
 }
 
 /// JSON of bounded size.

@@ -2,6 +2,7 @@
 
 mod chart;
 mod html;
+pub use html::grouped;
 mod table;
 
 use std::collections::BTreeMap;

@@ -12,12 +12,14 @@ use recant_methods::{Setting, Wishes, open_memory, parse_layers};
 use recant_model::Model;
 
 use super::error::CliError;
+use super::model_ref::ModelRef;
 
 /// Which model, and where to compute.
 #[derive(Debug, Clone, Args)]
 pub struct ModelArgs {
-    /// Hugging Face directory: config.json, model.safetensors, tokenizer.json.
-    #[arg(long, value_name = "DIR")]
+    /// Hugging Face directory (config.json, model.safetensors or shards, tokenizer.json), or a store's revision as
+    /// STORE@REV.
+    #[arg(long, value_name = "MODEL")]
     pub model: PathBuf,
     /// Device: flex, ndarray, wgpu, wgpu:cpu, wgpu:discrete:N, wgpu:integrated:N.
     #[arg(long, value_name = "DEVICE", default_value = "flex")]
@@ -39,8 +41,8 @@ impl ModelArgs {
     }
 
     /// Names the model to `outputs` as something that is read.
-    pub(super) fn guard(&self, outputs: &mut Outputs) -> Result<(), OutputError> {
-        outputs.reads(Role::Model, &self.model)
+    pub(super) fn guard(&self, outputs: &mut Outputs) -> Result<(), CliError> {
+        ModelRef::find(&self.model)?.guard(outputs)
     }
 }
 

@@ -31,9 +31,9 @@ use super::verdict::Told;
 /// Arguments of `recant edit`.
 #[derive(Debug, Args)]
 pub(crate) struct EditArgs {
-    /// Hugging Face directory: config.json, model.safetensors, tokenizer.json. Without it the head of a store is
-    /// edited: of --store, $RECANT_STORE or .recant.
-    #[arg(long, value_name = "DIR")]
+    /// Hugging Face directory (config.json, model.safetensors or shards, tokenizer.json), or a store's revision as
+    /// STORE@REV. Without it the head of a store is edited: of --store, $RECANT_STORE or .recant.
+    #[arg(long, value_name = "MODEL")]
     pub(super) model: Option<PathBuf>,
     #[command(flatten)]
     pub(super) to: StoreEditArgs,

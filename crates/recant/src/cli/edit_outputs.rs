@@ -12,6 +12,7 @@ use recant_store::Store;
 use super::edit::{EditArgs, Outcome};
 use super::error::CliError;
 use super::kinds::{DUMP, PATCH, VERDICTS};
+use super::model_ref::ModelRef;
 use super::session::Session;
 use super::store::StoreError;
 use super::verdict::Told;
@@ -38,7 +39,7 @@ impl EditOutputs {
         inputs.into_iter().flatten().try_for_each(|path| outputs.reads(Role::Input, path))?;
         args.with.guard(&mut outputs)?;
         if let Some(model) = &args.model {
-            outputs.reads(Role::Model, model)?;
+            ModelRef::find(model)?.guard(&mut outputs)?;
         }
         // What a store is linked to is looked for in all of its objects: only where something is to be written.
         let written = [&args.out, &args.patch, &args.dump, &args.verdicts, &args.ledger];
@@ -54,7 +55,7 @@ impl EditOutputs {
                     let head = store.resolve("HEAD").map_err(StoreError::from)?;
                     store.checkout_files(head).map_err(StoreError::from)?
                 }
-                (None, Some(model)) => super::model_files(model)?,
+                (None, Some(model)) => ModelRef::find(model)?.files()?,
                 (None, None) => Vec::new(),
             };
             Ok(outputs.directory(path, MODEL_DIRECTORY, files)?)

@@ -14,10 +14,12 @@ mod error;
 mod eval;
 mod export;
 mod generate;
+mod info;
 mod kinds;
 mod learn;
 mod ledger;
 mod methods;
+mod model_ref;
 mod phase;
 mod progress;
 mod resources;
@@ -29,7 +31,7 @@ mod text;
 mod transfer;
 mod verdict;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -42,6 +44,7 @@ use recant_records::{Opened, RecordError};
 pub use args::{MethodArgs, ModelArgs};
 pub use error::CliError;
 pub use eval::{EvalArgs, ScenarioArg, evaluate};
+use model_ref::ModelRef;
 pub use out::{guarded, line as print, remark as print_error};
 pub use session::Session;
 pub use store::StoreError;
@@ -91,6 +94,8 @@ enum Command {
     Learned(learn::LearnedArgs),
     /// Move a fact's edit between a retrieval memory, a ledger and a patch, without another search.
     Move(transfer::MoveArgs),
+    /// Say what a model is: family, sizes, files, what can be edited, and where methods edit it.
+    Info(info::InfoArgs),
     /// List the methods, or the hyper-parameters of one.
     Methods(methods::MethodsArgs),
     #[command(flatten)]
@@ -137,21 +142,16 @@ fn run(command: Command, session: &Session) -> Result<ExitCode, CliError> {
         Command::Forget(args) => learn::forget(&args, session),
         Command::Learned(args) => learn::learned(&args),
         Command::Move(args) => transfer::run(&args, session),
+        Command::Info(args) => info::run(&args),
         Command::Methods(args) => methods::run(&args),
         Command::Store(command) => store::run(&command, session),
     }
     .map(|()| ExitCode::SUCCESS)
 }
 
-/// The files of a directory that is written for the model in `dir`.
-fn model_files(dir: &Path) -> Result<Vec<PathBuf>, CliError> {
-    recant_files::model_files(dir)
-        .map_err(|error| CliError::Read { path: dir.to_owned(), reason: error.to_string() })
-}
-
 /// Opens a model and prints what there is to know about it.
 fn open_model(path: &Path, device: &Device) -> Result<Model, CliError> {
-    open_source(recant_model::source_at(path)?, device)
+    open_source(ModelRef::find(path)?.source()?, device)
 }
 
 /// As [`open_model`], of any source.
