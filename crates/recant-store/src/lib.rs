@@ -20,6 +20,7 @@
 //! # let header = br#"{"w":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]}}"#;
 //! # let file = [&(header.len() as u64).to_le_bytes()[..], header, &[0; 16]].concat();
 //! # std::fs::write(model.join("model.safetensors"), file)?;
+//! # std::fs::write(model.join("config.json"), "{}")?;
 //! let stamp = Stamp { time: 1_700_000_000, author: "Ada".to_owned() };
 //! let store = Store::init(&dir.path().join("store"), Name::new("main")?, &stamp)?;
 //! let base = store.import(&model, &Import::default(), &stamp, None)?.commit;

@@ -181,6 +181,7 @@ impl CliError {
         }
         match self {
             Self::Open(recant_model::OpenError::Source(SourceError::Read { path, .. }))
+            | Self::Source(SourceError::Read { path, .. })
                 if path.ends_with("config.json") =>
             {
                 Some(
@@ -249,13 +250,14 @@ impl CliError {
                 OpenError::Config { source: ConfigError::Quantised { .. }, .. }
                     | OpenError::Param { source: ParamError::Dtype { .. }, .. }
                     | OpenError::Source(SourceError::Header { source: HeaderError::Dtype { .. }, .. }),
-            ) | Self::Store(
-                StoreError::Config { source: ConfigError::Quantised { .. }, .. }
-                    | StoreError::Import(ImportError::Source(SourceError::Header {
-                        source: HeaderError::Dtype { .. },
-                        ..
-                    })),
-            )
+            ) | Self::Source(SourceError::Header { source: HeaderError::Dtype { .. }, .. })
+                | Self::Store(
+                    StoreError::Config { source: ConfigError::Quantised { .. }, .. }
+                        | StoreError::Import(ImportError::Source(SourceError::Header {
+                            source: HeaderError::Dtype { .. },
+                            ..
+                        })),
+                )
         )
     }
 
