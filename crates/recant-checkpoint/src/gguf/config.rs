@@ -205,9 +205,7 @@ impl Facts<'_> {
             (text, turn) => text.or(turn).into(),
         };
         config.insert("eos_token_id".to_owned(), end);
-        if let Some(padding) = id("padding")? {
-            config.insert("pad_token_id".to_owned(), padding.into());
-        }
+        config.insert("pad_token_id".to_owned(), id("padding")?.into());
         Ok(())
     }
 
