@@ -261,7 +261,7 @@ impl Facts<'_> {
             Some(_) if !(block + 1).is_multiple_of(pattern) => "sliding_attention",
             _ => "full_attention",
         };
-        // A file of fewer bytes than blocks was refused by the names of its tensors or has none of them.
+        // Every block has tensors; a count beyond them is a damaged one, and nothing is to grow with it.
         let layers: Vec<&str> = (0..blocks.min(self.contents.tensors.len() as u64)).map(kind).collect();
         config.insert("layer_types".to_owned(), layers.into());
         if let Some(window) = window {

@@ -44,7 +44,7 @@ impl Quant {
     ];
 
     /// The kinds of ggml that are not read.
-    const OTHERS: [(u32, &'static str); 26] = [
+    const OTHERS: [(u32, &'static str); 28] = [
         (4, "Q4_2"),
         (5, "Q4_3"),
         (9, "Q8_1"),
@@ -71,6 +71,8 @@ impl Quant {
         (34, "TQ1_0"),
         (35, "TQ2_0"),
         (39, "MXFP4"),
+        (40, "NVFP4"),
+        (41, "Q1_0"),
     ];
 
     /// The kind with this number; otherwise what to call it.

@@ -13,7 +13,7 @@ use super::{Parts, Vocabulary, key, named_token, refuse};
 const BLANK: &str = "\u{2581}";
 /// Bytes of the longest token that is looked at for merges; longer ones, of which no tokenizer has any, would take time
 /// that grows with the square of their length.
-const LONGEST: usize = 1 << 10;
+const LONGEST: usize = 1 << 8;
 
 pub(super) fn parts(
     values: &Values,

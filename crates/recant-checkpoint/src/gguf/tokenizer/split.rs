@@ -13,7 +13,7 @@ pub(super) enum Split {
     /// Every digit alone first, then as GPT-2.
     Digits,
     /// Numbers of up to three digits; words with any one character before them.
-    Llama3 { whole_words: bool },
+    Llama3,
     /// As Llama 3, with every digit alone; texts are composed (NFC) before.
     Qwen2,
     /// Words are split where small letters are followed by capitals, too.
@@ -30,10 +30,9 @@ impl Split {
     /// The way that a file names.
     pub(super) fn of(name: Option<&str>) -> Result<Self, GgufError> {
         Ok(match name {
-            Some("default" | "gpt-2" | "phi-2" | "olmo" | "mpt" | "jais") => Self::Gpt2,
-            Some("smollm" | "starcoder" | "refact" | "codeshell") => Self::Digits,
-            Some("llama-bpe" | "llama3" | "llama-v3" | "falcon3") => Self::Llama3 { whole_words: true },
-            Some("dbrx" | "smaug-bpe") => Self::Llama3 { whole_words: false },
+            Some("default" | "gpt-2" | "phi-2") => Self::Gpt2,
+            Some("smollm" | "starcoder") => Self::Digits,
+            Some("llama-bpe" | "llama3" | "llama-v3") => Self::Llama3,
             Some("qwen2") => Self::Qwen2,
             Some("tekken") => Self::Tekken,
             Some(other) => {
@@ -51,7 +50,7 @@ impl Split {
 
     /// Whether llama.cpp begins texts with a token where the file does not say it.
     pub(super) fn begins_by_default(self) -> bool {
-        matches!(self, Self::Llama3 { whole_words: true } | Self::Tekken)
+        matches!(self, Self::Llama3 | Self::Tekken)
     }
 
     /// Whether a piece that is a token as a whole is not merged from its bytes.
@@ -75,7 +74,7 @@ impl Split {
                 let digits = json!({"type": "Digits", "individual_digits": true});
                 return json!({"type": "Sequence", "pretokenizers": [digits, bytes(true)]});
             }
-            Self::Llama3 { .. } => LLAMA3,
+            Self::Llama3 => LLAMA3,
             Self::Qwen2 => QWEN2,
             Self::Tekken => TEKKEN,
         };
