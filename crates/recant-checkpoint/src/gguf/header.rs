@@ -1,7 +1,7 @@
 //! The header of a GGUF file: what it says about itself, and which tensor is where.
 //!
-//! A header is untrusted. Every length is compared with the rest of the file before anything of that length is kept, and
-//! every tensor lies within the file, on its alignment, without touching another.
+//! A header is untrusted. Every length is compared with the rest of the file before anything of that length is kept,
+//! and every tensor lies within the file, on its alignment, without overlapping another.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,7 @@ use super::value::{List, Value, Values, kind};
 const MAGIC: &[u8] = b"GGUF";
 /// Alignment of tensors where the file does not say it, in bytes.
 const ALIGNMENT: u64 = 32;
-/// Bytes of the shortest key with its value: lengths of the key, kind of the value, and a value of one byte.
+/// Bytes of the shortest key with its value: length of the key, type of the value, and a value of one byte.
 const SHORTEST_VALUE: u64 = 8 + 4 + 1;
 /// Bytes of the shortest entry of a tensor: length of its name, number of sides, one side, type and offset.
 const SHORTEST_TENSOR: u64 = 8 + 4 + 8 + 4 + 8;

@@ -1,7 +1,7 @@
 //! A GGUF file, as llama.cpp keeps models: weights, settings and tokenizer in one.
 //!
-//! The file is memory-mapped. A tensor is decoded when it is asked for; config.json and the tokenizer are made from what
-//! the file says, unless they stand beside it.
+//! The file is memory-mapped. A tensor is decoded when it is asked for; config.json and the tokenizer are made from
+//! what the file says, unless they stand beside it.
 
 mod config;
 mod error;
@@ -37,8 +37,8 @@ const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 /// A GGUF file. Cloning shares the map.
 ///
 /// Tensors have the names and shapes of the model's Hugging Face directory; those that are quantised become F32, and
-/// F32, F16 and BF16 stay as they are. A `config.json`, `tokenizer.json` or `tokenizer_config.json` in the folder of the
-/// file is taken in place of one that would be made.
+/// F32, F16 and BF16 stay as they are (Gemma's norms are F32 always). A `config.json`, `tokenizer.json` or
+/// `tokenizer_config.json` in the folder of the file is taken in place of one that would be made.
 #[derive(Clone)]
 pub struct Gguf {
     path: PathBuf,

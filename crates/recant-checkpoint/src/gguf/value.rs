@@ -163,7 +163,7 @@ impl Values {
         self.read(key, "a whole number that is the same for all blocks", Value::whole)
     }
 
-    /// A finite number, as JSON.
+    /// A finite number.
     pub(super) fn number(&self, key: &str) -> Result<Option<f64>, GgufError> {
         self.read(key, "a finite number", Value::number)
     }
