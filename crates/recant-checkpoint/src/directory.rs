@@ -233,7 +233,7 @@ fn weights(dir: &Path, name: &str) -> Result<(WeightFile, Bytes), SourceError> {
 }
 
 /// Reads a small file whole.
-fn read(path: &Path) -> Result<Vec<u8>, SourceError> {
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, SourceError> {
     let refuse = |source| SourceError::Read { path: path.to_owned(), source };
     let mut bytes = Vec::new();
     File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)).map_err(refuse)?;
@@ -241,7 +241,8 @@ fn read(path: &Path) -> Result<Vec<u8>, SourceError> {
     Ok(bytes)
 }
 
-fn map_file(path: &Path) -> io::Result<Bytes> {
+/// Maps a file; see the note at the top of this one.
+pub(crate) fn map_file(path: &Path) -> io::Result<Bytes> {
     let file = File::open(path)?;
     if file.metadata()?.len() == 0 {
         return Ok(Bytes::new());

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use recant_core::{HostTensor, ParamPath, TensorError};
 
-use crate::{ForeignFile, Header, HeaderError, TensorEntry};
+use crate::{ForeignFile, GgufError, Header, HeaderError, TensorEntry};
 
 /// Name of the weights in a Hugging Face directory of one file.
 pub const WEIGHTS: &str = "model.safetensors";
@@ -150,6 +150,14 @@ pub enum SourceError {
         path: PathBuf,
         /// What is wrong.
         source: HeaderError,
+    },
+    /// A GGUF file is damaged, or holds something that recant does not read.
+    #[error("{path} cannot be used: {source}")]
+    Gguf {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: GgufError,
     },
     /// A tensor's bytes do not fit its shape.
     #[error("{path}: tensor `{name}`: {source}")]
