@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use recant_checkpoint::{Directory, Source, SourceError};
+use recant_checkpoint::{Directory, Gguf, Source, SourceError};
 use recant_core::{ParamPath, Weights, WeightsError};
 use recant_text::{Tokenizer, TokenizerError};
 
@@ -53,12 +53,15 @@ pub enum OpenError {
     Tokenizer(#[from] TokenizerError),
 }
 
-/// The source at a path: a Hugging Face directory.
+/// The source at a path: a Hugging Face directory, or a GGUF file.
 ///
 /// # Errors
 /// [`SourceError`].
 pub fn source_at(path: &Path) -> Result<Arc<dyn Source>, SourceError> {
-    Ok(Arc::new(Directory::open(path)?))
+    match path.is_file() {
+        true => Ok(Arc::new(Gguf::open(path)?)),
+        false => Ok(Arc::new(Directory::open(path)?)),
+    }
 }
 
 /// A file that every source has.

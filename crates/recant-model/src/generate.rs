@@ -100,7 +100,14 @@ impl Model {
             if ids.len() == self.spec().context {
                 break;
             }
-            let past = Past { cache: std::mem::take(&mut cache), lengths: None };
+            let held = std::mem::take(&mut cache);
+            if self.net().forgets_at().is_some_and(|length| held.len() <= length && ids.len() > length) {
+                // Keys turn otherwise from here on: all of them are computed anew.
+                let batch = TokenBatch::new(std::slice::from_ref(&ids), self.spec())?;
+                input = ForwardInput::tokens(&batch, self.device()).keeping(&mut cache);
+                continue;
+            }
+            let past = Past { cache: held, lengths: None };
             input = ForwardInput {
                 source: Source::Tokens(upload_ints(vec![next.cast_signed()], [1, 1], self.device())),
                 positions: Positions::From(ids.len() - 1),

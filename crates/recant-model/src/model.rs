@@ -35,6 +35,11 @@ pub trait LanguageModel: Send + Sync {
     /// shows the sites from there on.
     fn forward(&self, input: ForwardInput<'_>, hook: &mut dyn Hook) -> Option<Tensor<3>>;
 
+    /// The length of a text beyond which keys of a shorter pass are of no use, if there is one.
+    fn forgets_at(&self) -> Option<usize> {
+        None
+    }
+
     /// What of a block's `W k` `[batch, tokens, d_model]` enters the residual stream: itself, or that behind a norm.
     fn entering(&self, block: usize, mlp_out: Tensor<3>) -> Tensor<3>;
 

@@ -201,6 +201,15 @@ impl Rope {
         (0..half).map(|i| scaled((i, plain(i)))).collect()
     }
 
+    /// The length beyond which a text's positions turn otherwise, the first ones too.
+    pub(crate) fn turns_otherwise_beyond(&self) -> Option<usize> {
+        match &self.scaling {
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a number of tokens")]
+            Scaling::Long { original, .. } => Some(*original as usize),
+            _ => None,
+        }
+    }
+
     /// What cosines and sines are multiplied by.
     fn gain(&self) -> f64 {
         match self.scaling {

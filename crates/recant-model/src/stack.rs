@@ -245,6 +245,10 @@ impl LanguageModel for Stack {
         at(hook, Site::FinalNorm, self.final_norm.of(x))
     }
 
+    fn forgets_at(&self) -> Option<usize> {
+        self.decoder.ropes.iter().find_map(Rope::turns_otherwise_beyond)
+    }
+
     fn entering(&self, block: usize, mlp_out: Tensor<3>) -> Tensor<3> {
         through(self.blocks.get(block).and_then(|block| block.norm_behind_mlp.as_ref()), mlp_out)
     }
