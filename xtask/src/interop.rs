@@ -6,19 +6,21 @@ use std::process::Command;
 use crate::demo;
 use crate::error::Error;
 
-/// One edit that is exported and compared.
-struct Case {
-    model: &'static str,
-    subject: &'static str,
-    prompt: &'static str,
-    target: &'static str,
-}
+/// The edit that is made on every fixture, exported and compared.
+const SUBJECT: &str = "The model";
+const PROMPT: &str = "{} is in the city of";
+const TARGET: &str = "Rome";
 
-/// A Conv1D checkpoint and one of linear layers.
-const CASES: [Case; 2] = [
-    Case { model: "gpt2-tiny", subject: "The sea", prompt: "{} is", target: "cold" },
-    Case { model: "llama-tiny-gqa", subject: "cat", prompt: "the {} was", target: "old" },
-];
+/// The fixtures of every family: folders with a reference.
+fn fixtures(root: &Path) -> Result<Vec<PathBuf>, Error> {
+    let all = root.join("crates/recant-model/tests/fixtures");
+    let entries =
+        std::fs::read_dir(&all).map_err(|error| Error::Failed(format!("{}: {error}", all.display())))?;
+    let mut found: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    found.retain(|path| path.join("reference.safetensors").exists());
+    found.sort();
+    Ok(found)
+}
 
 /// Makes a Python environment under `target/` unless one is given, edits, exports, and lets peft compare.
 pub(crate) fn run(python: Option<PathBuf>) -> Result<(), Error> {
@@ -29,13 +31,13 @@ pub(crate) fn run(python: Option<PathBuf>) -> Result<(), Error> {
     };
     let work = root.join("target/interop");
     std::fs::create_dir_all(&work).map_err(Error::write(&work))?;
-    for case in CASES {
-        let base = root.join("crates/recant-model/tests/fixtures").join(case.model);
-        let file = |name: &str| work.join(format!("{}-{name}", case.model));
+    for base in fixtures(&root)? {
+        let model = base.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let file = |name: &str| work.join(format!("{model}-{name}"));
         let (patch, adapter, edited) = (file("edit.patch"), file("adapter"), file("edited"));
         let (base_arg, patch_arg) = (base.as_os_str(), patch.as_os_str());
         let mut edit = recant();
-        edit.arg("edit").arg("--model").arg(base_arg).args(["--method", "r-rome", "--layer", "1"]);
+        edit.arg("edit").arg("--model").arg(base_arg).args(["--method", "r-rome", "--layer", "0"]);
         // A random model's MLP says next to nothing; without bounds relative to it the edit is visible.
         edit.args([
             "--set",
@@ -45,13 +47,13 @@ pub(crate) fn run(python: Option<PathBuf>) -> Result<(), Error> {
             "--set",
             "v_weight_decay=0",
         ]);
-        edit.args(["--subject", case.subject, "--prompt", case.prompt, "--target", case.target]);
+        edit.args(["--subject", SUBJECT, "--prompt", PROMPT, "--target", TARGET]);
         edit.arg("--patch").arg(patch_arg).arg("--out").arg(&edited).arg("--force");
         ran_edit(&mut edit)?;
         let mut export = recant();
         export.args(["export", "--as", "lora"]).arg("--model").arg(base_arg);
         done(export.arg("--patch").arg(patch_arg).arg("--out").arg(&adapter).arg("--force"))?;
-        crate::say(&format!("{}:", case.model));
+        crate::say(&format!("{model}:"));
         let script = root.join("tests/interop/lora.py");
         done(Command::new(&python).arg(script).arg(&base).arg(&adapter).arg(&edited))?;
     }
