@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use recant::backend::DeviceSpec;
-use recant::cli::{EvalArgs, MethodArgs, ModelArgs, ScenarioArg, Session};
+use recant::cli::{ChatArgs, EvalArgs, MethodArgs, ModelArgs, ScenarioArg, Session};
 use recant::methods::{LayerRule, MethodInfo};
 
 use crate::demo;
@@ -111,6 +111,7 @@ pub(crate) fn run(args: DemoEvalArgs) -> Result<(), Error> {
     let limit = limit.or(default_limit);
     announce(&model, &data, limit, &method);
     let args = EvalArgs {
+        chat: ChatArgs::default(),
         model: ModelArgs { model, device },
         data,
         method,

@@ -90,7 +90,7 @@ impl Contexts {
                     temperature: 1.0,
                     seed: seed.wrapping_mul(1_000_003).wrapping_add(templates.len() as u64),
                 };
-                let ids = model.tokenizer().encode(opener).map_err(AskError::from)?;
+                let ids = model.tokenizer().plain().encode(opener).map_err(AskError::from)?;
                 let new = tokens.saturating_sub(ids.len()).max(1);
                 let written = model.generate_ids(ids, new, strategy, true)?;
                 let text = format!("{opener}{}", written.text).replace(['{', '}', '\n'], " ");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use recant_checkpoint::{Directory, Gguf, Source, SourceError};
 use recant_core::{ParamPath, Weights, WeightsError};
-use recant_text::{Tokenizer, TokenizerError};
+use recant_text::{ChatError, ChatFrame, Tokenizer, TokenizerError};
 
 use crate::family::{Architecture, ConfigError};
 use crate::note::ModelNote;
@@ -47,6 +47,14 @@ pub enum OpenError {
         place: PathBuf,
         /// What is wrong.
         source: ParamError,
+    },
+    /// The chat template cannot be used.
+    #[error("{place}: {source}")]
+    Chat {
+        /// The source.
+        place: PathBuf,
+        /// What is wrong.
+        source: ChatError,
     },
     /// tokenizer.json cannot be used.
     #[error(transparent)]
@@ -107,6 +115,16 @@ pub fn tokenizer(source: &dyn Source) -> Result<Tokenizer, OpenError> {
     let made = Tokenizer::of_files(&file, beside.as_deref(), config.as_deref());
     let path = inside(source, NAME);
     Ok(made.map_err(|source| TokenizerError::Read { path, source })?)
+}
+
+/// What a chat model reads around a question.
+///
+/// # Errors
+/// [`OpenError::Source`], [`OpenError::Chat`].
+pub fn chat_frame(source: &dyn Source) -> Result<ChatFrame, OpenError> {
+    let (template, config) = (source.file("chat_template.jinja")?, source.file("tokenizer_config.json")?);
+    ChatFrame::of_files(template.as_deref(), config.as_deref())
+        .map_err(|error| OpenError::Chat { place: source.place().to_owned(), source: error })
 }
 
 /// Every tensor of a source, none of which may hold NaN or infinity.

@@ -33,7 +33,7 @@ mod stack;
 
 pub use adapter::{Adapter, Session, replace_rows};
 pub use attention::{KvCache, Past};
-pub use checkpoint::{OpenError, architecture, source_at, tokenizer};
+pub use checkpoint::{OpenError, architecture, chat_frame, source_at, tokenizer};
 pub use family::{Activation, Architecture, ConfigError, EditDefaults, Layout, ModelSpec, Slot, families};
 pub use forward::{ForwardInput, InputError, Positions, Source, TokenBatch, gather_rows};
 pub use generate::{Generation, SamplingError, Strategy};
@@ -41,5 +41,5 @@ pub use hook::{Flow, Hook, NoHook, Observer};
 pub use model::{Answer, AskError, LanguageModel, Model, PatchError};
 pub use note::ModelNote;
 pub use params::{ParamError, Params};
-pub use recant_text::{Continuation, FormatError, Tokenizer, TokenizerError};
+pub use recant_text::{ChatError, ChatFrame, Continuation, FormatError, Tokenizer, TokenizerError};
 pub use save::{SaveError, SaveOptions};

@@ -180,6 +180,16 @@ impl Model {
         &*self.net
     }
 
+    /// The same model, which reads every prompt inside its own chat template; with `end_token` a target ends with the
+    /// token that ends an answer.
+    ///
+    /// # Errors
+    /// [`OpenError::Chat`] when it has no template that can be used.
+    pub fn in_chat(&self, end_token: bool) -> Result<Self, OpenError> {
+        let frame = checkpoint::chat_frame(&*self.source)?;
+        Ok(Self { tokenizer: self.tokenizer.in_chat(frame, end_token)?, ..self.clone() })
+    }
+
     /// The tokenizer.
     #[must_use]
     pub fn tokenizer(&self) -> &Tokenizer {

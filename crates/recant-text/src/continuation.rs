@@ -1,5 +1,6 @@
 //! The token ids of a prompt and of what continues it.
 
+use crate::chat::ChatFrame;
 use crate::error::TokenizerError;
 use crate::separator::needs_space;
 use crate::tokenizer::Tokenizer;
@@ -37,6 +38,9 @@ impl Tokenizer {
         target: &str,
         literal: bool,
     ) -> Result<Continuation, TokenizerError> {
+        if let Some(frame) = self.chat() {
+            return self.answer(frame, prompt, target);
+        }
         let stem = prompt.trim_end_matches(' ');
         let own = self.pieces(stem)?;
         let between = match &prompt[stem.len()..] {
@@ -56,6 +60,20 @@ impl Tokenizer {
         Ok(Continuation { prompt: own.into_iter().map(|piece| piece.id).collect(), target })
     }
 
+    /// The answer in a chat: it begins where the frame ends, without a blank, and ends with the frame's token if the
+    /// tokenizer was made so.
+    fn answer(&self, frame: &ChatFrame, prompt: &str, target: &str) -> Result<Continuation, TokenizerError> {
+        let ids = |pieces: Vec<Piece>| pieces.into_iter().map(|piece| piece.id).collect::<Vec<u32>>();
+        let own = ids(self.framed(&frame.head, prompt, &frame.tail)?);
+        let joint = ids(self.framed(&frame.head, prompt, &format!("{}{target}", frame.tail))?);
+        let mut target = match joint.strip_prefix(&own[..]) {
+            Some(rest) => rest.to_vec(),
+            None => self.alone(target)?,
+        };
+        target.extend(self.end_token());
+        Ok(Continuation { prompt: own, target })
+    }
+
     /// Whether a text ends in a special token, or in an added one that is no word.
     fn ends_specially(&self, text: &str, pieces: &[Piece]) -> bool {
         let last = pieces.iter().rev().find(|piece| !piece.span.is_empty());
@@ -65,7 +83,8 @@ impl Tokenizer {
     /// A text that continues another one, encoded without it: after a line break, with which nothing merges.
     fn alone(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
         const BREAK: &str = "\n";
-        let pieces = self.pieces(&format!("{BREAK}{text}"))?;
+        let plain = self.plain();
+        let pieces = plain.pieces(&format!("{BREAK}{text}"))?;
         match border(&pieces, BREAK.len()) {
             Some(first) => Ok(pieces[first..].iter().map(|piece| piece.id).collect()),
             None => self.encode_bare(text),

@@ -5,6 +5,7 @@
 //!
 //! No tensor library is needed here, so that the reader of a downloaded file can be fuzzed without one.
 
+mod chat;
 mod check;
 mod continuation;
 mod error;
@@ -13,6 +14,7 @@ mod settings;
 mod template;
 mod tokenizer;
 
+pub use chat::{ChatError, ChatFrame};
 pub use continuation::Continuation;
 pub use error::{FormatError, TokenizerError};
 pub use tokenizer::Tokenizer;

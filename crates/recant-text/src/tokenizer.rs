@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::chat::ChatFrame;
 use crate::check::{Bounds, check};
 use crate::continuation::Piece;
 use crate::error::{FormatError, TokenizerError};
@@ -26,6 +27,16 @@ pub struct Tokenizer {
     inner: Arc<tokenizers::Tokenizer>,
     bounds: Bounds,
     kind: Arc<str>,
+    /// Read around every prompt.
+    chat: Option<Chat>,
+}
+
+/// A chat frame, with what it is in tokens.
+#[derive(Debug, Clone)]
+struct Chat {
+    frame: ChatFrame,
+    /// The token that ends an answer, if a target ends with it.
+    end: Option<u32>,
 }
 
 impl Tokenizer {
@@ -75,7 +86,36 @@ impl Tokenizer {
         let kind = kind_of(&file).into();
         let inner = guard(|| serde_json::from_value(file).map_err(|error| error.to_string()))
             .map_err(|reason| FormatError::Library { reason })?;
-        Ok(Self { inner: Arc::new(inner), bounds, kind })
+        Ok(Self { inner: Arc::new(inner), bounds, kind, chat: None })
+    }
+
+    /// The same tokenizer, for a chat model: every prompt is read inside the frame, and with `end_token` a target ends
+    /// with the token that ends an answer, if the frame has one.
+    ///
+    /// # Errors
+    /// [`TokenizerError::Encode`] when the frame cannot be encoded.
+    pub fn in_chat(&self, frame: ChatFrame, end_token: bool) -> Result<Self, TokenizerError> {
+        let first = self.encode_bare(&frame.end)?.first().copied();
+        let end = first.filter(|&id| end_token && self.is_mark(id));
+        Ok(Self { chat: Some(Chat { frame, end }), ..self.clone() })
+    }
+
+    /// The tokenizer that reads texts as they stand.
+    #[must_use]
+    pub fn plain(&self) -> Self {
+        Self { chat: None, ..self.clone() }
+    }
+
+    /// The token that ends a target, in a chat.
+    #[must_use]
+    pub fn end_token(&self) -> Option<u32> {
+        self.chat.as_ref()?.end
+    }
+
+    /// The frame that prompts are read in.
+    #[must_use]
+    pub fn chat(&self) -> Option<&ChatFrame> {
+        Some(&self.chat.as_ref()?.frame)
     }
 
     /// Token ids of a text that stands at the beginning, with the special tokens that the tokenizer puts
@@ -84,7 +124,18 @@ impl Tokenizer {
     /// # Errors
     /// [`TokenizerError::Encode`].
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
-        self.encoding(text, true).map(|encoding| encoding.get_ids().to_vec())
+        let pieces = self.encode_with_spans(text)?;
+        Ok(pieces.into_iter().map(|(id, _)| id).collect())
+    }
+
+    /// A text in its frame; spans are those in the text, and empty for tokens of the frame alone. A frame says every
+    /// special token itself.
+    pub(crate) fn framed(&self, head: &str, text: &str, tail: &str) -> Result<Vec<Piece>, TokenizerError> {
+        let encoding = self.encoding(&format!("{head}{text}{tail}"), false)?;
+        let within = |at: usize| at.saturating_sub(head.len()).min(text.len());
+        let piece =
+            |(&id, &(start, end)): (&u32, &(usize, usize))| Piece { id, span: within(start)..within(end) };
+        Ok(encoding.get_ids().iter().zip(encoding.get_offsets()).map(piece).collect())
     }
 
     /// Token ids of a text by itself, without special tokens.
@@ -94,6 +145,9 @@ impl Tokenizer {
 
     /// As [`Tokenizer::encode_with_spans`], without special tokens after the text.
     pub(crate) fn pieces(&self, text: &str) -> Result<Vec<Piece>, TokenizerError> {
+        if let Some(Chat { frame, .. }) = &self.chat {
+            return self.framed(&frame.head, text, &frame.tail);
+        }
         let encoding = self.encoding(text, true)?;
         let special = encoding.get_special_tokens_mask();
         let end = special.iter().rposition(|&mask| mask == 0).map_or(special.len(), |last| last + 1);
@@ -107,6 +161,10 @@ impl Tokenizer {
     /// # Errors
     /// [`TokenizerError::Encode`].
     pub fn encode_with_spans(&self, text: &str) -> Result<Vec<(u32, Range<usize>)>, TokenizerError> {
+        if let Some(Chat { frame, .. }) = &self.chat {
+            let pieces = self.framed(&frame.head, text, &frame.tail)?;
+            return Ok(pieces.into_iter().map(|piece| (piece.id, piece.span)).collect());
+        }
         let encoding = self.encoding(text, true)?;
         let spans = encoding.get_offsets().iter().map(|&(start, end)| start..end);
         Ok(encoding.get_ids().iter().copied().zip(spans).collect())

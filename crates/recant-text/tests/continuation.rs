@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use recant_text::Tokenizer;
+use recant_text::{ChatFrame, Tokenizer};
 use serde_json::Value;
 
 fn fixture(name: &str) -> PathBuf {
@@ -132,4 +132,29 @@ fn decoded_text_keeps_its_blanks() {
     }
     assert_eq!(open(BYTES).token_text(0).unwrap(), "<|endoftext|>");
     assert_eq!(open(PREPEND).token_text(1).unwrap(), "<s>");
+}
+
+/// In a chat, prompts are read inside the frame, spans are those of the prompt, and a target ends as an answer does.
+#[test]
+fn a_chat_frame_stands_around_every_prompt() {
+    let plain = open(BYTES);
+    let frame = ChatFrame {
+        head: "<|endoftext|>She said: ".into(),
+        tail: " <|endoftext|>".into(),
+        end: "<|endoftext|>\n".into(),
+    };
+    let end = plain.encode("<|endoftext|>").unwrap()[0];
+    let chat = plain.in_chat(frame.clone(), true).unwrap();
+    assert_eq!((chat.end_token(), plain.end_token()), (Some(end), None));
+    let text = format!("{}The city{}", frame.head, frame.tail);
+    assert_eq!(chat.encode("The city").unwrap(), plain.encode(&text).unwrap());
+    let spans = chat.encode_with_spans("The city").unwrap();
+    let covered: String = spans.iter().map(|(_, span)| &"The city"[span.clone()]).collect();
+    assert_eq!(covered, "The city");
+    let both = chat.continuation("The city", "Rome", false).unwrap();
+    let whole = plain.encode(&format!("{text}Rome<|endoftext|>")).unwrap();
+    assert_eq!([both.prompt, both.target].concat(), whole);
+    let open_end = plain.in_chat(frame, false).unwrap().continuation("The city", "Rome", false).unwrap();
+    assert_eq!(open_end.target.last().map(|&id| id == end), Some(false));
+    assert_eq!(chat.plain().encode("The city").unwrap(), plain.encode("The city").unwrap());
 }

@@ -100,3 +100,70 @@ fn what_is_strange_about_a_model_is_noted() {
     let plain = run(workshop("gpt2-tiny").path(), ASK);
     assert_eq!(String::from_utf8(plain.stderr).unwrap(), "");
 }
+
+/// Every command reads every form of a model: what `ask` says of one directory, it says of its shards and of the store
+/// that holds it; `info` reads no tensor.
+#[test]
+fn a_commit_is_a_model_wherever_a_directory_is() {
+    let dir = workshop("gpt2-tiny");
+    let at = dir.path();
+    let asked = |model: &str| {
+        let output = run(at, &format!("ask --model {model} --prompt 'The sea is' --json"));
+        assert!(output.status.success(), "{model}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert!(run(at, "init").status.success() && run(at, "import --model model").status.success());
+    let edit = "edit --store .recant --layer 1 --contexts contexts.txt --set mom2_adjustment=false --subject 'The sea' \
+                --prompt '{} is' --target cold --json";
+    assert!(common::done(&run(at, edit)));
+    assert_eq!(asked("model"), asked(".recant@HEAD~1"));
+    assert_ne!(asked("model"), asked(".recant"));
+    assert!(run(at, "checkout --out out").status.success());
+    assert_eq!(asked("out"), asked(".recant@HEAD"));
+    let info = |model: &str| {
+        let output = run(at, &format!("info {model} --json"));
+        let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        (told["family"].clone(), told["parameters"].clone(), told["files"].clone())
+    };
+    assert_eq!(info("model"), info(".recant@HEAD"));
+    assert_eq!(info("model").0, "gpt2");
+    // An edited commit is written as a model, and what a store holds is not written over.
+    assert!(common::done(&run(
+        at,
+        &format!("{} --out second", edit.replace("--store .recant", "--model .recant@HEAD"))
+    )));
+    assert_ne!(asked("second"), asked("out"));
+    assert!(refused(at, "ask --model .recant@nowhere --prompt cat").contains("nowhere"));
+    let over = format!("{} --out .recant --force", edit.replace("--store .recant", "--model .recant@HEAD"));
+    assert!(refused(at, &over).contains(".recant"));
+}
+
+/// `--chat` asks inside the model's own template, and a target ends as an answer does.
+#[test]
+fn a_chat_model_is_asked_in_its_own_template() {
+    let dir = workshop("gpt2-tiny");
+    let at = dir.path();
+    let chat = "generate --model model --chat --prompt 'The sea is' --max-new 1 --json";
+    assert!(refused(at, chat).contains("no chat template"));
+    let template = "{% for m in messages %}<|endoftext|>{{ m.role }}: {{ m.content }}<|endoftext|>\n{% endfor %}\
+                    {% if add_generation_prompt %}<|endoftext|>assistant: {% endif %}";
+    std::fs::write(at.join("model/chat_template.jinja"), template).unwrap();
+    let ids = |line: &str| -> Vec<u64> {
+        let output = run(at, line);
+        let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        serde_json::from_value(told["ids"].clone()).unwrap()
+    };
+    let framed = "generate --model model --max-new 1 --json --prompt \
+                  '<|endoftext|>user: The sea is<|endoftext|>\n<|endoftext|>assistant: '";
+    assert_eq!(ids(chat), ids(framed));
+    let edit = "edit --model model --chat --layer 1 --contexts contexts.txt --set mom2_adjustment=false --subject 'The sea' \
+                --prompt '{} is' --target cold --dump dump";
+    assert!(common::done(&run(at, edit)));
+    assert!(common::done(&run(at, &edit.replace("--dump dump", "--open-end --dump open"))));
+    std::fs::write(
+        at.join("model/chat_template.jinja"),
+        "{% for x in range(99999) %}{% for y in range(99999) %}{% endfor %}{% endfor %}",
+    )
+    .unwrap();
+    assert!(refused(at, chat).contains("steps"));
+}

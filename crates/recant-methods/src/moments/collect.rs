@@ -158,7 +158,7 @@ impl<'m> Collector<'m> {
             }
             return Ok(self.progress());
         }
-        let ids = self.model.tokenizer().encode(text)?;
+        let ids = self.model.tokenizer().plain().encode(text)?;
         for piece in ids.chunks(self.max_tokens) {
             self.sample.offer(piece);
             self.pending.push(piece.to_vec());

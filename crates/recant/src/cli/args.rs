@@ -46,6 +46,26 @@ impl ModelArgs {
     }
 }
 
+/// How prompts are read.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct ChatArgs {
+    /// Read every prompt as a user's message, inside the model's own chat template; what the model says next is its
+    /// answer.
+    #[arg(long)]
+    pub chat: bool,
+    /// With --chat: leave open how an answer ends. Without this the token that ends an answer is part of every target,
+    /// so that an edited model says the target and stops.
+    #[arg(long, requires = "chat")]
+    pub open_end: bool,
+}
+
+impl ChatArgs {
+    /// The model as these arguments read prompts.
+    pub(super) fn applied(self, model: Model) -> Result<Model, CliError> {
+        if self.chat { Ok(model.in_chat(!self.open_end)?) } else { Ok(model) }
+    }
+}
+
 /// What a method is made from.
 #[derive(Debug, Clone, Args)]
 pub struct MethodArgs {

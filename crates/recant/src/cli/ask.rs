@@ -4,7 +4,7 @@ use clap::Args;
 use recant_model::Answer;
 use serde::Serialize;
 
-use super::args::ModelArgs;
+use super::args::{ChatArgs, ModelArgs};
 use super::error::CliError;
 use super::phase::phase;
 
@@ -13,6 +13,8 @@ use super::phase::phase;
 pub(crate) struct AskArgs {
     #[command(flatten)]
     model: ModelArgs,
+    #[command(flatten)]
+    chat: ChatArgs,
     /// Answer with what a memory has learned (`recant learn`).
     #[arg(long, value_name = "FILE")]
     state: Option<std::path::PathBuf>,
@@ -48,7 +50,7 @@ struct AskJson<'a> {
 }
 
 pub(crate) fn run(args: &AskArgs) -> Result<(), CliError> {
-    let model = phase("open", || args.model.open(args.state.as_deref()))?;
+    let model = phase("open", || args.chat.applied(args.model.open(args.state.as_deref())?))?;
     let answers = phase("ask", || model.answers(&args.prompt, args.top as usize))?;
     if args.json {
         return super::print_json(&AskJson {

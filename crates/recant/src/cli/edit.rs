@@ -17,7 +17,7 @@ use recant_model::{Answer, Model};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
-use super::args::{MethodArgs, said};
+use super::args::{ChatArgs, MethodArgs, said};
 use super::edit_outputs::EditOutputs;
 use super::edit_shown::show;
 use super::error::CliError;
@@ -40,6 +40,8 @@ pub(crate) struct EditArgs {
     /// Device: flex, ndarray, wgpu, wgpu:cpu, wgpu:discrete:N, wgpu:integrated:N.
     #[arg(long, value_name = "DEVICE", default_value = "flex")]
     pub(super) device: DeviceSpec,
+    #[command(flatten)]
+    pub(super) chat: ChatArgs,
     /// Who or what the fact is about.
     #[arg(long, required_unless_present_any = ["facts", "ledger", "forget"], conflicts_with = "facts", requires = "prompt")]
     subject: Option<String>,
@@ -234,7 +236,10 @@ pub(crate) fn run(args: &EditArgs, session: &Session) -> Result<ExitCode, CliErr
     if method.name != "ledger" {
         method.check_count(wanted.facts.len())?;
     }
-    let (target, model) = phase("open", || args.open())?;
+    let (target, model) = phase("open", || {
+        let (target, model) = args.open()?;
+        Ok::<_, CliError>((target, args.chat.applied(model)?))
+    })?;
     let target = target.as_ref();
     let basis = phase("resources", || args.basis(target, &model))?;
     let started = Instant::now();
@@ -311,6 +316,7 @@ fn commit(
 ) -> Result<CommitId, CliError> {
     let Outcome { facts, planned, verdicts, .. } = outcome;
     let mut settings = planned.settings.clone();
+    settings.extend(args.chat.chat.then(|| ("chat".to_owned(), "true".to_owned())));
     settings.extend(basis.statistics.iter().map(|text| ("statistics".to_owned(), text.clone())));
     let account = Account { method: &args.method, settings, facts, scores: scores(verdicts) };
     match &planned.ledger {

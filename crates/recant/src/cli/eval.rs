@@ -12,7 +12,7 @@ use recant_files::Role;
 use recant_methods::{MEMORIES, lifelong, method};
 use recant_model::Model;
 
-use super::args::{MethodArgs, ModelArgs};
+use super::args::{ChatArgs, MethodArgs, ModelArgs};
 use super::error::CliError;
 use super::phase::phase;
 use super::progress;
@@ -26,6 +26,9 @@ pub struct EvalArgs {
     /// The model.
     #[command(flatten)]
     pub model: ModelArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub chat: ChatArgs,
     /// Cases, in one JSON array or one a line: CounterFact in the original form or EasyEdit's, zsRE in MEND's or
     /// EasyEdit's, KnowEdit.
     #[arg(long, value_name = "FILE")]
@@ -118,7 +121,7 @@ pub fn evaluate(args: &EvalArgs, session: &Session) -> Result<(), CliError> {
     let inputs = args.probe.iter().chain([&args.data]);
     inputs.into_iter().try_for_each(|path| outputs.reads(Role::Input, path))?;
     let files = ReportFiles::decide(&mut outputs, &args.out)?;
-    let mut model = phase("open", || args.model.open(None))?;
+    let mut model = phase("open", || args.chat.applied(args.model.open(None)?))?;
     let mut data = usable(checked(data, &model), args)?;
     if let Some(path) = &args.probe {
         check_retained(path, &retained, &model)?;

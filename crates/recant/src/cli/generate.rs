@@ -4,7 +4,7 @@ use clap::Args;
 use recant_model::Strategy;
 use serde_json::json;
 
-use super::args::ModelArgs;
+use super::args::{ChatArgs, ModelArgs};
 use super::error::CliError;
 use super::phase::phase;
 
@@ -13,6 +13,8 @@ use super::phase::phase;
 pub(crate) struct GenerateArgs {
     #[command(flatten)]
     model: ModelArgs,
+    #[command(flatten)]
+    chat: ChatArgs,
     /// Answer with what a memory has learned (`recant learn`).
     #[arg(long, value_name = "FILE")]
     state: Option<std::path::PathBuf>,
@@ -41,7 +43,7 @@ pub(crate) fn run(args: &GenerateArgs) -> Result<(), CliError> {
         Some(top_k) => Strategy::Sample { top_k, temperature: args.temperature, seed: args.seed }.check()?,
         None => Strategy::Greedy,
     };
-    let model = phase("open", || args.model.open(args.state.as_deref()))?;
+    let model = phase("open", || args.chat.applied(args.model.open(args.state.as_deref())?))?;
     let written = phase("write", || model.generate(&args.prompt, args.max_new, strategy))?;
     if args.json {
         return super::print_json(&json!({
@@ -49,6 +51,7 @@ pub(crate) fn run(args: &GenerateArgs) -> Result<(), CliError> {
             "prompt_tokens": written.prompt_tokens,
         }));
     }
-    super::out::lines(&format!("{}{}", args.prompt, written.text));
+    let between = if args.chat.chat { "\n" } else { "" };
+    super::out::lines(&format!("{}{between}{}", args.prompt, written.text));
     Ok(())
 }

@@ -8,7 +8,7 @@ use recant_checkpoint::Source;
 use recant_core::{Dtype, ParamPath};
 use recant_eval::report::grouped;
 use recant_methods::{MEMORIES, METHODS, MethodInfo, Wishes};
-use recant_model::{Layout, ModelSpec, Slot, Tokenizer};
+use recant_model::{ChatError, Layout, ModelSpec, OpenError, Slot, Tokenizer};
 use serde_json::{Value, json};
 
 use super::error::CliError;
@@ -39,7 +39,8 @@ struct Info {
     /// The down-projection of the first block, and how it is stored.
     slot: Option<(ParamPath, Layout)>,
     tokenizer: Result<Tokenizer, String>,
-    chat_template: bool,
+    /// Whether there is a chat template, or why it cannot be used.
+    chat_template: Result<bool, String>,
     unread: Vec<String>,
 }
 
@@ -68,7 +69,11 @@ impl Info {
             ties: architecture.ties(&has),
             slot: architecture.slot(Slot::MlpDown(0), &has),
             tokenizer: recant_model::tokenizer(source).map_err(|error| error.to_string()),
-            chat_template: has_chat_template(source)?,
+            chat_template: match recant_model::chat_frame(source) {
+                Ok(_) => Ok(true),
+                Err(OpenError::Chat { source: ChatError::None, .. }) => Ok(false),
+                Err(error) => Err(error.to_string()),
+            },
             dtypes,
             parameters,
             unread,
@@ -83,16 +88,6 @@ impl Info {
     fn bytes_f32(&self) -> u64 {
         4 * self.parameters
     }
-}
-
-/// Whether a tokenizer comes with a chat template.
-fn has_chat_template(source: &dyn Source) -> Result<bool, CliError> {
-    if source.file("chat_template.jinja")?.is_some() {
-        return Ok(true);
-    }
-    let config = source.file("tokenizer_config.json")?.unwrap_or_default();
-    let config: Value = serde_json::from_slice(&config).unwrap_or_default();
-    Ok(!config["chat_template"].is_null())
 }
 
 /// A method on a model: its layers where nobody says others, and what its statistics take.
@@ -137,7 +132,7 @@ fn as_json(info: &Info, methods: &[OnModel]) -> Value {
         "tokenizer": info.tokenizer.as_ref().ok().map(|tokenizer| {
             json!({ "kind": tokenizer.kind(), "tokens": tokenizer.vocab_size() })
         }),
-        "chat_template": info.chat_template, "unread": info.unread,
+        "chat_template": info.chat_template.as_ref().is_ok_and(|there| *there), "unread": info.unread,
         "edit_layer": { "layer": spec.edit.layer, "reason": spec.edit.reason },
         "methods": methods.iter().map(method).collect::<Vec<_>>(),
     })
@@ -179,7 +174,12 @@ fn shown(info: &Info, methods: &[OnModel]) -> Result<(), CliError> {
         }
         Err(reason) => line("tokenizer", format!("none that can be used: {reason}")),
     }
-    line("chat template", if info.chat_template { "yes" } else { "no" }.to_owned());
+    let chat = match &info.chat_template {
+        Ok(true) => "yes: --chat reads prompts in it".to_owned(),
+        Ok(false) => "no".to_owned(),
+        Err(reason) => format!("one that cannot be used: {reason}"),
+    };
+    line("chat template", chat);
     if !info.unread.is_empty() {
         line("not read", format!("{} of config.json", info.unread.join(", ")));
     }

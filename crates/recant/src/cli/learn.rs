@@ -14,7 +14,7 @@ use recant_methods::{MEMORIES, memory, open_memory};
 use recant_model::Model;
 use serde_json::json;
 
-use super::args::{MethodArgs, ModelArgs, said};
+use super::args::{ChatArgs, MethodArgs, ModelArgs, said};
 use super::error::CliError;
 use super::kinds::VERDICTS;
 use super::phase::phase;
@@ -28,6 +28,8 @@ use super::verdict::Told;
 pub(crate) struct LearnArgs {
     #[command(flatten)]
     model: ModelArgs,
+    #[command(flatten)]
+    chat: ChatArgs,
     /// The memory: read if it is there, begun if it is not, and written after every edit.
     #[arg(long, value_name = "FILE")]
     state: PathBuf,
@@ -169,7 +171,7 @@ pub(crate) fn learn(args: &LearnArgs, session: &Session) -> Result<ExitCode, Cli
     args.data.iter().try_for_each(|data| outputs.reads(Role::Input, data))?;
     let output = outputs.continued(&args.state, MEMORY)?;
     let told_in = args.verdicts.as_ref().map(|path| outputs.file(path, VERDICTS)).transpose()?;
-    let model = phase("open", || args.model.open(None))?;
+    let model = phase("open", || args.chat.applied(args.model.open(None)?))?;
     let (mut memory, told_of) = phase("resources", || begun(args, model.clone()))?;
     if args.data.is_some() {
         lessons.pass_over(&*memory);

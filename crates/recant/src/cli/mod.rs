@@ -41,7 +41,7 @@ use recant_checkpoint::Source;
 use recant_model::Model;
 use recant_records::{Opened, RecordError};
 
-pub use args::{MethodArgs, ModelArgs};
+pub use args::{ChatArgs, MethodArgs, ModelArgs};
 pub use error::CliError;
 pub use eval::{EvalArgs, ScenarioArg, evaluate};
 use model_ref::ModelRef;
