@@ -47,13 +47,17 @@ pub fn files(bytes: &[u8]) -> bool {
     let disk = good().copy();
     let store = Store::open_on(Arc::new(disk), Path::new("store")).expect("a store");
     let mut tx = store.begin(&stamp(9)).expect("nobody else writes");
-    let Ok(mut received) = tx.writer.receive(id, file.len() as u64, &mut &file[..]) else { return loaded.is_ok() };
+    let Ok(mut received) = tx.writer.receive(id, file.len() as u64, &mut &file[..]) else {
+        return loaded.is_ok();
+    };
     match tx.writer.wants(&mut received) {
-        Ok(wants) if wants.is_empty() && tx.writer.accept(received).is_ok() => match store.odb().load(id) {
-            Ok(_) => {}
-            Err(ReadError::Missing { .. }) => panic!("accepted and not there"),
-            Err(error) => panic!("accepted and not readable: {error}"),
-        },
+        Ok(wants) if wants.is_empty() && tx.writer.accept(received).is_ok() && tx.writer.flush().is_ok() => {
+            match store.odb().load(id) {
+                Ok(_) => {}
+                Err(ReadError::Missing { .. }) => panic!("accepted and not there"),
+                Err(error) => panic!("accepted and not readable: {error}"),
+            }
+        }
         _ => {}
     }
     loaded.is_ok()

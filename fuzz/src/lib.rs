@@ -9,10 +9,12 @@ mod common;
 mod file;
 mod records;
 pub mod seeds;
+mod source;
 mod tokenizer;
 
 pub use file::{bundle, files};
 pub use records::{carry, factors, ledger, memory, moments, npz, partial, patch_file};
+pub use source::{chat, gguf, shards};
 pub use tokenizer::tokenizer;
 
 use recant_checkpoint::{Foreign, Header};

@@ -29,14 +29,41 @@ pub struct Seed {
     pub hostile: bool,
 }
 
+/// A GGUF file with tensors of every type.
+const GGUF: &[u8] = include_bytes!("../../crates/recant-checkpoint/tests/fixtures/every-type.gguf");
+
+/// Lists of shards: name, whether it is hostile, text.
+const SHARDS: [(&str, bool, &str); 6] = [
+    (
+        "good",
+        false,
+        r#"{"metadata":{"total_size":8},"weight_map":{"a":"1.safetensors","b":"2.safetensors"}}"#,
+    ),
+    ("twice", true, r#"{"weight_map":{"a":"1","a":"2"}}"#),
+    ("above", true, r#"{"weight_map":{"a":"../1"}}"#),
+    ("root", true, r#"{"weight_map":{"a":"/1"}}"#),
+    ("none", true, r#"{"weight_map":{}}"#),
+    ("array", true, "[]"),
+];
+
+/// Chat templates: name, whether it is hostile, text.
+const CHATS: [(&str, bool, &str); 4] = [
+    ("good", false, "{% for m in messages %}[{{ m.role }}] {{ m.content.strip() }}{% endfor %}"),
+    ("endless", true, "{% for x in range(99999) %}{% for y in range(99999) %}{% endfor %}{% endfor %}"),
+    ("twice", true, "{{ messages[0].content }}{{ messages[0].content }}"),
+    ("open", true, "{% if %}"),
+];
+
 /// Every target and its function.
-pub const TARGETS: [(&str, fn(&[u8]) -> bool); 17] = [
+pub const TARGETS: [(&str, fn(&[u8]) -> bool); 20] = [
     ("adapter", crate::adapter),
     ("bundle", crate::bundle),
     ("carry", crate::carry),
+    ("chat", crate::chat),
     ("checkpoint", crate::checkpoint),
     ("factors", crate::factors),
     ("files", crate::files),
+    ("gguf", crate::gguf),
     ("header", crate::header),
     ("ledger", crate::ledger),
     ("memory", crate::memory),
@@ -47,6 +74,7 @@ pub const TARGETS: [(&str, fn(&[u8]) -> bool); 17] = [
     ("partial", crate::partial),
     ("patch", crate::patch),
     ("patch_file", crate::patch_file),
+    ("shards", crate::shards),
     ("tokenizer", crate::tokenizer),
 ];
 
@@ -125,6 +153,16 @@ pub fn seeds() -> Vec<Seed> {
         add("checkpoint", false, name, file);
     }
     add("checkpoint", true, "empty", Vec::new());
+    add("gguf", false, "every-type", GGUF.to_vec());
+    add("gguf", true, "cut", GGUF[..GGUF.len() / 2].to_vec());
+    add("gguf", true, "counts", [&GGUF[..8], &[0xff; 16], &GGUF[24..]].concat());
+    add("gguf", true, "empty", Vec::new());
+    for (name, hostile, text) in SHARDS {
+        add("shards", hostile, name, text.into());
+    }
+    for (name, hostile, text) in CHATS {
+        add("chat", hostile, name, text.into());
+    }
     add("checkpoint", true, "endless", u64::MAX.to_le_bytes().to_vec());
     let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n";
     add("checkpoint", true, "lfs-pointer", pointer.into());

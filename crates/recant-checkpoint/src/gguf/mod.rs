@@ -65,6 +65,14 @@ impl Gguf {
     pub fn open(path: &Path) -> Result<Self, SourceError> {
         let file = map_file(path).map_err(|source| SourceError::Read { path: path.to_owned(), source })?;
         Foreign::refuse(path, &file)?;
+        Self::of_bytes(path, file)
+    }
+
+    /// As [`Gguf::open`], from the bytes of a file; `path` names it in errors, and its folder is looked into.
+    ///
+    /// # Errors
+    /// [`SourceError::Gguf`].
+    pub fn of_bytes(path: &Path, file: Bytes) -> Result<Self, SourceError> {
         let wrong = |source| SourceError::Gguf { path: path.to_owned(), source };
         let this = Self::of_file(path, file).map_err(wrong)?;
         if this.beside(CONFIG).is_none() {
