@@ -7,6 +7,7 @@ mod eval;
 mod interop;
 mod output;
 mod parity;
+mod real;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -35,6 +36,9 @@ enum Command {
     },
     /// Edit, score and take back demo facts with every method; write a report (the main job).
     Eval(eval::DemoEvalArgs),
+    /// Run the methods on a model that knows real facts, one fact at a time and all in one plan: the table of
+    /// docs/results.md.
+    Real(real::RealArgs),
     /// Recompute what the reference code computed and compare within stated tolerances.
     Parity {
         /// Folder with ref-gpt2/ and goldens/.
@@ -94,6 +98,7 @@ fn run(cli: Cli) -> Result<(), error::Error> {
             parity::run(&baseline, json.as_deref(), &Device::open(device)?)
         }
         Command::Interop { python } => interop::run(python),
+        Command::Real(args) => real::run(&args),
         Command::Devices => devices::run(),
         Command::DemoTrain { recipe, out, state, device } => {
             demo::train::run(&recipe, &out, &state, &Device::open(device)?)
