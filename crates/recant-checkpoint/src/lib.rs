@@ -15,5 +15,5 @@ pub use directory::{Directory, ShardList};
 pub use foreign::{Foreign, ForeignFile, read_file};
 pub use gguf::{Gguf, GgufError};
 pub use header::{Header, HeaderError, MAX_HEADER, TensorEntry};
-pub use order::{order_metadata, order_metadata_of};
+pub use order::order_metadata;
 pub use source::{Layout, SHARD_LIST, ShardError, Source, SourceError, Twice, WEIGHTS, WeightFile};

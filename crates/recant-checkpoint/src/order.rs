@@ -3,35 +3,11 @@
 //! The safetensors crate keeps a file's metadata in a hash map and writes it in that map's order, which differs
 //! from process to process. The same model would then be other bytes each time it is written.
 
-use std::fs::OpenOptions;
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::Path;
-
 use serde_json::Value;
 
-use crate::header::MAX_HEADER;
-
-/// Puts the metadata of the file's header into the order of its keys, in place. Tensors stay where they are.
-///
-/// # Errors
-/// What the system says, or [`io::ErrorKind::InvalidData`] when the file is not a safetensors file.
-pub fn order_metadata(path: &Path) -> io::Result<()> {
-    let mut file = OpenOptions::new().read(true).write(true).open(path)?;
-    let mut length = [0; 8];
-    file.read_exact(&mut length)?;
-    let length = u64::from_le_bytes(length);
-    if length > MAX_HEADER {
-        return Err(io::ErrorKind::InvalidData.into());
-    }
-    let mut header = Vec::new();
-    (&mut file).take(length).read_to_end(&mut header)?;
-    let ordered = ordered(&header).ok_or(io::ErrorKind::InvalidData)?;
-    file.seek(SeekFrom::Start(8))?;
-    file.write_all(&ordered)
-}
-
-/// As [`order_metadata`], for a serialised file in memory; bytes that are not one stay as they are.
-pub fn order_metadata_of(bytes: &mut [u8]) {
+/// Puts the metadata of a serialised file's header into the order of its keys, in place; tensors stay where they are, and
+/// bytes that are no safetensors file stay as they are.
+pub fn order_metadata(bytes: &mut [u8]) {
     let Some((length, rest)) = bytes.split_first_chunk_mut::<8>() else { return };
     let header = usize::try_from(u64::from_le_bytes(*length)).ok().and_then(|length| rest.get_mut(..length));
     if let Some(header) = header

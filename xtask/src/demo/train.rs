@@ -277,7 +277,7 @@ fn write_tensors(
         })
         .collect::<Result<_, Error>>()?;
     let mut bytes = safetensors::serialize(views, Some(metadata))?;
-    recant::checkpoint::order_metadata_of(&mut bytes);
+    recant::checkpoint::order_metadata(&mut bytes);
     Ok(crate::output::write(to, &bytes, replace)?)
 }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use recant_files::{OutputFile, Role};
 use recant_methods::moments::{Collector, Moments, MomentsFileError, PARTIAL, STATISTICS, partial_path};
+use recant_methods::parse_layers;
 use recant_model::Model;
 use serde_json::json;
 
@@ -30,9 +31,9 @@ pub(crate) struct StatsArgs {
     /// of --layers, in their order. Such a file does not say its model; it is taken to be --model.
     #[arg(long, value_name = "FILE.npz", conflicts_with_all = ["corpus", "tokens"], num_args = 1..)]
     import: Vec<PathBuf>,
-    /// Layers to measure, all in one pass.
-    #[arg(long, alias = "layer", value_name = "L1,L2", value_delimiter = ',', required = true)]
-    layers: Vec<usize>,
+    /// Layers to measure, all in one pass, such as 3, 0,1,2 or 0-2.
+    #[arg(long, alias = "layer", value_name = "L1,L2", value_parser = layer_list)]
+    layers: Layers,
     /// Stop after this many tokens [default: ten times the length of a key].
     #[arg(long, value_name = "N")]
     tokens: Option<u64>,
@@ -46,6 +47,18 @@ pub(crate) struct StatsArgs {
     /// Print JSON: `tokens`, `layers`, `model`, `out`.
     #[arg(long)]
     json: bool,
+}
+
+/// Layers of the command line.
+#[derive(Debug, Clone)]
+struct Layers(Vec<usize>);
+
+fn layer_list(text: &str) -> Result<Layers, String> {
+    let known = parse_layers(text);
+    let known = known.ok_or_else(|| "layer numbers are expected, such as 3, 0,1,2 or 0-2".to_owned())?;
+    // In the order in which they were given: the files of --import stand in the same.
+    let given: Option<Vec<usize>> = text.split(',').map(|layer| layer.trim().parse().ok()).collect();
+    Ok(Layers(given.unwrap_or(known)))
 }
 
 pub(crate) fn run(args: &StatsArgs, session: &Session) -> Result<(), CliError> {
@@ -87,12 +100,12 @@ fn tell(args: &StatsArgs, moments: &Moments) -> Result<(), CliError> {
 
 /// A layer for each file.
 fn imports(args: &StatsArgs) -> Result<Vec<(usize, PathBuf)>, CliError> {
-    let (files, layers) = (args.import.len(), args.layers.len());
+    let (files, layers) = (args.import.len(), args.layers.0.len());
     if files != layers {
         let reason = format!("{files} files for {layers} layers; each layer needs a file of its own");
         return Err(CliError::Option { option: "--import", reason });
     }
-    Ok(args.layers.iter().copied().zip(args.import.iter().cloned()).collect())
+    Ok(args.layers.0.iter().copied().zip(args.import.iter().cloned()).collect())
 }
 
 /// Measures, keeping what there is at intervals and when it is told to stop.
@@ -102,7 +115,7 @@ fn measure(
     partial: &OutputFile,
     stopped: &AtomicBool,
 ) -> Result<Moments, CliError> {
-    let mut collector = Collector::new(model, &args.layers, args.tokens)?;
+    let mut collector = Collector::new(model, &args.layers.0, args.tokens)?;
     if partial.path().exists() {
         let opened = collector.resume(partial.path())?;
         opened.note(partial.path()).iter().for_each(|note| remark!("note: {note}"));
