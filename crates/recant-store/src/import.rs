@@ -84,6 +84,14 @@ pub enum ImportError {
         /// The first name.
         path: ParamPath,
     },
+    /// The source is no directory of safetensors files.
+    #[error(
+        "{place} cannot be linked to: its tensors do not stand in it as they are used; import it without linking"
+    )]
+    Link {
+        /// The source.
+        place: PathBuf,
+    },
     /// The branch has commits already.
     #[error("branch {name} has commits already; name another one with --branch")]
     Occupied {
@@ -120,7 +128,25 @@ impl Store {
         stamp: &Stamp,
         key: Option<&SecretKey>,
     ) -> Result<Imported, ImportError> {
-        let layout = Directory::open(dir)?.layout().clone();
+        self.import_source(&Directory::open(dir)?, import, stamp, key)
+    }
+
+    /// As [`Store::import`], of any source. One that is no directory, such as a GGUF file, is stored as the directory
+    /// that it stands for, a tensor in memory at a time, and cannot be linked to.
+    ///
+    /// # Errors
+    /// [`ImportError`].
+    pub fn import_source(
+        &self,
+        source: &dyn Source,
+        import: &Import,
+        stamp: &Stamp,
+        key: Option<&SecretKey>,
+    ) -> Result<Imported, ImportError> {
+        let layout = source.layout().clone();
+        if import.link && source.directory().is_none() {
+            return Err(ImportError::Link { place: source.place().to_owned() });
+        }
         let mut tx = self.begin(stamp)?;
         let branch = match &import.branch {
             Some(name) => name.clone(),
@@ -131,16 +157,25 @@ impl Store {
         }
         branch.check_ref().map_err(TransactionError::from)?;
         tx.writer.pack = import.pack;
-        let files = carry(dir, &mut tx.writer)?;
+        let files = match source.directory() {
+            Some(dir) => carry(dir, &mut tx.writer)?,
+            None => made(source, &mut tx.writer)?,
+        };
         let blob = files::encode(&layout)?;
         if blob.kind.as_str() != "file" {
             tx.writer.odb().allow(SHARDED)?;
         }
         let bytes = layout.files.iter().map(|file| file.header.data_len()).sum();
         let mut stored = BTreeMap::new();
-        for file in layout.files {
-            let weights = Weights::open(&dir.join(&file.name), file)?;
-            stored.append(&mut weights.tensors(import.link, &mut tx.writer)?);
+        if let Some(dir) = source.directory() {
+            for file in layout.files {
+                let weights = Weights::open(&dir.join(&file.name), file)?;
+                stored.append(&mut weights.tensors(import.link, &mut tx.writer)?);
+            }
+        } else {
+            for name in layout.names() {
+                stored.insert(name.clone(), tx.writer.put_tensor(&source.tensor(name)?)?);
+            }
         }
         let layout = tx.writer.put(&blob.encode())?;
         let Tied { tensors, ties, untied } = tie(stored, &import.ties)?;
@@ -339,6 +374,17 @@ fn hash(head: &[u8], input: &mut dyn Read) -> io::Result<TensorId> {
 fn file_blob(writer: &mut Writer, bytes: Vec<u8>) -> Result<ObjectId, ImportError> {
     let kind = Name::new("file").map_err(|_| ImportError::NoBranch)?;
     Ok(writer.put(&Blob { kind, bytes }.encode())?)
+}
+
+/// Stores the files that a source makes.
+fn made(source: &dyn Source, writer: &mut Writer) -> Result<BTreeMap<FileName, ObjectId>, ImportError> {
+    let mut files = BTreeMap::new();
+    for name in source.files()? {
+        if let Some(bytes) = source.file(&name)? {
+            files.insert(FileName::new(name)?, file_blob(writer, bytes)?);
+        }
+    }
+    Ok(files)
 }
 
 /// Stores the files beside the weights. Symbolic links are followed, because download caches are made of

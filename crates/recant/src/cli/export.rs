@@ -15,6 +15,7 @@ use safetensors::tensor::TensorView;
 use serde_json::{Map, Value, json};
 
 use super::error::CliError;
+use super::model_ref::ModelRef;
 use super::open_model;
 use super::session::Session;
 
@@ -67,7 +68,11 @@ struct Module {
 pub(crate) fn run(args: &ExportArgs, session: &Session) -> Result<(), CliError> {
     let Form::Lora = args.form;
     let mut outputs = session.outputs(args.force);
-    outputs.reads(Role::Model, &args.model)?;
+    let ModelRef::Path(base) = ModelRef::find(&args.model)? else {
+        let reason = "an adapter names its base by a path, and a store's revision has none; `recant checkout` writes it";
+        return Err(CliError::Option { option: "--model", reason: reason.to_owned() });
+    };
+    outputs.reads(Role::Model, &base)?;
     outputs.reads(Role::Input, &args.patch)?;
     let output = outputs.directory(&args.out, ADAPTER_DIRECTORY, Vec::new())?;
     let model = open_model(&args.model, &Device::open(DeviceSpec::Flex)?)?;
@@ -76,7 +81,7 @@ pub(crate) fn run(args: &ExportArgs, session: &Session) -> Result<(), CliError> 
     // Applying checks that the edit was made for this very model.
     let _applied = model.apply(&patch, &Default::default())?;
     let modules = modules(&model, &patch, args.rank.map(|rank| rank as usize))?;
-    let (config, weights) = (config(&args.model, &modules)?, weights(&args.out, &modules)?);
+    let (config, weights) = (config(&base, &modules)?, weights(&args.out, &modules)?);
     output.fill(|dir| {
         recant_files::write_new(&dir.join(CONFIG), config.as_bytes())
             .and_then(|()| recant_files::write_new(&dir.join(WEIGHTS), &weights))

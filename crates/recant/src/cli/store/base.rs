@@ -1,9 +1,10 @@
 //! `recant init`, `recant import`, `recant checkout`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
+use recant_checkpoint::Source;
 use recant_core::{ModelDigest, ParamPath};
 use recant_files::MODEL_DIRECTORY;
 use recant_model::Architecture;
@@ -12,6 +13,7 @@ use serde_json::json;
 
 use super::{StoreArgs, StoreError, TOOL, key, size, stamp};
 use crate::cli::error::CliError;
+use crate::cli::model_ref::ModelRef;
 use crate::cli::session::Session;
 
 /// Arguments of `recant init`.
@@ -40,10 +42,10 @@ pub(crate) fn init(args: &InitArgs) -> Result<(), CliError> {
 pub(crate) struct ImportArgs {
     #[command(flatten)]
     store: StoreArgs,
-    /// Hugging Face directory: config.json, model.safetensors, tokenizer.json.
-    #[arg(long, value_name = "DIR")]
+    /// Hugging Face directory, GGUF file, or a revision of another store as STORE@REV.
+    #[arg(long, value_name = "MODEL")]
     model: PathBuf,
-    /// Refer to model.safetensors where it is instead of copying it. It must stay there, as it is.
+    /// Refer to the files of weights where they are instead of copying them. They must stay there, as they are.
     #[arg(long)]
     link: bool,
     /// Compress what is copied: smaller for 16-bit weights, slower.
@@ -63,17 +65,18 @@ pub(crate) struct ImportArgs {
 pub(crate) fn import(args: &ImportArgs) -> Result<(), CliError> {
     let store = args.store.open()?;
     let branch = args.branch.as_ref().map(Name::new).transpose().map_err(StoreError::from)?;
+    let source = ModelRef::find(&args.model)?.source()?;
     let import = Import {
         link: args.link,
         pack: args.pack,
-        ties: ties(&args.model)?,
+        ties: ties(&*source)?,
         branch,
         message: args.message.clone(),
         tool: TOOL.to_owned(),
     };
     let started = Instant::now();
     let sign = key(args.sign.as_deref())?;
-    let done = store.import(&args.model, &import, &stamp(), sign.as_ref()).map_err(StoreError::from)?;
+    let done = store.import_source(&*source, &import, &stamp(), sign.as_ref()).map_err(StoreError::from)?;
     let seconds = started.elapsed().as_secs_f64();
     for name in &done.untied {
         remark!("note: `{name}` is tied in config.json and has bytes of its own; both matrices are kept");
@@ -91,10 +94,9 @@ pub(crate) fn import(args: &ImportArgs) -> Result<(), CliError> {
     Ok(())
 }
 
-/// Which matrices of a directory are one, by its configuration.
-fn ties(dir: &Path) -> Result<Vec<(ParamPath, ParamPath)>, CliError> {
-    let source = recant_model::source_at(dir)?;
-    let path = dir.join("config.json");
+/// Which matrices of a model are one, by its configuration.
+fn ties(source: &dyn Source) -> Result<Vec<(ParamPath, ParamPath)>, CliError> {
+    let path = source.place().join("config.json");
     let config = source.file("config.json")?.unwrap_or_default();
     let architecture = Architecture::parse(&config).map_err(|source| StoreError::Config { path, source })?;
     let has = |name: &str| ParamPath::new(name).is_ok_and(|name| source.layout().find(&name).is_some());
@@ -127,7 +129,7 @@ pub(crate) fn checkout(args: &CheckoutArgs, session: &Session) -> Result<(), Cli
     let written = store.checkout_to(id, &output).map_err(StoreError::from)?;
     let committed = store.model_digest(id).map_err(StoreError::from)?;
     // Of what was written, as it is opened: its configuration says which matrices are one.
-    let digest = written.digest(&ties(&args.out)?);
+    let digest = written.digest(&ties(&*recant_model::source_at(&args.out)?)?);
     if args.store.json {
         let out = args.out.display().to_string();
         crate::cli::print_json(
