@@ -160,10 +160,9 @@ pub(crate) fn tie(weights: &mut Weights, architecture: &Architecture) -> Vec<(Pa
     let mut untied = Vec::new();
     let has = |name: &str| ParamPath::new(name).is_ok_and(|name| weights.get(&name).is_some());
     for (alias, first) in architecture.ties(&has) {
-        match weights.tie(alias.clone(), first.clone()) {
-            Err(WeightsError::TiedButDifferent { .. }) => untied.push((alias, first)),
-            // `build` reports a name that is missing, and knows its shape.
-            Ok(()) | Err(_) => {}
+        // A name that is missing is left to `build`, which knows its shape.
+        if let Err(WeightsError::TiedButDifferent { .. }) = weights.tie(alias.clone(), first.clone()) {
+            untied.push((alias, first));
         }
     }
     untied

@@ -55,6 +55,7 @@ impl Linear {
 }
 
 /// Projections of queries, keys and values.
+#[expect(clippy::large_enum_variant, reason = "one a block, and its weights are behind handles anyway")]
 enum Projection {
     Apart([Linear; 3]),
     Joined(Linear),
@@ -62,6 +63,7 @@ enum Projection {
 }
 
 /// The first half of an MLP: from its input to the key.
+#[expect(clippy::large_enum_variant, reason = "one a block, and its weights are behind handles anyway")]
 enum Up {
     Plain(Linear),
     Gated { gate: Linear, up: Linear },

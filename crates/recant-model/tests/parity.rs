@@ -1,6 +1,10 @@
 //! The forward pass against `transformers`, on fixtures made by `fixtures/make_fixtures.py`.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on has failed; the figures are asked for with --nocapture"
+)]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -26,8 +26,8 @@ fn files(at: &Path) -> Vec<PathBuf> {
 /// A store with so many commits on main, and its newest one.
 fn long(dir: &Path, n_edits: u64) -> (Store, CommitId) {
     let (store, _) = store_in(&dir.join("a"));
-    let tip = (0..n_edits).map(|seed| edit(&store, (seed % 2) as usize, seed)).last().unwrap();
-    (store, tip)
+    let tips: Vec<CommitId> = (0..n_edits).map(|seed| edit(&store, (seed % 2) as usize, seed)).collect();
+    (store, *tips.last().unwrap())
 }
 
 fn push(dir: &Path, store: &Store) -> u64 {

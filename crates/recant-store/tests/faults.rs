@@ -272,7 +272,8 @@ fn take(source: &Store, into: &Store) -> Outcome {
 fn no_fault_publishes_what_arrived_before_it_is_there() {
     let (from, _) = prepared();
     let source = open(&from);
-    let tip = (10..30).map(|seed| edit(&source, 1, seed)).last().unwrap();
+    let tips: Vec<CommitId> = (10..30).map(|seed| edit(&source, 1, seed)).collect();
+    let tip = tips[19];
     let empty = FaultyDisk::default();
     Store::init_on(Arc::new(empty.clone()), name("main"), &stamp(1)).unwrap();
     let trial = empty.copy();

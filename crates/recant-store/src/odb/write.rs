@@ -237,7 +237,7 @@ impl Writer {
         let pending = self.odb.pending.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match pending.len() {
             0 => return Ok(()),
-            ..BUNDLE_FROM => pending.iter().try_for_each(|(&id, file)| self.put_file(id, file))?,
+            1..BUNDLE_FROM => pending.iter().try_for_each(|(&id, file)| self.put_file(id, file))?,
             _ => _ = self.put_bundle(pending.iter().map(|(&id, file)| Ok((id, file.clone()))))?,
         }
         // Only now, so that whoever looks finds them at every moment.
