@@ -59,9 +59,13 @@ pub fn begins(head: &[u8], magic: &[u8]) -> bool {
 /// Whether the header in `head` names a format of this family of safetensors. Nothing else is checked.
 #[must_use]
 pub fn sheet_begins(head: &[u8], family: &str) -> bool {
-    let header = safetensors::SafeTensors::read_metadata(head).ok();
-    let metadata = header.and_then(|(_, header)| header.metadata().clone());
-    metadata.and_then(|fields| fields.get("format").map(|format| format.starts_with(family))).unwrap_or(false)
+    // Not by `SafeTensors::read_metadata`: it refuses bytes that are not the whole file.
+    let header = head.split_first_chunk::<8>().and_then(|(length, rest)| {
+        let length = usize::try_from(u64::from_le_bytes(*length)).ok()?;
+        serde_json::from_slice::<serde_json::Value>(rest.get(..length)?).ok()
+    });
+    let format = header.as_ref().and_then(|header| header.get("__metadata__")?.get("format")?.as_str());
+    format.is_some_and(|format| format.starts_with(family))
 }
 
 /// Whether the last 32 bytes are the digest of those before them.
@@ -74,5 +78,24 @@ pub(crate) fn ends_with_digest(bytes: &[u8]) -> bool {
 pub fn mend(bytes: &mut [u8]) {
     if let Some((all, digest)) = bytes.split_last_chunk_mut::<DIGEST>() {
         *digest = recant_core::bytes_digest(all);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sheet_begins;
+
+    /// A sheet is larger than what is read of it to know its kind.
+    #[test]
+    fn the_head_of_a_long_sheet_tells_its_family() {
+        let header = br#"{"__metadata__":{"format":"recant-factors-2"},"a":{"dtype":"U8","shape":[9],"data_offsets":[0,9]}}"#;
+        let mut head = (header.len() as u64).to_le_bytes().to_vec();
+        head.extend(header);
+        assert!(sheet_begins(&head, "recant-factors-"));
+        head.push(0);
+        assert!(sheet_begins(&head, "recant-factors-"));
+        assert!(!sheet_begins(&head, "recant-moments-"));
+        assert!(!sheet_begins(&head[..40], "recant-factors-"));
+        assert!(!sheet_begins(&[255; 20], "recant-factors-"));
     }
 }
