@@ -59,13 +59,18 @@ pub fn begins(head: &[u8], magic: &[u8]) -> bool {
 /// Whether the header in `head` names a format of this family of safetensors. Nothing else is checked.
 #[must_use]
 pub fn sheet_begins(head: &[u8], family: &str) -> bool {
+    sheet_note(head, "format").is_some_and(|format| format.starts_with(family))
+}
+
+/// A note of the safetensors file that begins with `head`, which holds the header and need not hold more.
+/// Nothing else is checked.
+#[must_use]
+pub fn sheet_note(head: &[u8], key: &str) -> Option<String> {
     // Not by `SafeTensors::read_metadata`: it refuses bytes that are not the whole file.
-    let header = head.split_first_chunk::<8>().and_then(|(length, rest)| {
-        let length = usize::try_from(u64::from_le_bytes(*length)).ok()?;
-        serde_json::from_slice::<serde_json::Value>(rest.get(..length)?).ok()
-    });
-    let format = header.as_ref().and_then(|header| header.get("__metadata__")?.get("format")?.as_str());
-    format.is_some_and(|format| format.starts_with(family))
+    let (length, rest) = head.split_first_chunk::<8>()?;
+    let header = rest.get(..usize::try_from(u64::from_le_bytes(*length)).ok()?)?;
+    let header: serde_json::Value = serde_json::from_slice(header).ok()?;
+    header.get("__metadata__")?.get(key)?.as_str().map(str::to_owned)
 }
 
 /// Whether the last 32 bytes are the digest of those before them.
