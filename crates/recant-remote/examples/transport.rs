@@ -7,26 +7,29 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "an example prints and may fail")]
 
+#[path = "../../recant-store/examples/made/mod.rs"]
+mod made;
+
 use std::path::Path;
 use std::time::Instant;
 
-use recant_core::{Addend, Change, Delta, Matrix, ParamPath, WeightPatch};
+use made::{edit, model, stamp};
 use recant_remote::{Progress, Remote};
-use recant_store::object::{FactRecord, Record};
-use recant_store::{Draft, EditKind, Import, Name, Stamp, Store};
+use recant_store::{Import, Name, Store};
 
-const N_MATRICES: usize = 4;
 const SHAPE: [usize; 2] = [1024, 256];
 
 fn main() {
     let n_edits = std::env::var("RECANT_BENCH_EDITS").ok().and_then(|n| n.parse().ok()).unwrap_or(2000);
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
-    model(&at("model"));
+    model(&at("model"), SHAPE);
     let main = Name::new("main").unwrap();
     let store = Store::init(&at("store"), main.clone(), &stamp()).unwrap();
     store.import(&at("model"), &Import::default(), &stamp(), None).unwrap();
-    (0..n_edits).for_each(|seed| edit(&store, seed));
+    for seed in 0..n_edits {
+        edit(&store, SHAPE, seed);
+    }
     println!(
         "{n_edits} commits: {} files, {:.1} MB",
         n_files(&at("store")).0,
@@ -44,7 +47,7 @@ fn main() {
         pulled.fetched
     });
     println!("clone: {} files", n_files(&at("clone")).0);
-    edit(&store, n_edits);
+    edit(&store, SHAPE, n_edits);
     told("push of one more", push);
     told("pull of it", || remote.pull(clone.as_ref().unwrap(), &[], &stamp(), |_| ()).unwrap().fetched);
 }
@@ -58,40 +61,6 @@ fn told(what: &str, verb: impl FnOnce() -> Progress) {
 
 fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e6
-}
-
-fn stamp() -> Stamp {
-    Stamp { time: 0, author: "bench".to_owned() }
-}
-
-fn model(dir: &Path) {
-    std::fs::create_dir_all(dir).unwrap();
-    let [rows, cols] = SHAPE;
-    let len = 4 * rows * cols;
-    let entry = |i: usize| {
-        let offsets = format!("[{},{}]", i * len, (i + 1) * len);
-        format!(r#""w{i}":{{"dtype":"F32","shape":[{rows},{cols}],"data_offsets":{offsets}}}"#)
-    };
-    let header = format!("{{{}}}", (0..N_MATRICES).map(entry).collect::<Vec<_>>().join(","));
-    let numbers = (0..N_MATRICES * rows * cols).flat_map(|i| ((i % 977) as f32 * 1e-3).to_le_bytes());
-    let file = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &numbers.collect::<Vec<u8>>()];
-    std::fs::write(dir.join("model.safetensors"), file.concat()).unwrap();
-    std::fs::write(dir.join("config.json"), "{}").unwrap();
-}
-
-fn edit(store: &Store, seed: usize) {
-    let path = ParamPath::new(format!("w{}", seed % N_MATRICES)).unwrap();
-    let head = store.view().unwrap().head_commit().unwrap();
-    let manifest = store.odb().manifest(store.odb().commit(head).unwrap().manifest).unwrap();
-    let numbers = |len: usize, salt: usize| {
-        (0..len).map(|i| (((i + 7) * (seed + salt) * 2_654_435_761) % 10_007) as f32 * 1e-7).collect()
-    };
-    let addend = Addend::low_rank(Matrix::column(numbers(SHAPE[0], 1)), Matrix::column(numbers(SHAPE[1], 2)));
-    let change = Change { base: manifest.get(&path).unwrap(), delta: Delta::Add(addend.unwrap()) };
-    let (subject, target) = (format!("Subject {seed}"), "Target".to_owned());
-    let facts = vec![FactRecord { subject, prompt: "{} speaks".to_owned(), target }];
-    let draft = Draft { record: Record { facts, ..Record::default() }, ..Draft::default() };
-    store.commit_edit(&EditKind::Patch(WeightPatch::one(path, change)), &draft, &stamp(), None).unwrap();
 }
 
 /// Files in a folder and below, and their bytes.

@@ -6,29 +6,29 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "an example prints and may fail")]
 
+mod made;
+
 use std::path::Path;
 use std::time::Instant;
 
-use recant_core::{Addend, Change, Delta, Matrix, ParamPath, WeightPatch};
-use recant_store::object::{FactRecord, Record};
-use recant_store::{Draft, EditKind, GcOptions, History, Import, Name, Stamp, Store};
+use made::{edit, model, stamp};
+use recant_store::{GcOptions, History, Import, Name, Store};
 
-/// Matrices of the model, and their sides.
-const N_MATRICES: usize = 4;
+/// Sides of a matrix of the model.
 const SHAPE: [usize; 2] = [64, 48];
 
 fn main() {
     let n_edits = std::env::var("RECANT_BENCH_EDITS").ok().and_then(|n| n.parse().ok()).unwrap_or(2000);
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path().join("store");
-    model(&dir.path().join("model"));
+    model(&dir.path().join("model"), SHAPE);
     let store = Store::init(&at, Name::new("main").unwrap(), &stamp()).unwrap();
     store.import(&dir.path().join("model"), &Import::default(), &stamp(), None).unwrap();
     let mut commits = Vec::new();
     let mut times = Vec::new();
     for seed in 0..n_edits {
         let started = Instant::now();
-        commits.push(edit(&store, seed));
+        commits.push(edit(&store, SHAPE, seed));
         times.push(started.elapsed().as_secs_f64() * 1e3);
         if seed + 1 == n_edits / 10 {
             measure(&at, seed + 1);
@@ -51,40 +51,6 @@ fn main() {
     let forget = GcOptions { forget: true, dry_run: false };
     once("gc --forget", || store.gc(forget, &stamp()).unwrap());
     measure(&at, n_edits);
-}
-
-fn stamp() -> Stamp {
-    Stamp { time: 0, author: "bench".to_owned() }
-}
-
-fn model(dir: &Path) {
-    std::fs::create_dir_all(dir).unwrap();
-    let [rows, cols] = SHAPE;
-    let len = 4 * rows * cols;
-    let entry = |i: usize| {
-        let offsets = format!("[{},{}]", i * len, (i + 1) * len);
-        format!(r#""w{i}":{{"dtype":"F32","shape":[{rows},{cols}],"data_offsets":{offsets}}}"#)
-    };
-    let header = format!("{{{}}}", (0..N_MATRICES).map(entry).collect::<Vec<_>>().join(","));
-    let numbers = (0..N_MATRICES * rows * cols).flat_map(|i| ((i % 977) as f32 * 1e-3).to_le_bytes());
-    let file = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &numbers.collect::<Vec<u8>>()];
-    std::fs::write(dir.join("model.safetensors"), file.concat()).unwrap();
-    std::fs::write(dir.join("config.json"), "{}").unwrap();
-}
-
-fn edit(store: &Store, seed: usize) -> recant_core::CommitId {
-    let path = ParamPath::new(format!("w{}", seed % N_MATRICES)).unwrap();
-    let head = store.view().unwrap().head_commit().unwrap();
-    let manifest = store.odb().manifest(store.odb().commit(head).unwrap().manifest).unwrap();
-    let numbers = |len: usize, salt: usize| {
-        (0..len).map(|i| (((i + 7) * (seed + salt) * 2_654_435_761) % 10_007) as f32 * 1e-7).collect()
-    };
-    let addend = Addend::low_rank(Matrix::column(numbers(SHAPE[0], 1)), Matrix::column(numbers(SHAPE[1], 2)));
-    let change = Change { base: manifest.get(&path).unwrap(), delta: Delta::Add(addend.unwrap()) };
-    let (subject, target) = (format!("Subject {seed}"), "Target".to_owned());
-    let facts = vec![FactRecord { subject, prompt: "{} speaks".to_owned(), target }];
-    let draft = Draft { record: Record { facts, ..Record::default() }, ..Draft::default() };
-    store.commit_edit(&EditKind::Patch(WeightPatch::one(path, change)), &draft, &stamp(), None).unwrap()
 }
 
 fn once<T>(what: &str, verb: impl FnOnce() -> T) {
