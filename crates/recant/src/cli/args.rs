@@ -17,8 +17,8 @@ use super::model_ref::ModelRef;
 /// Which model, and where to compute.
 #[derive(Debug, Clone, Args)]
 pub struct ModelArgs {
-    /// Hugging Face directory (config.json, model.safetensors or shards, tokenizer.json), or a store's revision as
-    /// STORE@REV.
+    /// Hugging Face directory (config.json, model.safetensors or shards, tokenizer.json), GGUF file, or a store's
+    /// revision as STORE@REV.
     #[arg(long, value_name = "MODEL")]
     pub model: PathBuf,
     /// Device: flex, ndarray, wgpu, wgpu:cpu, wgpu:discrete:N, wgpu:integrated:N.

@@ -31,8 +31,8 @@ use super::verdict::Told;
 /// Arguments of `recant edit`.
 #[derive(Debug, Args)]
 pub(crate) struct EditArgs {
-    /// Hugging Face directory (config.json, model.safetensors or shards, tokenizer.json), or a store's revision as
-    /// STORE@REV. Without it the head of a store is edited: of --store, $RECANT_STORE or .recant.
+    /// Hugging Face directory (config.json, model.safetensors or shards, tokenizer.json), GGUF file, or a store's
+    /// revision as STORE@REV. Without it the head of a store is edited: of --store, $RECANT_STORE or .recant.
     #[arg(long, value_name = "MODEL")]
     pub(super) model: Option<PathBuf>,
     #[command(flatten)]
