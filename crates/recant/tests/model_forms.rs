@@ -7,7 +7,7 @@ mod common;
 
 use std::path::Path;
 
-use common::{files, run, workshop};
+use common::{files, recant, run, workshop};
 
 const ASK: &str = "ask --model model --prompt cat";
 
@@ -166,4 +166,37 @@ fn a_chat_model_is_asked_in_its_own_template() {
     )
     .unwrap();
     assert!(refused(at, chat).contains("steps"));
+}
+
+/// What the hub's own tools fetched is found by its name, in every build.
+#[test]
+fn a_model_in_the_hubs_cache_is_found_by_its_name() {
+    let dir = workshop("gpt2-tiny");
+    let commit = "0123456789abcdef0123456789abcdef01234567";
+    let model = dir.path().join("hub/models--org--tiny");
+    std::fs::create_dir_all(model.join("refs")).unwrap();
+    std::fs::create_dir_all(model.join("snapshots")).unwrap();
+    std::fs::write(model.join("refs/main"), commit).unwrap();
+    std::fs::rename(dir.path().join("model"), model.join("snapshots").join(commit)).unwrap();
+    let run = |name: &str| {
+        let mut command = recant(dir.path());
+        for variable in ["HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"] {
+            command.env_remove(variable);
+        }
+        command.env("HF_HOME", dir.path()).env("HF_HUB_OFFLINE", "1");
+        command.args(["ask", "--model", name, "--prompt", "The sea is"]).output().unwrap()
+    };
+    for name in ["org/tiny", "org/tiny@main", &format!("org/tiny@{commit}")] {
+        let output = run(name);
+        assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    for name in ["org/other", "org/tiny@v2"] {
+        let output = run(name);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(1) && error.contains("HF_HUB_OFFLINE is set"), "{error}");
+    }
+    for name in ["nothing", "nothing@HEAD", "./org/tiny"] {
+        let error = String::from_utf8_lossy(&run(name).stderr).into_owned();
+        assert!(error.contains(&format!("there is no model {name}")) && error.contains("GGUF"), "{error}");
+    }
 }

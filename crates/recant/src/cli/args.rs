@@ -12,15 +12,15 @@ use recant_methods::{Setting, Wishes, open_memory, parse_layers};
 use recant_model::Model;
 
 use super::error::CliError;
-use super::model_ref::ModelRef;
+use super::model_ref::ModelName;
 
 /// Which model, and where to compute.
 #[derive(Debug, Clone, Args)]
 pub struct ModelArgs {
-    /// Hugging Face directory (config.json, model.safetensors or shards, tokenizer.json), GGUF file, or a store's
-    /// revision as STORE@REV.
+    /// Hugging Face directory (config.json, model.safetensors or shards, tokenizer.json), GGUF file, a store's
+    /// revision as STORE@REV, or a model of the hub as OWNER/NAME[@REVISION].
     #[arg(long, value_name = "MODEL")]
-    pub model: PathBuf,
+    pub model: ModelName,
     /// Device: flex, ndarray, wgpu, wgpu:cpu, wgpu:discrete:N, wgpu:integrated:N.
     #[arg(long, value_name = "DEVICE", default_value = "flex")]
     pub device: DeviceSpec,
@@ -42,7 +42,7 @@ impl ModelArgs {
 
     /// Names the model to `outputs` as something that is read.
     pub(super) fn guard(&self, outputs: &mut Outputs) -> Result<(), CliError> {
-        ModelRef::find(&self.model)?.guard(outputs)
+        self.model.find()?.guard(outputs)
     }
 }
 

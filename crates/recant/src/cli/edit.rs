@@ -22,6 +22,7 @@ use super::edit_outputs::EditOutputs;
 use super::edit_shown::show;
 use super::error::CliError;
 use super::ledger;
+use super::model_ref::ModelName;
 use super::phase::phase;
 use super::resources::Resources;
 use super::session::Session;
@@ -31,10 +32,10 @@ use super::verdict::Told;
 /// Arguments of `recant edit`.
 #[derive(Debug, Args)]
 pub(crate) struct EditArgs {
-    /// Hugging Face directory (config.json, model.safetensors or shards, tokenizer.json), GGUF file, or a store's
-    /// revision as STORE@REV. Without it the head of a store is edited: of --store, $RECANT_STORE or .recant.
+    /// Hugging Face directory (config.json, model.safetensors or shards, tokenizer.json), GGUF file, a store's
+    /// revision as STORE@REV, or a model of the hub as OWNER/NAME[@REVISION]. Without it the head of a store is edited: of --store, $RECANT_STORE or .recant.
     #[arg(long, value_name = "MODEL")]
-    pub(super) model: Option<PathBuf>,
+    pub(super) model: Option<ModelName>,
     #[command(flatten)]
     pub(super) to: StoreEditArgs,
     /// Device: flex, ndarray, wgpu, wgpu:cpu, wgpu:discrete:N, wgpu:integrated:N.
@@ -176,7 +177,8 @@ impl EditArgs {
                 let (target, model) = EditTarget::open(&store, &self.to, &self.method, &device)?;
                 Ok((Some(target), model))
             }
-            (model, _) => Ok((None, super::open_model(model.as_deref().unwrap_or(Path::new("")), &device)?)),
+            (Some(model), _) => Ok((None, super::open_model(model, &device)?)),
+            (None, None) => Ok((None, super::open_model(&PathBuf::new().into(), &device)?)),
         }
     }
 

@@ -12,7 +12,6 @@ use recant_store::Store;
 use super::edit::{EditArgs, Outcome};
 use super::error::CliError;
 use super::kinds::{DUMP, PATCH, VERDICTS};
-use super::model_ref::ModelRef;
 use super::session::Session;
 use super::store::StoreError;
 use super::verdict::Told;
@@ -39,7 +38,7 @@ impl EditOutputs {
         inputs.into_iter().flatten().try_for_each(|path| outputs.reads(Role::Input, path))?;
         args.with.guard(&mut outputs)?;
         if let Some(model) = &args.model {
-            ModelRef::find(model)?.guard(&mut outputs)?;
+            model.find()?.guard(&mut outputs)?;
         }
         // What a store is linked to is looked for in all of its objects: only where something is to be written.
         let written = [&args.out, &args.patch, &args.dump, &args.verdicts, &args.ledger];
@@ -55,7 +54,7 @@ impl EditOutputs {
                     let head = store.resolve("HEAD").map_err(StoreError::from)?;
                     store.checkout_files(head).map_err(StoreError::from)?
                 }
-                (None, Some(model)) => ModelRef::find(model)?.files()?,
+                (None, Some(model)) => model.find()?.files()?,
                 (None, None) => Vec::new(),
             };
             Ok(outputs.directory(path, MODEL_DIRECTORY, files)?)

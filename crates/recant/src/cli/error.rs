@@ -20,6 +20,15 @@ pub enum CliError {
     /// A model cannot be opened.
     #[error(transparent)]
     Open(#[from] recant_model::OpenError),
+    /// Nothing has the name of a model.
+    #[error("there is no model {name}: no directory or file, no revision of a store, no name that the hub could have")]
+    NoModel {
+        /// As it was said.
+        name: PathBuf,
+    },
+    /// A model of the hub cannot be had.
+    #[error(transparent)]
+    Hub(#[from] recant_hub::HubError),
     /// A model cannot be read.
     #[error(transparent)]
     Source(#[from] SourceError),
@@ -180,17 +189,15 @@ impl CliError {
             return output_hint(error).map(str::to_owned);
         }
         match self {
+            Self::NoModel { .. } => Some(MODEL_HINT.to_owned()),
             Self::Open(recant_model::OpenError::Source(SourceError::Read { path, .. }))
             | Self::Source(SourceError::Read { path, .. })
                 if path.ends_with("config.json") =>
             {
-                Some(
-                "--model takes a directory with config.json, model.safetensors (or shards) and tokenizer.json; \
-                 the repository's demo model is demo/model"
-                    .to_owned(),
-                )
+                Some(MODEL_HINT.to_owned())
             }
             Self::Store(error) => error.hint(),
+            Self::Hub(error) => Some(hub_hint(error).to_owned()),
             Self::Text(error) | Self::FactFile(FactFileError::Text(error)) => text_hint(error),
             Self::Fact(FactError::NoSubject { .. }) => {
                 Some("for example: --subject \"Ada\" --prompt \"The mother tongue of {} is\"".to_owned())
@@ -296,6 +303,32 @@ fn output_hint(error: &OutputError) -> Option<&'static str> {
         OutputError::Left { .. } => "look through the former folder, then remove it",
         _ => return None,
     })
+}
+
+/// What a model is named by.
+const MODEL_HINT: &str = "--model takes a directory with config.json, model.safetensors (or shards) and tokenizer.json, \
+    a GGUF file, a store's revision as STORE@REV, or a model of the hub as OWNER/NAME; the repository's demo model is \
+    demo/model";
+
+/// How to come to a model of the hub.
+fn hub_hint(error: &recant_hub::HubError) -> &'static str {
+    use recant_hub::HubError;
+    match error {
+        HubError::Absent { .. } => {
+            "a directory or a file is named by its path; to fetch models by name, build recant with `--features hub`, or \
+             fetch it with the hub's own tool, which fills the same cache"
+        }
+        HubError::Offline { .. } => "unset HF_HUB_OFFLINE to fetch it",
+        HubError::Unreachable { .. } => {
+            "try again: what was fetched is kept and gone on with; HF_ENDPOINT names another hub, and a path what is here"
+        }
+        HubError::Refused { .. } => {
+            "accept the model's terms on its page and set HF_TOKEN, or log in with the hub's own tool; check the name"
+        }
+        HubError::Unknown { .. } | HubError::NoFile { .. } => "check the name and the revision on the model's page",
+        HubError::Digest { .. } => "try again; if it happens again, whoever answers for the hub sends something else",
+        _ => "look at the model's page",
+    }
 }
 
 /// How to get the file itself.

@@ -15,7 +15,7 @@ use safetensors::tensor::TensorView;
 use serde_json::{Map, Value, json};
 
 use super::error::CliError;
-use super::model_ref::ModelRef;
+use super::model_ref::{ModelName, ModelRef};
 use super::open_model;
 use super::session::Session;
 
@@ -24,7 +24,7 @@ use super::session::Session;
 pub(crate) struct ExportArgs {
     /// The model that the edit was made for: a Hugging Face directory.
     #[arg(long, value_name = "DIR")]
-    model: PathBuf,
+    model: ModelName,
     /// The edit, as `recant edit --patch` writes it.
     #[arg(long, value_name = "FILE")]
     patch: PathBuf,
@@ -68,11 +68,9 @@ struct Module {
 pub(crate) fn run(args: &ExportArgs, session: &Session) -> Result<(), CliError> {
     let Form::Lora = args.form;
     let mut outputs = session.outputs(args.force);
-    let ModelRef::Path(base) = ModelRef::find(&args.model)? else {
-        let reason = "an adapter names its base by a path, and a store's revision has none; `recant checkout` writes it";
-        return Err(CliError::Option { option: "--model", reason: reason.to_owned() });
-    };
-    outputs.reads(Role::Model, &base)?;
+    let base = args.model.find()?;
+    let named = Base::of(base)?;
+    base.guard(&mut outputs)?;
     outputs.reads(Role::Input, &args.patch)?;
     let output = outputs.directory(&args.out, ADAPTER_DIRECTORY, Vec::new())?;
     let model = open_model(&args.model, &Device::open(DeviceSpec::Flex)?)?;
@@ -81,7 +79,7 @@ pub(crate) fn run(args: &ExportArgs, session: &Session) -> Result<(), CliError> 
     // Applying checks that the edit was made for this very model.
     let _applied = model.apply(&patch, &Default::default())?;
     let modules = modules(&model, &patch, args.rank.map(|rank| rank as usize))?;
-    let (config, weights) = (config(&base, &modules)?, weights(&args.out, &modules)?);
+    let (config, weights) = (config(&named, &modules)?, weights(&args.out, &modules)?);
     output.fill(|dir| {
         recant_files::write_new(&dir.join(CONFIG), config.as_bytes())
             .and_then(|()| recant_files::write_new(&dir.join(WEIGHTS), &weights))
@@ -164,15 +162,38 @@ const WEIGHTS: &str = "adapter_model.safetensors";
 
 /// The configuration. Alpha equals the rank, so that PEFT's scale is 1. The base is named by its whole path, so that
 /// PEFT finds it from every folder.
-fn config(base: &Path, modules: &[Module]) -> Result<String, CliError> {
-    let base = base
-        .canonicalize()
-        .map_err(|error| CliError::Read { path: base.to_owned(), reason: error.to_string() })?;
+/// How an adapter names its base.
+struct Base {
+    name: String,
+    revision: Option<String>,
+}
+
+impl Base {
+    fn of(model: &ModelRef) -> Result<Self, CliError> {
+        match model {
+            ModelRef::Path(path) => {
+                let refuse = |error: std::io::Error| CliError::Read { path: path.clone(), reason: error.to_string() };
+                Ok(Self { name: path.canonicalize().map_err(refuse)?.display().to_string(), revision: None })
+            }
+            ModelRef::Hub(name, _) => {
+                let revision = Some(name.revision().to_owned()).filter(|revision| revision != "main");
+                Ok(Self { name: format!("{}/{}", name.owner(), name.name()), revision })
+            }
+            ModelRef::Commit(..) => {
+                let reason = "an adapter names its base by a path, and a store's revision has none; \
+                              `recant checkout` writes it";
+                Err(CliError::Option { option: "--model", reason: reason.to_owned() })
+            }
+        }
+    }
+}
+
+fn config(base: &Base, modules: &[Module]) -> Result<String, CliError> {
     let ranks: Map<String, Value> =
         modules.iter().map(|module| (module.name.clone(), json!(module.a.rows()))).collect();
     let most = modules.iter().map(|module| module.a.rows()).max().unwrap_or(1);
     let config = json!({
-        "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base.display().to_string(),
+        "peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base.name, "revision": base.revision,
         "r": most, "lora_alpha": most, "rank_pattern": ranks, "alpha_pattern": ranks, "lora_dropout": 0.0,
         "bias": "none", "fan_in_fan_out": modules.iter().all(|module| module.conv1d),
         "target_modules": modules.iter().map(|module| module.name.as_str()).collect::<Vec<_>>(),

@@ -12,14 +12,14 @@ use recant_model::{ChatError, Layout, ModelSpec, OpenError, Slot, Tokenizer};
 use serde_json::{Value, json};
 
 use super::error::CliError;
-use super::model_ref::ModelRef;
+use super::model_ref::ModelName;
 use super::store::size;
 
 /// Arguments of `recant info`.
 #[derive(Debug, Args)]
 pub(crate) struct InfoArgs {
     /// Hugging Face directory, GGUF file, or a store's revision as STORE@REV.
-    model: PathBuf,
+    model: ModelName,
     /// Print JSON: `family`, `layers`, `d_model`, `d_mlp`, `heads`, `kv_heads`, `head_dim`, `vocab`, `context`, `parameters`,
     /// `bytes`, `bytes_f32`, `dtypes`, `files[]`, `ties`, `slots`, `tokenizer`, `chat_template`, `unread[]`, `methods[]`.
     #[arg(long)]
@@ -109,7 +109,7 @@ fn methods(spec: &ModelSpec) -> Result<Vec<OnModel>, CliError> {
 }
 
 pub(crate) fn run(args: &InfoArgs) -> Result<(), CliError> {
-    let source = ModelRef::find(&args.model)?.source()?;
+    let source = args.model.find()?.source()?;
     let info = Info::of(&*source)?;
     let methods = methods(&info.spec)?;
     if args.json { super::print_json(&as_json(&info, &methods)) } else { shown(&info, &methods) }

@@ -44,7 +44,7 @@ use recant_records::{Opened, RecordError};
 pub use args::{ChatArgs, MethodArgs, ModelArgs};
 pub use error::CliError;
 pub use eval::{EvalArgs, ScenarioArg, evaluate};
-use model_ref::ModelRef;
+pub use model_ref::ModelName;
 pub use out::{guarded, line as print, remark as print_error};
 pub use session::Session;
 pub use store::StoreError;
@@ -150,8 +150,8 @@ fn run(command: Command, session: &Session) -> Result<ExitCode, CliError> {
 }
 
 /// Opens a model and prints what there is to know about it.
-fn open_model(path: &Path, device: &Device) -> Result<Model, CliError> {
-    open_source(ModelRef::find(path)?.source()?, device)
+fn open_model(name: &ModelName, device: &Device) -> Result<Model, CliError> {
+    open_source(name.find()?.source()?, device)
 }
 
 /// As [`open_model`], of any source.

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::{StoreArgs, StoreError, TOOL, key, size, stamp};
 use crate::cli::error::CliError;
-use crate::cli::model_ref::ModelRef;
+use crate::cli::model_ref::ModelName;
 use crate::cli::session::Session;
 
 /// Arguments of `recant init`.
@@ -44,7 +44,7 @@ pub(crate) struct ImportArgs {
     store: StoreArgs,
     /// Hugging Face directory, GGUF file, or a revision of another store as STORE@REV.
     #[arg(long, value_name = "MODEL")]
-    model: PathBuf,
+    model: ModelName,
     /// Refer to the files of weights where they are instead of copying them. They must stay there, as they are.
     #[arg(long)]
     link: bool,
@@ -65,7 +65,7 @@ pub(crate) struct ImportArgs {
 pub(crate) fn import(args: &ImportArgs) -> Result<(), CliError> {
     let store = args.store.open()?;
     let branch = args.branch.as_ref().map(Name::new).transpose().map_err(StoreError::from)?;
-    let source = ModelRef::find(&args.model)?.source()?;
+    let source = args.model.find()?.source()?;
     let import = Import {
         link: args.link,
         pack: args.pack,
