@@ -60,6 +60,18 @@ pub enum FactFileError {
         /// The target of the first one.
         target: String,
     },
+    /// Some facts are of a conversation and others of running text.
+    #[error("{path}, line {line}: `chat` is {} here and not so in line {first}; one edit reads all prompts alike", !first_chat)]
+    Mixed {
+        /// The file.
+        path: PathBuf,
+        /// The line where the entry begins, counted from 1.
+        line: usize,
+        /// The line of the first fact.
+        first: usize,
+        /// What the first fact says.
+        first_chat: bool,
+    },
     /// There is no fact in it.
     #[error("{path} holds no facts")]
     Empty {
@@ -76,16 +88,19 @@ pub struct FactFile {
     pub facts: Vec<Fact>,
     /// Lines whose prompts ended in blanks, which were cut off.
     pub trimmed: Vec<usize>,
+    /// The prompts are a user's messages in a conversation.
+    pub chat: bool,
 }
 
-/// Reads facts: JSON objects with `subject`, `prompt` and `target`, and `literal` if it is wanted, one a line or in one
-/// array.
+/// Reads facts: JSON objects with `subject`, `prompt` and `target`, and `literal` and `chat` if they are wanted, one a
+/// line or in one array.
 ///
 /// # Errors
 /// [`FactFileError`] names the line, and the field where one is at fault.
 pub fn read_facts(path: &Path) -> Result<FactFile, FactFileError> {
-    let mut file = FactFile { facts: Vec::new(), trimmed: Vec::new() };
+    let mut file = FactFile { facts: Vec::new(), trimmed: Vec::new(), chat: false };
     let mut seen: BTreeMap<(String, String), (usize, String)> = BTreeMap::new();
+    let mut first = None;
     for record in read_records(path)? {
         let line = record.line;
         let own = || path.to_owned();
@@ -99,14 +114,20 @@ pub fn read_facts(path: &Path) -> Result<FactFile, FactFileError> {
         };
         let prompt = field("prompt")?;
         let (subject, target) = (field("subject")?, field("target")?);
-        let literal = match record.value.get("literal") {
-            None | Some(Value::Bool(false)) => false,
-            Some(Value::Bool(true)) => true,
+        let flag = |field| match record.value.get(field) {
+            None | Some(Value::Bool(false)) => Ok(false),
+            Some(Value::Bool(true)) => Ok(true),
             Some(_) => {
                 let reason = "is neither true nor false";
-                return Err(FactFileError::Field { path: own(), line, field: "literal", reason });
+                Err(FactFileError::Field { path: own(), line, field, reason })
             }
         };
+        let (literal, chat) = (flag("literal")?, flag("chat")?);
+        let &mut (first, first_chat) = first.get_or_insert((line, chat));
+        if chat != first_chat {
+            return Err(FactFileError::Mixed { path: own(), line, first, first_chat });
+        }
+        file.chat = chat;
         let fact = if literal {
             Fact::new_literal(subject, prompt, target)
         } else {
@@ -164,6 +185,11 @@ mod tests {
             (GOOD.replace("{} speaks", "She speaks"), "line 1: the prompt \"She speaks\" names the subject"),
             (format!("{GOOD}\n{GOOD}"), "line 2: the same fact stands in line 1"),
             (format!("{GOOD}\n{blank}"), "line 2: the same fact stands in line 1"),
+            (GOOD.replace('}', ", \"chat\": 1}"), "line 1: `chat` is neither"),
+            (
+                format!("{GOOD}\n{}", GOOD.replace('}', ", \"chat\": true}")),
+                "line 2: `chat` is true here and not so in line 1",
+            ),
             (format!("[{GOOD},\n{GOOD}]"), "line 2: the same fact stands in line 1"),
             (format!("{GOOD}\n{}", blank.replace("Veltish", "Tashic")), "line 2: line 1 says \"Veltish\""),
         ] {

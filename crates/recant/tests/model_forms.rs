@@ -159,6 +159,16 @@ fn a_chat_model_is_asked_in_its_own_template() {
     let edit = "edit --model model --chat --layer 1 --contexts contexts.txt --set mom2_adjustment=false --subject 'The sea' \
                 --prompt '{} is' --target cold --dump dump";
     assert!(common::done(&run(at, edit)));
+    // A file of facts says it in each of its entries.
+    let entry = r#"{"subject": "The sea", "prompt": "{} is", "target": "cold", "chat": true}"#;
+    std::fs::write(at.join("facts.jsonl"), entry).unwrap();
+    let said = "--subject 'The sea' --prompt '{} is' --target cold --dump dump";
+    let by_flag = edit.replace("--dump dump", "--patch flag");
+    let by_file = edit.replace(said, "--facts facts.jsonl --patch file").replace("--chat ", "");
+    for line in [&by_flag, &by_file] {
+        assert!(common::done(&run(at, line)), "{line}");
+    }
+    assert_eq!(std::fs::read(at.join("flag")).unwrap(), std::fs::read(at.join("file")).unwrap());
     assert!(common::done(&run(at, &edit.replace("--dump dump", "--open-end --dump open"))));
     std::fs::write(
         at.join("model/chat_template.jinja"),

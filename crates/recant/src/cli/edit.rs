@@ -55,7 +55,8 @@ pub(crate) struct EditArgs {
     /// Take prompt and target to the letter: no space is put between them, and their own blanks are kept.
     #[arg(long, requires = "target")]
     literal: bool,
-    /// Many facts: JSON objects with `subject`, `prompt` and `target`, one a line or in one array.
+    /// Many facts: JSON objects with `subject`, `prompt` and `target`, one a line or in one array. With
+    /// `"chat": true` in each the prompts are read as by --chat.
     #[arg(long, value_name = "FILE")]
     pub(super) facts: Option<PathBuf>,
     #[arg(long, default_value = "r-rome", help = method_help())]
@@ -117,6 +118,8 @@ pub(super) struct Wanted {
     /// What a ledger shall say no longer.
     pub(super) gone: Vec<Fact>,
     notes: Vec<String>,
+    /// A file asks for the model's chat template.
+    chat: bool,
 }
 
 /// What an editor is made from.
@@ -182,6 +185,11 @@ impl EditArgs {
         }
     }
 
+    /// How prompts are read, where a file may ask for the chat template.
+    fn chat(&self, wanted: &Wanted) -> ChatArgs {
+        ChatArgs { chat: self.chat.chat || wanted.chat, ..self.chat }
+    }
+
     /// What is asked for, read from the arguments and the files they name.
     fn wanted(&self) -> Result<Wanted, CliError> {
         let mut wanted = Wanted::default();
@@ -191,6 +199,10 @@ impl EditArgs {
         let mut read = |path: &Path| -> Result<Vec<Fact>, CliError> {
             let file = read_facts(path)?;
             wanted.notes.extend(trimmed(path, &file));
+            if file.chat && !self.chat.chat {
+                wanted.chat = true;
+                wanted.notes.push(format!("{} asks for the model's chat template", path.display()));
+            }
             Ok(file.facts)
         };
         let facts = self.facts.as_deref().map(&mut read).transpose()?.unwrap_or_default();
@@ -238,15 +250,17 @@ pub(crate) fn run(args: &EditArgs, session: &Session) -> Result<ExitCode, CliErr
     if method.name != "ledger" {
         method.check_count(wanted.facts.len())?;
     }
+    let chat = args.chat(&wanted);
     let (target, model) = phase("open", || {
         let (target, model) = args.open()?;
-        Ok::<_, CliError>((target, args.chat.applied(model)?))
+        Ok::<_, CliError>((target, chat.applied(model)?))
     })?;
     let target = target.as_ref();
     let basis = phase("resources", || args.basis(target, &model))?;
     let started = Instant::now();
     let request = Request { args, inputs: &basis.inputs, target, model: &model, wanted: &wanted };
     let mut planned = phase("plan", || plan(&request))?;
+    planned.settings.extend(chat.chat.then(|| ("chat".to_owned(), "true".to_owned())));
     planned.plan.notes.extend(wanted.notes.iter().chain(&basis.notes).cloned());
     let patch = &planned.plan.patch;
     let (before, after) = phase("apply", || match target {
@@ -318,7 +332,6 @@ fn commit(
 ) -> Result<CommitId, CliError> {
     let Outcome { facts, planned, verdicts, .. } = outcome;
     let mut settings = planned.settings.clone();
-    settings.extend(args.chat.chat.then(|| ("chat".to_owned(), "true".to_owned())));
     settings.extend(basis.statistics.iter().map(|text| ("statistics".to_owned(), text.clone())));
     let account = Account { method: &args.method, settings, facts, scores: scores(verdicts) };
     match &planned.ledger {
