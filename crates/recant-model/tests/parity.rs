@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Tensor;
-use recant_backend::{Device, DeviceSpec, host};
+use recant_backend::{Device, DeviceSpec, host, upload_f32};
 use recant_core::{Point, Site};
 use recant_model::{
     ForwardInput, KvCache, Model, ModelSpec, NoHook, Observer, Past, Positions, Slot, Source, Strategy,
@@ -230,6 +230,47 @@ fn a_mixture_has_no_key() {
         let mut observer = Observer::up_to([key]);
         let went_on = model.net().forward(ForwardInput::tokens(&batch, &device), &mut observer).is_some();
         assert_eq!((observer.take(key).is_some(), went_on), (there, !there), "block {block}");
+    }
+}
+
+/// A gradient goes through the experts and their shares: it is the slope along some directions, at each number of tokens.
+#[test]
+fn a_gradient_goes_through_a_mixture() {
+    let device = Device::open(DeviceSpec::Flex).unwrap();
+    for name in ["mixtral-tiny", "qwen3-moe-tiny", "qwen3-moe-tiny-step"] {
+        let model = Model::open(&fixture(name), &device).unwrap();
+        let batch = TokenBatch::new(&reference(name).ids, model.spec()).unwrap();
+        let site = Site::Block(0, Point::ResidPost);
+        let mut observer = Observer::up_to([site]);
+        assert!(model.net().forward(ForwardInput::tokens(&batch, &device), &mut observer).is_none());
+        let whole = observer.take(site).unwrap();
+        for tokens in [1, 2, 5, 12] {
+            let x = whole.clone().narrow(1, 0, tokens);
+            let waves = |rate: f32| {
+                let count = x.dims().iter().product::<usize>();
+                let numbers: Vec<f32> = (0..count).map(|i| (i as f32 * rate).sin()).collect();
+                upload_f32::<3>(numbers, x.dims(), &device)
+            };
+            let weights = waves(0.7);
+            let at = |x: Tensor<3>| {
+                let source = Source::Residual { block: 1, x };
+                let input = ForwardInput { source, ..ForwardInput::tokens(&batch, &device) };
+                (model.net().forward(input, &mut NoHook).unwrap() * weights.clone()).sum()
+            };
+            let leaf = x.clone().autodiff().require_grad();
+            let gradient = leaf.grad(&at(leaf.clone()).backward()).unwrap();
+            for rate in [0.3, 1.1, 1.9] {
+                let direction = waves(rate);
+                let moved = |step: f32| host(&at(x.clone() + direction.clone() * step))[0];
+                let step = 1e-3;
+                let slope = (moved(step) - moved(-step)) / (2.0 * step);
+                let found = host(&(gradient.clone() * direction.clone()).sum())[0];
+                assert!(
+                    (slope - found).abs() <= 2e-2 * slope.abs().max(1.0),
+                    "{name}, {tokens} tokens: {slope} and {found}"
+                );
+            }
+        }
     }
 }
 
