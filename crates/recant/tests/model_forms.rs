@@ -215,7 +215,8 @@ fn a_mixture_of_experts_is_told_refused_and_remembered() {
     assert!(told.contains("model.layers.1.mlp.down_proj.weight"), "{told}");
     let edit = format!("edit --model model {fact} --set mom2_adjustment=false");
     common::good(at, &format!("{edit} --patch edit.patch"));
-    common::good(at, "export --as lora --model model --patch edit.patch --out lora");
+    let told = common::good(at, "export --as lora --model model --patch edit.patch --out lora");
+    assert!(told.contains("note: this model has mixtures of experts"), "{told}");
     let told = refused(at, &format!("{edit} --layer 2 --out out"));
     assert!(told.contains("block 2") && told.contains("blocks that have one: 1"), "{told}");
 }
