@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use recant_core::{StateError, WeightPatch};
-use recant_model::{InputError, Model, ParamError, PatchError, TokenizerError};
+use recant_model::{InputError, MixtureError, Model, ParamError, PatchError, TokenizerError};
 use recant_records::{Carry, Fact};
 
 use crate::contexts::ContextError;
@@ -137,6 +137,9 @@ pub enum EditError {
         /// `model_type` of the model.
         architecture: &'static str,
     },
+    /// The block is a mixture of experts, and the method edits a matrix.
+    #[error(transparent)]
+    Mixture(#[from] MixtureError),
     /// Quantities that belong together have other shapes.
     #[error("{what} has the shape {found:?}, where {expected:?} is expected; this is a defect of recant")]
     Shape {

@@ -83,7 +83,8 @@ fn is_whole(dir: &Path) -> bool {
         let list = ShardList::parse(&std::fs::read(dir.join(SHARD_LIST)).ok()?).ok()?;
         Some(list.files.into_values().collect())
     };
-    there("config.json") && (there(WEIGHTS) || shards().is_some_and(|files| files.iter().all(|file| there(file))))
+    there("config.json")
+        && (there(WEIGHTS) || shards().is_some_and(|files| files.iter().all(|file| there(file))))
 }
 
 #[cfg(test)]
@@ -102,7 +103,8 @@ mod tests {
     fn a_whole_snapshot_is_found_and_half_of_one_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let cache = Cache::at(dir.path());
-        let [main, pinned, other] = ["o/n", &format!("o/n@{COMMIT}"), "o/n@v2"].map(|name| HubName::parse(name).unwrap());
+        let [main, pinned, other] =
+            ["o/n", &format!("o/n@{COMMIT}"), "o/n@v2"].map(|name| HubName::parse(name).unwrap());
         let snapshot = cache.snapshot(&main, COMMIT);
         put(&snapshot.join("config.json"), b"{}");
         put(&cache.model(&main).join("refs/main"), COMMIT.as_bytes());

@@ -21,18 +21,19 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const SIDE_FILES: [&str; 4] = [".json", ".jinja", ".txt", ".model"];
 
 /// Fetches what the cache lacks of a model.
-pub(crate) fn fetch(
-    hub: &Hub,
-    name: &HubName,
-    watch: &mut dyn FnMut(Step<'_>),
-) -> Result<PathBuf, HubError> {
-    let wrong = |reason: String| HubError::Answer { name: name.clone(), endpoint: hub.endpoint.clone(), reason };
+pub(crate) fn fetch(hub: &Hub, name: &HubName, watch: &mut dyn FnMut(Step<'_>)) -> Result<PathBuf, HubError> {
+    let wrong =
+        |reason: String| HubError::Answer { name: name.clone(), endpoint: hub.endpoint.clone(), reason };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.map_err(|source| HubError::Cache { path: hub.cache.root().to_owned(), source })?;
     let agent = concat!("recant/", env!("CARGO_PKG_VERSION"));
-    let http = || reqwest::Client::builder().user_agent(agent).connect_timeout(PATIENCE).read_timeout(PATIENCE);
+    let http =
+        || reqwest::Client::builder().user_agent(agent).connect_timeout(PATIENCE).read_timeout(PATIENCE);
     let following = http().build().map_err(|error| wrong(error.to_string()))?;
-    let head = http().redirect(reqwest::redirect::Policy::none()).build().map_err(|error| wrong(error.to_string()))?;
+    let head = http()
+        .redirect(reqwest::redirect::Policy::none())
+        .build()
+        .map_err(|error| wrong(error.to_string()))?;
     let mut client = HFClient::builder().client(following).user_agent(agent).endpoint(&hub.endpoint);
     if let Some(token) = &hub.token {
         client = client.token(&token.0);
@@ -71,7 +72,10 @@ impl Call<'_> {
         self.take(&commit, &blobs, watch).await?;
         if !is_commit(self.name.revision()) {
             // Last, so that a branch never names what is there in part.
-            blob::write(&self.hub.cache.model(self.name).join("refs").join(self.name.revision()), commit.as_bytes())?;
+            blob::write(
+                &self.hub.cache.model(self.name).join("refs").join(self.name.revision()),
+                commit.as_bytes(),
+            )?;
         }
         Ok(match self.name.file() {
             Some(file) => snapshot.join(file),
@@ -106,7 +110,8 @@ impl Call<'_> {
     }
 
     fn no_weights(&self, there: &[String]) -> HubError {
-        let ending = |ending: &str| there.iter().filter(|file| file.ends_with(ending)).cloned().collect::<Vec<_>>();
+        let ending =
+            |ending: &str| there.iter().filter(|file| file.ends_with(ending)).cloned().collect::<Vec<_>>();
         let (ggufs, pickles) = (ending(".gguf"), ending(".bin"));
         let found = match (ggufs.first(), pickles.first()) {
             (Some(first), _) => {
@@ -121,7 +126,8 @@ impl Call<'_> {
 
     /// The shards that a list names.
     fn shards(&self, list: &Path) -> Result<Vec<String>, HubError> {
-        let bytes = std::fs::read(list).map_err(|source| HubError::Cache { path: list.to_owned(), source })?;
+        let bytes =
+            std::fs::read(list).map_err(|source| HubError::Cache { path: list.to_owned(), source })?;
         let list = ShardList::parse(&bytes).map_err(|error| self.wrong(format!("{SHARD_LIST}: {error}")))?;
         let mut files: Vec<String> = list.files.into_values().collect();
         files.sort();
@@ -172,10 +178,13 @@ impl Call<'_> {
         let (name, endpoint) = (self.name.clone(), self.hub.endpoint.clone());
         match (error, file) {
             (HFError::AuthRequired { context } | HFError::Forbidden { context }, _) => {
-                let message = context.server_message.as_ref().map(|text| format!(": {text}")).unwrap_or_default();
+                let message =
+                    context.server_message.as_ref().map(|text| format!(": {text}")).unwrap_or_default();
                 HubError::Refused { name, endpoint, status: context.status.as_u16(), message }
             }
-            (HFError::RepoNotFound { .. } | HFError::RevisionNotFound { .. }, _) => HubError::Unknown { name, endpoint },
+            (HFError::RepoNotFound { .. } | HFError::RevisionNotFound { .. }, _) => {
+                HubError::Unknown { name, endpoint }
+            }
             (HFError::EntryNotFound { .. } | HFError::LocalEntryNotFound { .. }, Some(file)) => {
                 HubError::NoFile { name, file: file.to_owned() }
             }

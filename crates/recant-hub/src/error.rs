@@ -51,7 +51,9 @@ pub enum HubError {
         file: String,
     },
     /// A login is asked for, or the one that is given does not suffice.
-    #[error("{name}: {endpoint} refuses ({status}): the model is private or gated, or there is none of that name{message}")]
+    #[error(
+        "{name}: {endpoint} refuses ({status}): the model is private or gated, or there is none of that name{message}"
+    )]
     Refused {
         /// The model.
         name: HubName,

@@ -54,7 +54,11 @@ impl Hub {
     #[must_use]
     pub fn of_environment() -> Self {
         let said = |key: &str| std::env::var(key).ok().filter(|value| !value.is_empty());
-        let stored = || std::fs::read_to_string(said("HF_TOKEN_PATH").map_or_else(|| cache::home().join("token"), Into::into));
+        let stored = || {
+            std::fs::read_to_string(
+                said("HF_TOKEN_PATH").map_or_else(|| cache::home().join("token"), Into::into),
+            )
+        };
         let token = said("HF_TOKEN").or_else(|| match said("HF_HUB_DISABLE_IMPLICIT_TOKEN") {
             Some(_) => None,
             None => stored().ok(),
@@ -62,8 +66,14 @@ impl Hub {
         let offline = said("HF_HUB_OFFLINE").unwrap_or_default().to_uppercase();
         Self {
             cache: Cache::of_environment(),
-            endpoint: said("HF_ENDPOINT").unwrap_or_else(|| PUBLIC.to_owned()).trim_end_matches('/').to_owned(),
-            token: token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty()).map(Token::new),
+            endpoint: said("HF_ENDPOINT")
+                .unwrap_or_else(|| PUBLIC.to_owned())
+                .trim_end_matches('/')
+                .to_owned(),
+            token: token
+                .map(|token| token.trim().to_owned())
+                .filter(|token| !token.is_empty())
+                .map(Token::new),
             offline: ["1", "ON", "YES", "TRUE"].contains(&offline.as_str()),
         }
     }
@@ -76,7 +86,10 @@ impl Hub {
     pub fn find(&self, name: &HubName, watch: &mut dyn FnMut(Step<'_>)) -> Result<PathBuf, HubError> {
         let cached = self.cache.find(name);
         if self.offline {
-            return cached.ok_or_else(|| HubError::Offline { name: name.clone(), cache: self.cache.root().to_owned() });
+            return cached.ok_or_else(|| HubError::Offline {
+                name: name.clone(),
+                cache: self.cache.root().to_owned(),
+            });
         }
         #[cfg(feature = "download")]
         {

@@ -101,11 +101,34 @@ mod tests {
 
     #[test]
     fn names_are_told_from_paths() {
-        for name in ["org/name", "org/name@v1.0", "Org-1/na.me_2@refs/pr/1", "org/name/q4.gguf", "org/name/a/q4.gguf@main"] {
+        for name in [
+            "org/name",
+            "org/name@v1.0",
+            "Org-1/na.me_2@refs/pr/1",
+            "org/name/q4.gguf",
+            "org/name/a/q4.gguf@main",
+        ] {
             assert_eq!(HubName::parse(name).map(|name| name.to_string()).as_deref(), Some(name));
         }
-        let paths = ["model", "/org/name", "./org/name", "../name", "org/..", "org/name/", "a/b/c", "org//name", "org/name@"];
-        for path in paths.into_iter().chain(["org/name@../x", "org/na me", "~/model", "org/.name", ".hidden/name", ""]) {
+        let paths = [
+            "model",
+            "/org/name",
+            "./org/name",
+            "../name",
+            "org/..",
+            "org/name/",
+            "a/b/c",
+            "org//name",
+            "org/name@",
+        ];
+        for path in paths.into_iter().chain([
+            "org/name@../x",
+            "org/na me",
+            "~/model",
+            "org/.name",
+            ".hidden/name",
+            "",
+        ]) {
             assert_eq!(HubName::parse(path), None, "{path}");
         }
     }

@@ -35,7 +35,10 @@ struct Setup {
 
 impl Setup {
     fn new(served: Served) -> Self {
-        Self { server: Server::start(Served { files: files(), ..served }), cache: tempfile::tempdir().unwrap() }
+        Self {
+            server: Server::start(Served { files: files(), ..served }),
+            cache: tempfile::tempdir().unwrap(),
+        }
     }
 
     fn hub(&self) -> Hub {
@@ -57,8 +60,10 @@ impl Setup {
 }
 
 fn names(dir: &Path) -> Vec<String> {
-    let mut names: Vec<String> =
-        std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<String> = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.sort();
     names
 }
@@ -71,8 +76,13 @@ fn a_model_is_fetched_once_in_the_layout_of_the_hubs_tools() {
         let name = HubName::parse("org/model").unwrap();
         let dir = setup.hub().find(&name, &mut |step| told.push(format!("{step:?}"))).unwrap();
         assert_eq!(dir, setup.cache.path().join("models--org--model/snapshots").join(COMMIT));
-        let wanted =
-            ["1.safetensors", "2.safetensors", "config.json", "model.safetensors.index.json", "tokenizer.json"];
+        let wanted = [
+            "1.safetensors",
+            "2.safetensors",
+            "config.json",
+            "model.safetensors.index.json",
+            "tokenizer.json",
+        ];
         assert_eq!(names(&dir), wanted);
         for file in wanted {
             assert_eq!(std::fs::read(dir.join(file)).unwrap(), files()[file], "{file}");
@@ -107,8 +117,14 @@ fn a_cut_connection_is_gone_on_with() {
     });
     assert_eq!(std::fs::read(dir.unwrap().join("1.safetensors")).unwrap(), weights());
     assert_eq!(again, ["1.safetensors", "1.safetensors"]);
-    let asked: Vec<String> = setup.server.downloads().into_iter().filter(|line| line.contains("/1.")).collect();
-    assert!(asked[0].ends_with("None") && asked[1].ends_with("Some(500000)") && asked[2].ends_with("Some(800000)"), "{asked:?}");
+    let asked: Vec<String> =
+        setup.server.downloads().into_iter().filter(|line| line.contains("/1.")).collect();
+    assert!(
+        asked[0].ends_with("None")
+            && asked[1].ends_with("Some(500000)")
+            && asked[2].ends_with("Some(800000)"),
+        "{asked:?}"
+    );
 }
 
 #[test]
@@ -143,7 +159,11 @@ fn a_false_digest_is_refused_and_nothing_of_it_stays() {
         let HubError::Digest { file: named, expected, .. } = &error else { panic!("{error}") };
         assert_eq!((named.as_str(), expected.as_str()), (file, digest(file, &files()[file]).as_str()));
         assert!(!setup.blob(file).exists() && !setup.blob(file).with_extension("incomplete").exists());
-        assert_eq!(setup.hub().cache.find(&HubName::parse("org/model").unwrap()), None, "it does not count as there");
+        assert_eq!(
+            setup.hub().cache.find(&HubName::parse("org/model").unwrap()),
+            None,
+            "it does not count as there"
+        );
     }
 }
 

@@ -25,6 +25,7 @@ use crate::lookup::rows_of;
 use crate::retrieval::mean_key;
 use crate::rome::Covariance;
 use crate::search::Base;
+use crate::upper::{block_with_matrix, no_matrix};
 
 /// An edit that belongs to no memory, ledger or patch yet.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,7 +36,7 @@ pub struct Loose {
     pub base: ModelDigest,
     /// The block whose MLP answers.
     pub layer: usize,
-    /// k, `[d_mlp]`.
+    /// k, `[d_mlp]`; of a mixture of experts, which has no weights to write it into, `[d_model]`.
     pub key: Vec<f32>,
     /// r, `[d_model]`.
     pub residual: Vec<f32>,
@@ -179,9 +180,10 @@ impl Loose {
     /// least by `covariance`.
     ///
     /// # Errors
-    /// [`TransferError::Base`]; [`EditError::Divisor`] of a key that is 0.
+    /// [`TransferError::Base`]; [`EditError::Mixture`]; [`EditError::Divisor`] of a key that is 0.
     pub fn into_patch(self, model: &Model, covariance: &Covariance) -> Result<WeightPatch, TransferError> {
         self.fits(model.digest(), self.layer)?;
+        block_with_matrix(model, self.layer)?;
         let key: Vec<f64> = self.key.iter().map(|&x| f64::from(x)).collect();
         let misfit =
             || EditError::Statistics { reason: "the edit's key has not the statistics' width".to_owned() };
@@ -193,8 +195,7 @@ impl Loose {
         let u = image.iter().map(|x| (x / divisor) as f32).collect();
         let addend = Addend::low_rank(Matrix::column(self.residual), Matrix::column(u));
         let addend = addend.map_err(|_| EditError::Divisor { divisor })?;
-        let no_layer = EditError::Layer { layer: self.layer, layers: model.spec().layers };
-        Ok(model.express(Slot::MlpDown(self.layer), addend).ok_or(no_layer)?)
+        Ok(model.express(Slot::MlpDown(self.layer), addend).ok_or_else(|| no_matrix(model, self.layer))?)
     }
 
     fn fits(&self, base: ModelDigest, layer: usize) -> Result<(), TransferError> {

@@ -16,7 +16,8 @@ pub struct Upper {
     pub layer: usize,
     /// The rows.
     pub batch: TokenBatch,
-    /// Input of the down-projection, `[rows, tokens, d_mlp]`.
+    /// Input of the down-projection, `[rows, tokens, d_mlp]`; of a mixture of experts that of the MLP,
+    /// `[rows, tokens, d_model]`.
     pub keys: Tensor<3>,
     /// Output of the MLP, `[rows, tokens, d_model]`.
     pub outputs: Tensor<3>,
@@ -33,6 +34,22 @@ pub fn block(model: &Model, layer: usize) -> Result<u16, EditError> {
     u16::try_from(layer).ok().filter(|_| layer < layers).ok_or(EditError::Layer { layer, layers })
 }
 
+/// A layer number whose block has one matrix from a key to the MLP's output.
+///
+/// # Errors
+/// [`EditError::Layer`]; [`EditError::Mixture`] when the block is a mixture of experts.
+pub fn block_with_matrix(model: &Model, layer: usize) -> Result<u16, EditError> {
+    let block = block(model, layer)?;
+    model.spec().check_matrix(layer)?;
+    Ok(block)
+}
+
+/// Why a model gives no matrix for a layer.
+pub(crate) fn no_matrix(model: &Model, layer: usize) -> EditError {
+    let none = EditError::Layer { layer, layers: model.spec().layers };
+    block_with_matrix(model, layer).err().unwrap_or(none)
+}
+
 impl Upper {
     /// Runs the model's own weights up to the block, once.
     ///
@@ -41,8 +58,8 @@ impl Upper {
     pub fn observe(model: &Model, layer: usize, rows: &[Vec<u32>]) -> Result<Self, EditError> {
         let block = block(model, layer)?;
         let batch = TokenBatch::new(rows, model.spec())?;
-        let [key, out, post] =
-            [Point::MlpKey, Point::MlpOut, Point::ResidPost].map(|point| Site::Block(block, point));
+        let [key, out, post] = [model.spec().key_point(layer), Point::MlpOut, Point::ResidPost]
+            .map(|point| Site::Block(block, point));
         let mut observer = Observer::up_to([key, out, post]);
         let _stopped = model.net().forward(ForwardInput::tokens(&batch, model.device()), &mut observer);
         let missing = || EditError::Layer { layer, layers: model.spec().layers };

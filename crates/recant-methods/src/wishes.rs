@@ -59,19 +59,22 @@ impl Wishes {
     ///
     /// # Errors
     /// [`EditError::Setting`] when no method has a setting of a name; [`EditError::Contradiction`];
-    /// [`EditError::Layer`].
+    /// [`EditError::Layer`]; [`EditError::Mixture`] when a method needs the matrix of a block that has none.
     pub fn of_all(&self, methods: &[&MethodInfo], spec: &ModelSpec) -> Result<Vec<Asked>, EditError> {
         self.settings.iter().try_for_each(|set| known(set, methods))?;
         let asked: Vec<Asked> =
             methods.iter().map(|info| self.of(info, spec)).collect::<Result<_, EditError>>()?;
         self.check_layers(methods, &asked)?;
+        let matrices = methods.iter().zip(&asked).filter(|(info, _)| info.needs_matrix);
+        let mut layers = matrices.flat_map(|(_, asked)| &asked.layers);
+        layers.try_for_each(|&layer| spec.check_matrix(layer))?;
         Ok(asked)
     }
 
     /// What is asked of one method on a model. Settings that it does not have are passed over.
     ///
     /// # Errors
-    /// As [`Wishes::of_all`], but for unknown settings.
+    /// As [`Wishes::of_all`], but for unknown settings and for blocks without a matrix.
     pub fn of(&self, info: &MethodInfo, spec: &ModelSpec) -> Result<Asked, EditError> {
         let mut said = BTreeMap::new();
         self.join(&mut said, info)?;
@@ -146,7 +149,11 @@ impl Wishes {
             (LayerRule::Several, None) => {
                 // GPT-2 XL is edited at 13 to 17 of 48 in the MEMIT paper.
                 let count = spec.layers.div_ceil(3).clamp(1, 5);
-                ((layer + 1).saturating_sub(count)..=layer).collect()
+                let matrices = spec.blocks_with_matrix().into_iter().filter(|&block| block <= layer);
+                let mut last: Vec<usize> = matrices.rev().take(count).collect();
+                last.reverse();
+                // Where a block has none, the method says so.
+                if last.last() == Some(&layer) { last } else { vec![layer] }
             }
         }
     }

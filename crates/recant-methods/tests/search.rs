@@ -67,7 +67,8 @@ fn the_cached_search_equals_the_full_one_at_every_step() {
                 assert!(off <= 1e-5, "{what}: losses {} and {}", loss[0], cached_loss[0]);
                 let difference: Vec<f32> =
                     gradient.iter().zip(&cached_gradient).map(|(a, b)| a - b).collect();
-                let off = norm(&difference) / norm(&gradient);
+                // Where a window hides the subject from what is read, the gradient is rounding alone.
+                let off = norm(&difference) / norm(&gradient).max(1e-4);
                 // A window's mask makes other sums of the same numbers.
                 let within = if name.starts_with("gpt2") || name.starts_with("llama") { 1e-5 } else { 3e-5 };
                 assert!(off <= within, "{what}: gradients differ by {off:e}");

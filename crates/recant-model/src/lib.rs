@@ -24,6 +24,7 @@ mod family;
 mod forward;
 mod generate;
 mod hook;
+mod mixture;
 mod model;
 mod note;
 mod params;
@@ -38,6 +39,7 @@ pub use family::{Activation, Architecture, ConfigError, EditDefaults, Layout, Mo
 pub use forward::{ForwardInput, InputError, Positions, Source, TokenBatch, gather_rows};
 pub use generate::{Generation, SamplingError, Strategy};
 pub use hook::{Flow, Hook, NoHook, Observer};
+pub use mixture::{MixtureError, MixtureSpec};
 pub use model::{Answer, AskError, LanguageModel, Model, PatchError};
 pub use note::ModelNote;
 pub use params::{ParamError, Params};

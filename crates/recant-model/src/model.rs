@@ -237,7 +237,8 @@ impl Model {
         self.params.read_back().digest()
     }
 
-    /// The parameter behind a slot and its layout; `None` when there is no such block.
+    /// The parameter behind a slot and its layout; `None` when there is no such block, or when it is a mixture of experts
+    /// ([`ModelSpec::check_matrix`] tells).
     #[must_use]
     pub fn slot(&self, slot: Slot) -> Option<(ParamPath, Layout)> {
         self.architecture.slot(slot, &|path| self.params.has(path))

@@ -13,6 +13,7 @@ use crate::family::{
 };
 use crate::forward::{ForwardInput, Source, narrowed};
 use crate::hook::{Hook, at};
+use crate::mixture::{Expert, Experts};
 use crate::model::LanguageModel;
 use crate::params::{ParamError, Taking};
 use crate::rope::{Rope, Tables};
@@ -42,14 +43,14 @@ fn through<const D: usize>(norm: Option<&Norm>, x: Tensor<D>) -> Tensor<D> {
     }
 }
 
-struct Linear {
+pub(crate) struct Linear {
     /// `[in, out]`; a view of the checkpoint's `[out, in]` where it stores that.
     weight: Tensor<2>,
     bias: Option<Tensor<1>>,
 }
 
 impl Linear {
-    fn of(&self, x: Tensor<3>) -> Tensor<3> {
+    pub(crate) fn of<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         module::linear(x, self.weight.clone(), self.bias.clone())
     }
 }
@@ -70,6 +71,16 @@ enum Up {
     GatedJoined(Linear),
 }
 
+#[expect(clippy::large_enum_variant, reason = "one a block, and its weights are behind handles anyway")]
+enum Mlp {
+    /// One, whose `down` reads the key.
+    One {
+        up: Up,
+        down: Linear,
+    },
+    Mixture(Experts),
+}
+
 struct Block {
     rule: BlockRule,
     norm_before_attention: Option<Norm>,
@@ -79,8 +90,7 @@ struct Block {
     qkv: Projection,
     qk_norm: Option<(Norm, Norm)>,
     out: Linear,
-    up: Up,
-    down: Linear,
+    mlp: Mlp,
 }
 
 /// A forward pass over device tensors.
@@ -157,10 +167,21 @@ impl Stack {
         block.out.of(merge_heads(attended))
     }
 
-    /// The key of block `i`: what its down-projection reads.
-    fn key(&self, i: usize, x: Tensor<3>) -> Tensor<3> {
+    /// The output of block `i`'s MLP for its input; a mixture has no key that a hook could see.
+    fn mlp(&self, i: usize, x: Tensor<3>, hook: &mut dyn Hook) -> Option<Tensor<3>> {
+        match &self.blocks[i].mlp {
+            Mlp::One { up, down } => {
+                let key = at(hook, Site::Block(i as u16, Point::MlpKey), self.key(up, x))?;
+                Some(down.of(key))
+            }
+            Mlp::Mixture(experts) => Some(experts.of(x, &self.device)),
+        }
+    }
+
+    /// The key: what a down-projection reads.
+    fn key(&self, up: &Up, x: Tensor<3>) -> Tensor<3> {
         let bend = |x| bent(self.decoder.mlp.activation, x);
-        match &self.blocks[i].up {
+        match up {
             Up::Plain(up) => bend(up.of(x)),
             Up::Gated { gate, up } => bend(gate.of(x.clone())) * up.of(x),
             Up::GatedJoined(both) => {
@@ -173,7 +194,7 @@ impl Stack {
 }
 
 /// The nonlinearity of an MLP.
-fn bent(activation: Activation, x: Tensor<3>) -> Tensor<3> {
+pub(crate) fn bent<const D: usize>(activation: Activation, x: Tensor<D>) -> Tensor<D> {
     match activation {
         Activation::GeluTanh => gelu_tanh(x),
         Activation::Gelu => activation::gelu(x),
@@ -236,9 +257,9 @@ impl LanguageModel for Stack {
             let read = if norms.parallel() { entered } else { x.clone() };
             let shared = (norms == Norms::ParallelShared).then_some(block.norm_before_attention.as_ref());
             let mlp_in = through(shared.flatten().or(block.norm_before_mlp.as_ref()), read);
-            let key = self.key(i, at(hook, site(Point::MlpIn), mlp_in)?);
-            let key = at(hook, site(Point::MlpKey), key)?;
-            let mlp_out = at(hook, site(Point::MlpOut), block.down.of(key))?;
+            let mlp_in = at(hook, site(Point::MlpIn), mlp_in)?;
+            let mlp_out = self.mlp(i, mlp_in, hook)?;
+            let mlp_out = at(hook, site(Point::MlpOut), mlp_out)?;
             let added = at(hook, site(Point::MlpAdd), self.entering(i, mlp_out))?;
             x = at(hook, site(Point::ResidPost), x + added)?;
         }
@@ -299,8 +320,8 @@ impl Build<'_> {
     }
 
     fn block(&self, i: usize) -> Result<Block, ParamError> {
-        let Decoder { spec, names, attention, mlp, norms, .. } = self.decoder;
-        let (d, d_mlp) = (spec.d_model, spec.d_mlp);
+        let Decoder { spec, names, attention, norms, .. } = self.decoder;
+        let d = spec.d_model;
         let (q_width, kv_width) = (spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim);
         let name = |part: &str| names.in_block(self.prefix, i, part);
         let linear = |part: &str, inputs, outputs, biased| self.linear(name(part), [inputs, outputs], biased);
@@ -323,14 +344,6 @@ impl Build<'_> {
             QkNorm::Head => Some(qk_norm([spec.head_dim; 2])?),
             QkNorm::Width => Some(qk_norm([q_width, kv_width])?),
         };
-        let up = match mlp.form {
-            MlpForm::Plain => Up::Plain(linear(parts.up, d, d_mlp, mlp.bias)?),
-            MlpForm::Gated => Up::Gated {
-                gate: linear(parts.gate, d, d_mlp, mlp.bias)?,
-                up: linear(parts.up, d, d_mlp, mlp.bias)?,
-            },
-            MlpForm::GatedJoined => Up::GatedJoined(linear(parts.gate_up, d, 2 * d_mlp, mlp.bias)?),
-        };
         Ok(Block {
             rule: self.decoder.blocks[i],
             norm_before_attention: norm(parts.norm_before_attention, norms.before())?,
@@ -340,9 +353,41 @@ impl Build<'_> {
             qkv,
             qk_norm,
             out: linear(parts.out, q_width, d, attention.out_bias)?,
-            up,
-            down: linear(parts.down, d_mlp, d, mlp.bias)?,
+            mlp: self.mlp(i)?,
         })
+    }
+
+    fn mlp(&self, i: usize) -> Result<Mlp, ParamError> {
+        let Decoder { spec, names, mlp, .. } = self.decoder;
+        let (d, d_mlp, parts) = (spec.d_model, spec.d_mlp, &names.block);
+        let linear = |part: &str, inputs, outputs| {
+            self.linear(names.in_block(self.prefix, i, part), [inputs, outputs], mlp.bias)
+        };
+        if let Some(mixture) = spec.mixture.as_ref().filter(|_| spec.is_mixture(i)) {
+            let expert = |e: usize| {
+                let part = |name| format!("{}.{e}.{name}", parts.experts);
+                Ok::<_, ParamError>(Expert {
+                    gate: linear(&part(parts.expert_gate), d, mixture.d_expert)?,
+                    up: linear(&part(parts.expert_up), d, mixture.d_expert)?,
+                    down: linear(&part(parts.expert_down), mixture.d_expert, d)?,
+                })
+            };
+            return Ok(Mlp::Mixture(Experts {
+                router: linear(parts.router, d, mixture.experts)?,
+                experts: (0..mixture.experts).map(expert).collect::<Result<_, _>>()?,
+                per_token: mixture.per_token,
+                renormalised: mixture.renormalised,
+                activation: mlp.activation,
+            }));
+        }
+        let up = match mlp.form {
+            MlpForm::Plain => Up::Plain(linear(parts.up, d, d_mlp)?),
+            MlpForm::Gated => {
+                Up::Gated { gate: linear(parts.gate, d, d_mlp)?, up: linear(parts.up, d, d_mlp)? }
+            }
+            MlpForm::GatedJoined => Up::GatedJoined(linear(parts.gate_up, d, 2 * d_mlp)?),
+        };
+        Ok(Mlp::One { up, down: linear(parts.down, d_mlp, d)? })
     }
 
     fn norm(&self, name: String, width: usize) -> Result<Norm, ParamError> {

@@ -59,12 +59,31 @@ fn configurations_that_mean_the_same_compute_the_same() {
         json!({"tie_word_embeddings": true, "num_key_value_heads": 2}),
     ];
     let tied = [json!({"num_key_value_heads": absent})];
+    let mixtral = [
+        json!({"num_local_experts": absent, "num_experts": 5}),
+        json!({"num_experts_per_tok": absent, "rms_norm_eps": absent, "hidden_act": absent, "head_dim": absent}),
+        json!({"router_jitter_noise": absent, "router_aux_loss_coef": 0.5, "output_router_logits": true}),
+    ];
+    let qwen3_moe = [
+        json!({"num_local_experts": absent, "num_experts": 6}),
+        json!({"decoder_sparse_step": absent, "use_sliding_window": absent, "attention_bias": absent}),
+        json!({"max_window_layers": 2, "sliding_window": 4, "use_sliding_window": false}),
+        json!({"mlp_only_layers": [1, 1, 9]}),
+    ];
+    let step = [
+        json!({"decoder_sparse_step": absent, "mlp_only_layers": [2, 0]}),
+        json!({"norm_topk_prob": absent, "mlp_only_layers": null}),
+        json!({"max_window_layers": 2}), // the window is that of all blocks
+    ];
     let all = [
         ("llama-tiny-gqa", &llama[..]),
         ("gpt2-tiny", &gpt2[..]),
         ("llama-tiny-llama3", &llama3[..]),
         ("llama-tiny-linear", &linear[..]),
         ("llama-tiny-tied", &tied[..]),
+        ("mixtral-tiny", &mixtral[..]),
+        ("qwen3-moe-tiny", &qwen3_moe[..]),
+        ("qwen3-moe-tiny-step", &step[..]),
     ];
     for (name, forms) in all {
         let expected = log_probs(&open(&fixture(name)).unwrap());
@@ -86,7 +105,7 @@ fn configurations_that_mean_the_same_compute_the_same() {
 /// A key that would make another computation of it is refused by its name, whatever its value.
 #[test]
 fn what_would_be_another_computation_is_refused_by_name() {
-    let cases: [(&str, Value); 23] = [
+    let cases: [(&str, Value); 28] = [
         ("gpt2-tiny", json!({"activation_function": "quick_gelu"})),
         ("gpt2-tiny", json!({"scale_attn_weights": false})),
         ("gpt2-tiny", json!({"scale_attn_by_inverse_layer_idx": true})),
@@ -110,6 +129,11 @@ fn what_would_be_another_computation_is_refused_by_name() {
         ("llama-tiny-gqa", json!({"num_local_experts": 8})),
         ("llama-tiny-gqa", json!({"clip_qkv": 8.0})),
         ("llama-tiny-gqa", json!({"no_rope_layers": [1, 0]})),
+        ("qwen3-tiny", json!({"num_experts": 8})),
+        ("mixtral-tiny", json!({"n_routed_experts": 8})),
+        ("mixtral-tiny", json!({"layer_types": ["full_attention", "linear_attention"]})),
+        ("qwen3-moe-tiny", json!({"layer_types": ["full_attention", "sliding_attention", "full_attention"]})),
+        ("qwen3-moe-tiny", json!({"clip_qkv": 8.0})),
     ];
     for (name, form) in cases {
         let dir = copy(name);
@@ -130,12 +154,14 @@ fn what_would_be_another_computation_is_refused_by_name() {
 
 #[test]
 fn a_size_that_is_not_given_or_unusable_is_named() {
-    let keys: [(&str, &[&str]); 2] = [
+    let keys: [(&str, &[&str]); 4] = [
         ("gpt2-tiny", &["n_layer", "n_embd", "n_head", "vocab_size"]),
         (
             "llama-tiny-gqa",
             &["num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size", "vocab_size"],
         ),
+        ("mixtral-tiny", &["num_local_experts"]),
+        ("qwen3-moe-tiny", &["moe_intermediate_size"]),
     ];
     let forms = [
         (json!("(absent)"), " is not given"),
@@ -163,6 +189,33 @@ fn a_size_that_is_not_given_or_unusable_is_named() {
         ("llama-tiny-gqa", json!({"tie_word_embeddings": "no"}), "true or false"),
         ("llama-tiny-gqa", json!({"num_key_value_heads": 3}), "does not divide"),
         ("llama-tiny-gqa", json!({"model_type": 7}), "model_type"),
+        ("mixtral-tiny", json!({"num_experts": 6}), "which means the same"),
+        (
+            "mixtral-tiny",
+            json!({"num_experts_per_tok": 6}),
+            "num_experts_per_tok is 6, and there are 5 experts",
+        ),
+        ("mixtral-tiny", json!({"num_experts_per_tok": 0}), "num_experts_per_tok is 0"),
+        ("qwen3-moe-tiny", json!({"decoder_sparse_step": 0}), "decoder_sparse_step is 0"),
+        ("qwen3-moe-tiny", json!({"mlp_only_layers": 1}), "where a list of whole numbers is expected"),
+        ("qwen3-moe-tiny", json!({"norm_topk_prob": 1}), "true or false"),
+        // What is a mixture is decided by the configuration alone.
+        (
+            "qwen3-moe-tiny",
+            json!({"mlp_only_layers": [0, 1]}),
+            "has no `model.layers.0.mlp.gate_proj.weight`",
+        ),
+        ("qwen3-moe-tiny", json!({"mlp_only_layers": []}), "has no `model.layers.1.mlp.gate.weight`"),
+        (
+            "qwen3-moe-tiny",
+            json!({"moe_intermediate_size": 24}),
+            "`model.layers.0.mlp.experts.0.gate_proj.weight`",
+        ),
+        (
+            "mixtral-tiny",
+            json!({"num_local_experts": 4}),
+            "`model.layers.0.block_sparse_moe.gate.weight` is [5, 32]",
+        ),
     ];
     for (name, form, expected) in others {
         let dir = copy(name);
@@ -170,6 +223,43 @@ fn a_size_that_is_not_given_or_unusable_is_named() {
         let error = open(dir.path()).expect_err("unusable").to_string();
         assert!(error.contains(expected), "{form}: {error}");
     }
+}
+
+/// What the shares of a token's experts are scaled by, how many experts it goes through, and how far it sees change
+/// the numbers; and where a model of mixtures has other blocks, it is edited at the nearest.
+#[test]
+fn the_keys_of_a_mixture_are_heeded() {
+    let cases = [
+        ("qwen3-moe-tiny", json!({"norm_topk_prob": false})),
+        ("qwen3-moe-tiny", json!({"num_experts_per_tok": 2})),
+        ("qwen3-moe-tiny", json!({"use_sliding_window": true, "sliding_window": 4})),
+        ("qwen3-moe-tiny-step", json!({"norm_topk_prob": true})),
+        ("qwen3-moe-tiny-step", json!({"sliding_window": 3})),
+        ("mixtral-tiny", json!({"num_experts_per_tok": 1})),
+        ("mixtral-tiny", json!({"sliding_window": null})),
+    ];
+    for (name, form) in cases {
+        let dir = copy(name);
+        set_config(dir.path(), &form);
+        let (as_it_is, changed) =
+            (log_probs(&open(&fixture(name)).unwrap()), log_probs(&open(dir.path()).unwrap()));
+        let both = as_it_is.iter().flatten().zip(changed.iter().flatten());
+        let most = both.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(most > 1e-2, "{name}, {form}: {most}");
+    }
+    let spec = |name: &str| open(&fixture(name)).unwrap().spec().clone();
+    let mixtral = spec("mixtral-tiny");
+    assert_eq!((mixtral.blocks_with_matrix(), mixtral.edit.layer), (vec![], 0));
+    assert_eq!(mixtral.check_matrix(1).unwrap_err().to_string().matches("no block of it has one").count(), 1);
+    let qwen = spec("qwen3-moe-tiny");
+    let mixture = qwen.mixture.clone().unwrap();
+    assert_eq!((mixture.experts, mixture.per_token, mixture.d_expert), (6, 3, 20));
+    assert_eq!((mixture.blocks, qwen.blocks_with_matrix(), qwen.edit.layer), (vec![0, 2], vec![1], 1));
+    assert!(qwen.edit.reason.contains("no mixture"));
+    assert!(qwen.check_matrix(1).is_ok() && qwen.check_matrix(2).is_err());
+    assert_eq!((qwen.key_width(0), qwen.key_width(1)), (32, 64));
+    let step = spec("qwen3-moe-tiny-step");
+    assert_eq!((step.mixture.unwrap().blocks, step.edit.layer), (vec![1], 0));
 }
 
 #[test]

@@ -10,11 +10,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Tensor;
-use recant_backend::{Device, DeviceSpec, host};
+use recant_backend::{Device, DeviceSpec, host, upload_f32};
 use recant_core::{Point, Site};
 use recant_model::{
-    ForwardInput, KvCache, Model, NoHook, Observer, Past, Positions, Source, Strategy, TokenBatch,
-    gather_rows,
+    ForwardInput, KvCache, Model, ModelSpec, NoHook, Observer, Past, Positions, Slot, Source, Strategy,
+    TokenBatch, gather_rows,
 };
 use safetensors::SafeTensors;
 
@@ -91,8 +91,11 @@ fn logits(model: &Model, hidden: Tensor<3>) -> Vec<f32> {
     host(&model.net().unembed(hidden.reshape([batch * tokens, width])))
 }
 
-fn sites(layers: usize) -> Vec<Site> {
-    let blocks = (0..layers as u16).flat_map(|i| Point::ALL.map(|point| Site::Block(i, point)));
+/// Every site of a model: a mixture of experts has no single key.
+fn sites(spec: &ModelSpec) -> Vec<Site> {
+    let blocks = (0..spec.layers).flat_map(|i| Point::ALL.map(|point| (i, point)));
+    let there = blocks.filter(|&(i, point)| point != Point::MlpKey || !spec.is_mixture(i));
+    let blocks = there.map(|(i, point)| Site::Block(i as u16, point));
     std::iter::once(Site::Embed).chain(blocks).chain([Site::FinalNorm]).collect()
 }
 
@@ -103,10 +106,10 @@ fn logits_and_every_site_equal_transformers() {
         let model = Model::open(&fixture(name), device).unwrap();
         let reference = reference(name);
         let batch = TokenBatch::new(&reference.ids, model.spec()).unwrap();
-        let mut observer = Observer::of(sites(model.spec().layers));
+        let mut observer = Observer::of(sites(model.spec()));
         let hidden = model.net().forward(ForwardInput::tokens(&batch, device), &mut observer).unwrap();
         let mut worst = 0.0f32;
-        for site in sites(model.spec().layers) {
+        for site in sites(model.spec()) {
             let ours = host(&observer.take(site).unwrap());
             let difference = max_difference(&ours, reference.at(site));
             worst = worst.max(difference);
@@ -140,10 +143,10 @@ fn observers_change_nothing() {
         let batch = TokenBatch::new(&reference(name).ids, model.spec()).unwrap();
         let input = || ForwardInput::tokens(&batch, &device);
         let plain = host(&model.net().forward(input(), &mut NoHook).unwrap());
-        let mut all = Observer::of(sites(model.spec().layers));
+        let mut all = Observer::of(sites(model.spec()));
         assert_eq!(host(&model.net().forward(input(), &mut all).unwrap()), plain);
 
-        let site = Site::Block(1, Point::MlpKey);
+        let site = Site::Block(1, model.spec().key_point(1));
         let mut early = Observer::up_to([site]);
         assert!(model.net().forward(input(), &mut early).is_none());
         assert_eq!(host(&early.take(site).unwrap()), host(&all.take(site).unwrap()));
@@ -210,6 +213,63 @@ fn places_alone_are_those_of_the_whole_pass() {
             assert_eq!(found.dims(), [1, places.len(), model.spec().d_model]);
             let difference = max_difference(&host(&found), &expected);
             assert!(difference <= 1e-5, "{name}, begin {at}: {difference}");
+        }
+    }
+}
+
+/// A mixture of experts shows no key, whoever asks for it, and a pass that is to stop there goes on to its end.
+#[test]
+fn a_mixture_has_no_key() {
+    let device = Device::open(DeviceSpec::Flex).unwrap();
+    let model = Model::open(&fixture("qwen3-moe-tiny"), &device).unwrap();
+    let batch = TokenBatch::new(&reference("qwen3-moe-tiny").ids, model.spec()).unwrap();
+    for (block, there) in [(0, false), (1, true), (2, false)] {
+        assert_eq!(model.slot(Slot::MlpDown(block)).is_some(), there);
+        assert_eq!(model.weight(Slot::MlpDown(block)).is_some(), there);
+        let key = Site::Block(block as u16, Point::MlpKey);
+        let mut observer = Observer::up_to([key]);
+        let went_on = model.net().forward(ForwardInput::tokens(&batch, &device), &mut observer).is_some();
+        assert_eq!((observer.take(key).is_some(), went_on), (there, !there), "block {block}");
+    }
+}
+
+/// A gradient goes through the experts and their shares: it is the slope along some directions, at each number of tokens.
+#[test]
+fn a_gradient_goes_through_a_mixture() {
+    let device = Device::open(DeviceSpec::Flex).unwrap();
+    for name in ["mixtral-tiny", "qwen3-moe-tiny", "qwen3-moe-tiny-step"] {
+        let model = Model::open(&fixture(name), &device).unwrap();
+        let batch = TokenBatch::new(&reference(name).ids, model.spec()).unwrap();
+        let site = Site::Block(0, Point::ResidPost);
+        let mut observer = Observer::up_to([site]);
+        assert!(model.net().forward(ForwardInput::tokens(&batch, &device), &mut observer).is_none());
+        let whole = observer.take(site).unwrap();
+        for tokens in [1, 2, 5, 12] {
+            let x = whole.clone().narrow(1, 0, tokens);
+            let waves = |rate: f32| {
+                let count = x.dims().iter().product::<usize>();
+                let numbers: Vec<f32> = (0..count).map(|i| (i as f32 * rate).sin()).collect();
+                upload_f32::<3>(numbers, x.dims(), &device)
+            };
+            let weights = waves(0.7);
+            let at = |x: Tensor<3>| {
+                let source = Source::Residual { block: 1, x };
+                let input = ForwardInput { source, ..ForwardInput::tokens(&batch, &device) };
+                (model.net().forward(input, &mut NoHook).unwrap() * weights.clone()).sum()
+            };
+            let leaf = x.clone().autodiff().require_grad();
+            let gradient = leaf.grad(&at(leaf.clone()).backward()).unwrap();
+            for rate in [0.3, 1.1, 1.9] {
+                let direction = waves(rate);
+                let moved = |step: f32| host(&at(x.clone() + direction.clone() * step))[0];
+                let step = 1e-3;
+                let slope = (moved(step) - moved(-step)) / (2.0 * step);
+                let found = host(&(gradient.clone() * direction.clone()).sum())[0];
+                assert!(
+                    (slope - found).abs() <= 2e-2 * slope.abs().max(1.0),
+                    "{name}, {tokens} tokens: {slope} and {found}"
+                );
+            }
         }
     }
 }

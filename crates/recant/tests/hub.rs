@@ -27,7 +27,9 @@ impl Setup {
 
     fn run(&self, args: &[&str], variables: &[(&str, &str)]) -> Output {
         let mut command = recant(self.home.path());
-        for variable in ["HF_TOKEN", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HUB_OFFLINE", "HF_TOKEN_PATH"] {
+        for variable in
+            ["HF_TOKEN", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HUB_OFFLINE", "HF_TOKEN_PATH"]
+        {
             command.env_remove(variable);
         }
         command.env("HF_HOME", self.home.path()).env("HF_ENDPOINT", &self.server.endpoint);
@@ -39,11 +41,13 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-const ASK: [&str; 5] = ["ask", "--model", "org/model", "--prompt", "The mother tongue of Danielle Darrieux is"];
+const ASK: [&str; 5] =
+    ["ask", "--model", "org/model", "--prompt", "The mother tongue of Danielle Darrieux is"];
 
 #[test]
 fn a_model_is_asked_by_its_name_on_the_hub() {
-    let setup = Setup::new(Served { cuts: vec![("model.safetensors".to_owned(), 100_000)], ..Served::default() });
+    let setup =
+        Setup::new(Served { cuts: vec![("model.safetensors".to_owned(), 100_000)], ..Served::default() });
     let first = setup.run(&ASK, &[]);
     assert!(first.status.success(), "{}", text(&first.stderr));
     assert!(text(&first.stderr).contains("fetching org/model"), "{}", text(&first.stderr));
@@ -60,14 +64,37 @@ fn a_model_is_asked_by_its_name_on_the_hub() {
     assert_eq!(text(&offline.stdout), text(&first.stdout));
     let unreachable = setup.run(&ASK, &[("HF_ENDPOINT", "http://127.0.0.1:9")]);
     assert_eq!(text(&unreachable.stdout), text(&first.stdout));
-    assert!(text(&unreachable.stderr).contains("the copy in the cache is used"), "{}", text(&unreachable.stderr));
+    assert!(
+        text(&unreachable.stderr).contains("the copy in the cache is used"),
+        "{}",
+        text(&unreachable.stderr)
+    );
 }
 
 #[test]
 fn an_edit_of_a_model_of_the_hub_goes_elsewhere_and_leaves_the_cache() {
     let setup = Setup::new(Served::default());
-    let fact = ["--subject", "Danielle Darrieux", "--prompt", "The mother tongue of {} is", "--target", "English"];
-    let edit = |out: &str| [&["edit", "--model", "org/model", "--set", "steps=2", "--set", "mom2_adjustment=false", "--out", out, "--patch", "p"], &fact[..]].concat();
+    let fact =
+        ["--subject", "Danielle Darrieux", "--prompt", "The mother tongue of {} is", "--target", "English"];
+    let edit = |out: &str| {
+        [
+            &[
+                "edit",
+                "--model",
+                "org/model",
+                "--set",
+                "steps=2",
+                "--set",
+                "mom2_adjustment=false",
+                "--out",
+                out,
+                "--patch",
+                "p",
+            ],
+            &fact[..],
+        ]
+        .concat()
+    };
     let done = setup.run(&edit("edited"), &[]);
     assert!(setup.home.path().join("edited/model.safetensors").is_file(), "{}", text(&done.stderr));
     let asked = setup.server.served().log.iter().filter(|line| line.contains("/api/")).count();

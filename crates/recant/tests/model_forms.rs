@@ -209,4 +209,55 @@ fn a_model_in_the_hubs_cache_is_found_by_its_name() {
         let error = String::from_utf8_lossy(&run(name).stderr).into_owned();
         assert!(error.contains(&format!("there is no model {name}")) && error.contains("GGUF"), "{error}");
     }
+/// `info` says what is a mixture of experts. An edit of its weights is refused before statistics are asked for, with the
+/// remedy, and the remedy works; a store keeps such a model as it is. Between mixtures the dense block is edited.
+#[test]
+fn a_mixture_of_experts_is_told_refused_and_remembered() {
+    let dir = workshop("mixtral-tiny");
+    let at = dir.path();
+    let told = common::good(at, "info model");
+    assert!(told.contains("every block: 5 experts of width 40, 2 for each token"), "{told}");
+    assert!(told.contains("not on this model: every block is a mixture of experts"), "{told}");
+    let info = common::json(at, "info model");
+    assert_eq!(info["mixture"]["experts_per_token"], 2);
+    assert!(info["slots"]["mlp_down"].is_null());
+
+    let fact = "--contexts contexts.txt --subject 'The sea' --prompt '{} is' --target cold";
+    let edits = ["r-rome", "memit", "alphaedit", "ledger", "ft-m", "locft-bf"]
+        .map(|method| format!("edit --model model --method {method} {fact} --out out"));
+    let stats = "stats --model model --layers 1 --corpus contexts.txt --out stats".to_owned();
+    let wise = format!("learn --model model --state side --method wise --layer 1 {fact}");
+    for line in edits.into_iter().chain([stats, wise]) {
+        let told = refused(at, &line);
+        assert!(
+            told.contains("is a mixture of experts") && told.contains("no block of it has one"),
+            "{told}"
+        );
+        assert!(told.contains("hint: ") && told.contains("recant learn"), "{told}");
+    }
+    for method in ["memory", "grace"] {
+        common::good(at, &format!("learn --model model --state {method} --method {method} {fact}"));
+        let ask = format!("ask --model model --state {method} --prompt 'The sea is'");
+        assert!(common::done(&run(at, &ask)), "{method}");
+    }
+    let told = refused(at, "move --model model --from memory --all --to edit.patch --as patch");
+    assert!(told.contains("is a mixture of experts"), "{told}");
+    for line in ["init", "import --model model", "checkout HEAD --out back"] {
+        assert!(run(at, line).status.success(), "{line}");
+    }
+    assert_eq!(files(&at.join("back")).len(), 3);
+    let weights = |from: &str| std::fs::read(at.join(from).join("model.safetensors")).unwrap();
+    assert!(weights("back") == weights("model"));
+
+    let dir = workshop("qwen3-moe-tiny");
+    let at = dir.path();
+    let told = common::good(at, "info model");
+    assert!(told.contains("2 of 3 blocks: 6 experts of width 20, 3 for each token"), "{told}");
+    assert!(told.contains("model.layers.1.mlp.down_proj.weight"), "{told}");
+    let edit = format!("edit --model model {fact} --set mom2_adjustment=false");
+    common::good(at, &format!("{edit} --patch edit.patch"));
+    let told = common::good(at, "export --as lora --model model --patch edit.patch --out lora");
+    assert!(told.contains("note: this model has mixtures of experts"), "{told}");
+    let told = refused(at, &format!("{edit} --layer 2 --out out"));
+    assert!(told.contains("block 2") && told.contains("blocks that have one: 1"), "{told}");
 }

@@ -106,7 +106,9 @@ impl Call<'_> {
         while have < blob.size {
             let start = have;
             watch(Step::Bytes(before + have));
-            let Err(error) = self.stream(commit, blob, &mut file, &mut have, before, watch).await? else { break };
+            let Err(error) = self.stream(commit, blob, &mut file, &mut have, before, watch).await? else {
+                break;
+            };
             if have == start {
                 tries += 1;
                 if tries == TRIES {
@@ -154,7 +156,11 @@ impl Call<'_> {
             *have += chunk.len() as u64;
             watch(Step::Bytes(before + *have));
         }
-        if *have < blob.size { Ok(Err(self.broken("the connection ended early".to_owned()))) } else { Ok(Ok(())) }
+        if *have < blob.size {
+            Ok(Err(self.broken("the connection ended early".to_owned())))
+        } else {
+            Ok(Ok(()))
+        }
     }
 
     pub(super) fn broken(&self, reason: String) -> HubError {
@@ -199,7 +205,10 @@ pub(super) fn link(blob: &Path, at: &Path) -> Result<(), HubError> {
 fn linked(blob: &Path, at: &Path) -> io::Result<()> {
     // Relative, so that the cache can be moved: up from the file's folder to the model's.
     let model = blob.parent().and_then(Path::parent).unwrap_or(blob);
-    let depth = at.parent().and_then(|folder| folder.strip_prefix(model).ok()).map_or(0, |rest| rest.components().count());
+    let depth = at
+        .parent()
+        .and_then(|folder| folder.strip_prefix(model).ok())
+        .map_or(0, |rest| rest.components().count());
     let up: std::path::PathBuf = std::iter::repeat_n("..", depth).collect();
     std::os::unix::fs::symlink(up.join("blobs").join(blob.file_name().unwrap_or_default()), at)
 }

@@ -38,7 +38,8 @@ impl Call<'_> {
         let (name, endpoint, status) = (self.name.clone(), self.hub.endpoint.clone(), answer.status());
         match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                let message = header(answer, "x-error-message").map(|text| format!(": {text}")).unwrap_or_default();
+                let message =
+                    header(answer, "x-error-message").map(|text| format!(": {text}")).unwrap_or_default();
                 return Err(HubError::Refused { name, endpoint, status: status.as_u16(), message });
             }
             StatusCode::NOT_FOUND => return Err(HubError::NoFile { name, file: file.to_owned() }),

@@ -59,7 +59,12 @@ impl Server {
     /// How often bytes were asked for.
     #[allow(dead_code, reason = "not every test asks")]
     pub(crate) fn downloads(&self) -> Vec<String> {
-        self.served().log.iter().filter(|line| line.starts_with("GET") && line.contains("/resolve/")).cloned().collect()
+        self.served()
+            .log
+            .iter()
+            .filter(|line| line.starts_with("GET") && line.contains("/resolve/"))
+            .cloned()
+            .collect()
     }
 }
 
@@ -133,8 +138,11 @@ fn reply(
         reply.headers = "x-error-message: Access to model org/model is restricted.\r\n".to_owned();
         return reply;
     }
-    if ["/api/models/org/model/revision/main", &format!("/api/models/org/model/revision/{COMMIT}")].contains(&path) {
-        let siblings: Vec<_> = served.files.keys().map(|name| serde_json::json!({ "rfilename": name })).collect();
+    if ["/api/models/org/model/revision/main", &format!("/api/models/org/model/revision/{COMMIT}")]
+        .contains(&path)
+    {
+        let siblings: Vec<_> =
+            served.files.keys().map(|name| serde_json::json!({ "rfilename": name })).collect();
         let info = serde_json::json!({ "id": "org/model", "sha": COMMIT, "siblings": siblings });
         return plain("200 OK", info.to_string());
     }
@@ -146,7 +154,8 @@ fn reply(
     if elsewhere.is_none() && served.elsewhere {
         // As the hub does it: the digest is said here, the bytes are there, at another host.
         let there = endpoint.replace("127.0.0.1", "localhost");
-        let headers = format!("{said}x-linked-size: {}\r\nlocation: {there}/elsewhere/{file}\r\n", bytes.len());
+        let headers =
+            format!("{said}x-linked-size: {}\r\nlocation: {there}/elsewhere/{file}\r\n", bytes.len());
         return Reply { status: "302 Found", headers, body: Vec::new(), length: 0 };
     }
     let mut bytes = bytes.clone();

@@ -24,6 +24,7 @@ pub(crate) use settings::shared;
 
 use crate::search::Found;
 use crate::search::many::{Inject, search_many};
+use crate::upper::no_matrix;
 
 /// A closed form: from a layer's keys and residuals, a row a fact, to ΔW.
 pub type ClosedForm<'a> = dyn FnMut(usize, &Rows, &Rows) -> Result<LowRank, EditError> + 'a;
@@ -107,13 +108,12 @@ pub fn residual(z: &Rows, hidden: &Rows) -> Result<Rows, EditError> {
 /// A closed form as a patch of the model's own layout.
 ///
 /// # Errors
-/// [`EditError::Layer`], [`EditError::Divisor`] when a factor is beyond f32.
+/// [`EditError::Layer`], [`EditError::Mixture`]; [`EditError::Divisor`] when a factor is beyond f32.
 pub fn express(model: &Model, layer: usize, form: &LowRank) -> Result<WeightPatch, EditError> {
     let factor = |rows: &Rows| Matrix::new(rows.width(), rows.count(), rows.columns_f32());
     let factors = factor(&form.left).and_then(|left| Addend::low_rank(left, factor(&form.right)?));
     let addend = factors.map_err(|_| EditError::Divisor { divisor: f64::NAN })?;
-    let layers = model.spec().layers;
-    model.express(Slot::MlpDown(layer), addend).ok_or(EditError::Layer { layer, layers })
+    model.express(Slot::MlpDown(layer), addend).ok_or_else(|| no_matrix(model, layer))
 }
 
 /// What went wrong in a closed form, as an error of the edit.

@@ -87,6 +87,7 @@ impl Prepared {
         goal: usize,
         settings: &BatchSettings,
     ) -> Result<Seen, EditError> {
+        model.spec().check_matrix(layer)?;
         let rows: Vec<&Row> = self.rows.iter().flat_map(|fact| &fact.rewriting).collect();
         let sites = [(layer, Point::MlpKey), (goal, Point::ResidPost)];
         let [keys, hidden] = at_lookups(model, &rows, sites, settings.rows_at_once(model))?;

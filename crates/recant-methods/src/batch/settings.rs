@@ -52,27 +52,32 @@ impl BatchSettings {
     /// The layers that are written: all, or with BLUE the first and the last.
     ///
     /// # Errors
-    /// [`EditError::Layer`] when one does not exist, [`EditError::Setting`] when there are none.
+    /// [`EditError::Layer`] when one does not exist, [`EditError::Mixture`] when one is a mixture of experts,
+    /// [`EditError::Setting`] when there are none.
     pub fn written(&self, model: &Model) -> Result<Vec<usize>, EditError> {
         let layers = model.spec().layers;
         if let Some(&layer) = self.layers.iter().find(|&&layer| layer >= layers) {
             return Err(EditError::Layer { layer, layers });
         }
-        match (&self.layers[..], self.blue) {
-            ([], _) => Err(EditError::Setting {
-                key: "layers".to_owned(),
-                value: String::new(),
-                reason: "at least one layer is needed".to_owned(),
-            }),
-            ([first, .., last], true) => Ok(vec![*first, *last]),
-            (all, _) => Ok(all.to_vec()),
-        }
+        let written = match (&self.layers[..], self.blue) {
+            ([], _) => {
+                return Err(EditError::Setting {
+                    key: "layers".to_owned(),
+                    value: String::new(),
+                    reason: "at least one layer is needed".to_owned(),
+                });
+            }
+            ([first, .., last], true) => vec![*first, *last],
+            (all, _) => all.to_vec(),
+        };
+        written.iter().try_for_each(|&layer| model.spec().check_matrix(layer))?;
+        Ok(written)
     }
 
     /// Rows of a plain forward pass that fit the cap: a pass keeps a few activations of a layer at a time.
     pub(super) fn rows_at_once(&self, model: &Model) -> usize {
         let spec = model.spec();
-        let a_row = 4 * 32 * (8 * spec.d_model + 3 * spec.d_mlp);
+        let a_row = 4 * 32 * (8 * spec.d_model + 3 * spec.hidden_width());
         (self.max_mb.saturating_mul(1 << 20) / a_row).clamp(1, 512)
     }
 }

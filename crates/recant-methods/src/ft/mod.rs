@@ -15,6 +15,7 @@ use recant_edit::{Carry, EditError, Editor, Fact, Plan, Request, Trace};
 use recant_model::{ForwardInput, Model, NoHook, Observer, Positions, Slot, Source, TokenBatch, gather_rows};
 
 use crate::settings::{Param, Setting, Tunable, field, norm_constraint, one_layer};
+use crate::upper::no_matrix;
 
 /// Which tokens are trained at which positions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,8 +124,7 @@ impl Editor for FineTune {
     fn plan_on_weights(&self, model: &Model, facts: &[Fact], carry: &Carry) -> Result<Plan, EditError> {
         let settings = self.settings;
         let device = model.device();
-        let layers = model.spec().layers;
-        let no_layer = || EditError::Layer { layer: settings.layer, layers };
+        let no_layer = || no_matrix(model, settings.layer);
         let slot = Slot::MlpDown(settings.layer);
         let before = model.weight(slot).ok_or_else(no_layer)?;
         let requests = facts

@@ -14,7 +14,7 @@ use burn::tensor::{Int, Tensor};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use recant_backend::{Device, host, upload_f32, upload_ints};
-use recant_core::{AdapterState, bytes_digest};
+use recant_core::{AdapterState, Point, bytes_digest};
 use recant_edit::{EditError, Fact, Request};
 use recant_model::{Adapter, Hook, Model, gather_rows};
 
@@ -189,6 +189,7 @@ impl PairRule for Grace {
             codebook: Codebook::fold(pairs, self.settings.eps),
             // Checked when the memory was begun.
             layer: block(base, self.settings.layer).unwrap_or(u16::MAX),
+            key: base.spec().key_point(self.settings.layer),
             device: base.device().clone(),
         })
     }
@@ -201,6 +202,7 @@ impl PairRule for Grace {
 struct GraceAdapter {
     codebook: Codebook,
     layer: u16,
+    key: Point,
     device: Device,
 }
 
@@ -220,6 +222,7 @@ impl Adapter for GraceAdapter {
         Box::new(PlaceHook {
             table: self,
             layer: self.layer,
+            key: self.key,
             places: Where::Last,
             answer: Answer::Replace,
             device: &self.device,

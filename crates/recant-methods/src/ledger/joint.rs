@@ -26,6 +26,7 @@ use super::{LedgerEditor, OnProgress, Work};
 use crate::lookup::{FactRows, Row};
 use crate::rome::Covariance;
 use crate::search::places;
+use crate::upper::no_matrix;
 
 /// What stays constant at one layer while R moves.
 pub(super) struct LayerForm {
@@ -185,12 +186,12 @@ fn form(
     covariance: &Covariance,
     settings: &LedgerSettings,
 ) -> Result<LayerForm, EditError> {
-    let (device, layers) = (model.device(), model.spec().layers);
+    let device = model.device();
     let refuse = || EditError::Statistics { reason: "there are no facts to write".to_owned() };
     let images = gram.images().ok_or_else(refuse)?;
     let n = images.count();
     let inverse = gram.factor()?.inverse();
-    let weight = model.weight(Slot::MlpDown(layer)).ok_or(EditError::Layer { layer, layers })?;
+    let weight = model.weight(Slot::MlpDown(layer)).ok_or_else(|| no_matrix(model, layer))?;
     let ordinary = ordinary_answers(&host(&weight), layer, covariance)?;
     // B⁻¹CB⁻¹ = B⁻¹/λ for B = λC, so the form is G/λ; with λₙ in B it is a little less, and G/λ bounds it.
     let scale = 1.0 / (settings.batch.mom2_update_weight * ordinary);

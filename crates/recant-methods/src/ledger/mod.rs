@@ -39,6 +39,7 @@ use crate::batch::{self, Metric, Prepared};
 use crate::moments::Sample;
 use crate::rome::Covariance;
 use crate::settings::{Setting, Tunable};
+use crate::upper::block_with_matrix;
 
 /// What of a ledger's work takes long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -167,6 +168,7 @@ impl LedgerEditor {
         on_progress: &mut OnProgress<'_>,
     ) -> Result<Vec<(Fact, Entry)>, EditError> {
         refuse_adapters(self.name(), base)?;
+        self.settings.held().iter().try_for_each(|&layer| block_with_matrix(base, layer).map(drop))?;
         let settings = &self.settings.batch;
         let prepared = Prepared::new(base, facts, &self.contexts)?;
         let mut entries: Vec<(Fact, Entry)> = facts.iter().map(|fact| (fact.clone(), Vec::new())).collect();

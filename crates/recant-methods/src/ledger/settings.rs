@@ -100,7 +100,8 @@ impl LedgerSettings {
     /// Rows of `tokens` tokens, of which `read` are read, that may share a graph of a joint search, by counting what
     /// autodiff keeps of a row, as in the search for one fact's value, over whole rows.
     pub(super) fn rows_together(&self, spec: &ModelSpec, tokens: usize, read: usize) -> usize {
-        let a_layer = tokens * (16 * spec.d_model + 6 * spec.d_mlp) + 3 * spec.heads * tokens * tokens;
+        let a_layer =
+            tokens * (16 * spec.d_model + 6 * spec.hidden_width()) + 3 * spec.heads * tokens * tokens;
         let a_row = 4 * (spec.layers * a_layer + 4 * read * spec.vocab);
         self.batch.max_mb.saturating_mul(1 << 20) / a_row.max(1)
     }

@@ -16,7 +16,7 @@ use super::{Lessons, check_state};
 /// What one fact became.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pair {
-    /// Where it is looked up, `[d_mlp]`.
+    /// Where it is looked up, `[d_mlp]`; at a mixture of experts `[d_model]`.
     pub key: Vec<f32>,
     /// What it says there, `[d_model]`.
     pub value: Vec<f32>,
@@ -87,7 +87,7 @@ impl Pairs {
         let count = this.lessons.facts().len();
         if count > 0 {
             let spec = this.base.spec();
-            let keys = rows(state, "keys", count, spec.d_mlp)?;
+            let keys = rows(state, "keys", count, spec.key_width(this.rule.layer()))?;
             let values = rows(state, "values", count, spec.d_model)?;
             for (i, fact) in this.lessons.facts().iter().enumerate() {
                 let target = Request::new(&this.base, fact).map_err(EditError::about(fact))?.target;
@@ -123,7 +123,8 @@ impl Pairs {
     /// [`EditError::State`] when the pair's lengths are not this model's.
     pub fn insert(&mut self, fact: &Fact, pair: Pair) -> Result<(), EditError> {
         let spec = self.base.spec();
-        let (found, expected) = ((pair.key.len(), pair.value.len()), (spec.d_mlp, spec.d_model));
+        let expected = (spec.key_width(self.layer()), spec.d_model);
+        let found = (pair.key.len(), pair.value.len());
         if found != expected {
             let reason = format!("a pair of lengths {found:?} does not fit a model of {expected:?}");
             return Err(EditError::State { reason });

@@ -23,16 +23,19 @@ pub(crate) enum Answer {
     Add,
 }
 
-/// A table that answers keys: for each key `[keys, d_mlp]` the value that belongs to it, if any.
+/// A table that answers keys: for each key `[keys, key width]` the value that belongs to it, if any.
 pub(crate) trait Table: Send + Sync {
     fn answer(&self, keys: Tensor<2>) -> Vec<Option<&[f32]>>;
 }
 
-/// Looks prompt tokens up in the first pass, at the MLP's key, and answers at its output. Later passes are left
-/// alone: what was answered lives on in the keys and values that attention remembers.
+/// Looks prompt tokens up in the first pass, at the MLP's key (or its input, where a mixture of experts has no key), and
+/// answers at its output. Later passes are left alone: what was answered lives on in the keys and values that attention
+/// remembers.
 pub(crate) struct PlaceHook<'a> {
     pub(crate) table: &'a dyn Table,
     pub(crate) layer: u16,
+    /// What of the block is looked up.
+    pub(crate) key: Point,
     pub(crate) places: Where,
     pub(crate) answer: Answer,
     pub(crate) device: &'a Device,
@@ -88,12 +91,12 @@ impl<'a> PlaceHook<'a> {
 
 impl Hook for PlaceHook<'_> {
     fn wants(&self, site: Site) -> bool {
-        let mine = [Point::MlpKey, Point::MlpOut].map(|point| Site::Block(self.layer, point));
+        let mine = [self.key, Point::MlpOut].map(|point| Site::Block(self.layer, point));
         mine.contains(&site) && !matches!(self.state, Progress::Done)
     }
 
     fn visit(&mut self, site: Site, x: Tensor<3>) -> Flow {
-        if matches!(site, Site::Block(_, Point::MlpKey)) {
+        if site == Site::Block(self.layer, self.key) {
             self.state = Progress::Decided(self.decide(&x));
             return Flow::Continue(x);
         }

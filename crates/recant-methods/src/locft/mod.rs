@@ -17,7 +17,7 @@ use recant_edit::{Carry, EditError, Editor, Fact, Plan, Request, Trace};
 use recant_model::{Model, Slot};
 
 use crate::settings::{Param, Setting, Tunable, field, one_layer};
-use crate::upper::Upper;
+use crate::upper::{Upper, no_matrix};
 use crate::wise::side::shift;
 
 /// Settings of LocFT-BF.
@@ -115,8 +115,7 @@ impl Editor for LocFt {
     fn plan_on_weights(&self, model: &Model, facts: &[Fact], carry: &Carry) -> Result<Plan, EditError> {
         let settings = self.settings;
         let slot = Slot::MlpDown(settings.layer);
-        let layers = model.spec().layers;
-        let no_layer = || EditError::Layer { layer: settings.layer, layers };
+        let no_layer = || no_matrix(model, settings.layer);
         let [rows, cols] = model.weight(slot).ok_or_else(no_layer)?.dims();
         let mut rng = ChaCha8Rng::seed_from_u64(settings.seed);
         let mut order: Vec<&Fact> = facts.iter().collect();

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use recant_backend::host;
 use recant_core::{Point, Site};
 use recant_edit::TextError;
-use recant_model::{ForwardInput, InputError, Model, Observer, TokenBatch, TokenizerError, gather_rows};
+use recant_model::{
+    ForwardInput, InputError, MixtureError, Model, Observer, TokenBatch, TokenizerError, gather_rows,
+};
 use recant_records::moments::{Square, mean_of};
 
 use super::{Moments, Sample, corpus_lines};
@@ -37,6 +39,9 @@ pub enum CollectError {
         /// How many there are.
         layers: usize,
     },
+    /// A layer is a mixture of experts, which has no keys.
+    #[error(transparent)]
+    Mixture(#[from] MixtureError),
     /// The model carries adapters, which the moments of its weights' keys would not see.
     #[error(
         "the model carries {count} adapters beside its weights; second moments are measured without them"
@@ -110,12 +115,13 @@ impl<'m> Collector<'m> {
     /// which suffices for an estimate of full rank ("FastMEMIT", arXiv 2506.04226).
     ///
     /// # Errors
-    /// [`CollectError::Layer`], [`CollectError::Adapters`].
+    /// [`CollectError::Layer`], [`CollectError::Mixture`], [`CollectError::Adapters`].
     pub fn new(model: &'m Model, layers: &[usize], budget: Option<u64>) -> Result<Self, CollectError> {
         let spec = model.spec();
         if let Some(&layer) = layers.iter().find(|&&layer| layer >= spec.layers) {
             return Err(CollectError::Layer { layer, layers: spec.layers });
         }
+        layers.iter().try_for_each(|&layer| spec.check_matrix(layer))?;
         if !model.adapters().is_empty() {
             return Err(CollectError::Adapters { count: model.adapters().len() });
         }

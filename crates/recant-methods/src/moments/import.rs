@@ -64,6 +64,7 @@ impl Moments {
             if *layer >= spec.layers {
                 return Err(CollectError::Layer { layer: *layer, layers: spec.layers }.into());
             }
+            spec.check_matrix(*layer).map_err(CollectError::from)?;
             let npz = |source| ImportError::Npz { path: path.clone(), source };
             let file = open(path).map_err(|error| npz(error.into()))?;
             let read = Npz::new(file).and_then(|mut file| file.second_moment(spec.d_mlp));

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use burn::tensor::Tensor;
 use recant_backend::{Device, host, upload_f32};
-use recant_core::AdapterState;
+use recant_core::{AdapterState, Point};
 use recant_edit::{Contexts, EditError, Fact, Request};
 use recant_model::{Adapter, Hook, Model};
 
@@ -105,7 +105,7 @@ impl Retrieval {
     }
 }
 
-/// k*: the mean key over the contexts of a fact, `[d_mlp]`.
+/// k*: the mean key over the contexts of a fact.
 pub(crate) fn mean_key(observed: &Base) -> Vec<f32> {
     let keys = &observed.keys[..observed.contexts()];
     let width = keys.first().map_or(0, Vec::len);
@@ -148,18 +148,19 @@ impl PairRule for Retrieval {
 
     fn adapter(&self, base: &Model, pairs: &[Pair]) -> Arc<dyn Adapter> {
         let device = base.device().clone();
-        let d_mlp = base.spec().d_mlp;
+        let width = base.spec().key_width(self.settings.layer);
         let units = pairs.iter().flat_map(|pair| {
             let length = norm(&pair.key).max(f64::MIN_POSITIVE);
             #[expect(clippy::cast_possible_truncation, reason = "keys are f32")]
             pair.key.iter().map(move |&x| (f64::from(x) / length) as f32)
         });
         Arc::new(RetrievalAdapter {
-            units: upload_f32(units.collect(), [pairs.len(), d_mlp], &device).transpose(),
+            units: upload_f32(units.collect(), [pairs.len(), width], &device).transpose(),
             values: pairs.iter().map(|pair| pair.value.clone()).collect(),
             gamma: self.settings.gamma,
             // Checked when the memory was begun.
             layer: block(base, self.settings.layer).unwrap_or(u16::MAX),
+            key: base.spec().key_point(self.settings.layer),
             device,
         })
     }
@@ -170,11 +171,12 @@ impl PairRule for Retrieval {
 }
 
 struct RetrievalAdapter {
-    /// Stored keys of length 1, `[d_mlp, pairs]`.
+    /// Stored keys of length 1, `[key width, pairs]`.
     units: Tensor<2>,
     values: Vec<Vec<f32>>,
     gamma: f64,
     layer: u16,
+    key: Point,
     device: Device,
 }
 
@@ -201,6 +203,7 @@ impl Adapter for RetrievalAdapter {
         Box::new(PlaceHook {
             table: self,
             layer: self.layer,
+            key: self.key,
             places: Where::All,
             answer: Answer::Add,
             device: &self.device,

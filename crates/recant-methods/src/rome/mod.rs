@@ -26,6 +26,7 @@ use crate::mean::{context_weights, weighted};
 use crate::moments::{Moments, MomentsError};
 use crate::search::{self, Base, Found, tail::Tail};
 use crate::settings::Tunable;
+use crate::upper::{block_with_matrix, no_matrix};
 
 /// Where C⁻¹ comes from.
 #[derive(Debug, Clone)]
@@ -136,6 +137,7 @@ impl Rome {
 
     fn plan_one(&self, model: &Model, fact: &Fact) -> Result<Plan, EditError> {
         let layer = self.settings.layer;
+        block_with_matrix(model, layer)?;
         let request = Request::new(model, fact).map_err(EditError::about(fact))?;
         let rows = fact_rows(model, &request, &self.contexts).map_err(EditError::about(fact))?;
         let base = Base::observe(model, layer, &rows)?;
@@ -197,8 +199,7 @@ fn express(model: &Model, layer: usize, form: &RankOne) -> Result<WeightPatch, E
     let column = |x: &[f64]| Matrix::column(x.iter().map(|&x| x as f32).collect());
     let addend = Addend::low_rank(column(&form.lambda), column(&form.u))
         .map_err(|_| EditError::Divisor { divisor: form.divisor })?;
-    let layers = model.spec().layers;
-    model.express(Slot::MlpDown(layer), addend).ok_or(EditError::Layer { layer, layers })
+    model.express(Slot::MlpDown(layer), addend).ok_or_else(|| no_matrix(model, layer))
 }
 
 fn trace(model: &Model, rows: &FactRows, base: &Base, found: &Found, form: &RankOne) -> Trace {

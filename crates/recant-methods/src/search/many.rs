@@ -92,7 +92,7 @@ fn frame(rows: &FactRows, spec: &ModelSpec) -> (Frame, usize) {
 fn row_bytes(spec: &ModelSpec, layer: usize, frame: Frame, targets: usize) -> usize {
     let Frame { prefix, width } = frame;
     let above = spec.layers - layer.min(spec.layers);
-    let a_layer = width * (16 * spec.d_model + 6 * spec.d_mlp)
+    let a_layer = width * (16 * spec.d_model + 6 * spec.hidden_width())
         + 3 * spec.heads * width * (prefix + width)
         + 2 * prefix * spec.kv_heads * spec.head_dim;
     4 * (above * a_layer + 4 * targets * spec.vocab)

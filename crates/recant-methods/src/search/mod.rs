@@ -36,7 +36,8 @@ pub struct Base {
     pub rows: Vec<Row>,
     /// Their tokens, padded.
     pub batch: TokenBatch,
-    /// Key (input of the down-projection) at each row's lookup token, `[rows, d_mlp]`.
+    /// Key (input of the down-projection) at each row's lookup token, `[rows, d_mlp]`; of a mixture of experts the
+    /// MLP's input, `[rows, d_model]`.
     pub keys: Vec<Vec<f32>>,
     /// Output of the MLP at each row's lookup token, `[rows, d_model]`.
     pub outputs: Vec<Vec<f32>>,
@@ -64,8 +65,8 @@ impl Base {
         };
         let ids: Vec<Vec<u32>> = all.iter().map(|row| row.ids.clone()).collect();
         let batch = TokenBatch::new(&ids, model.spec())?.at_least(width, model.spec());
-        let [key, out, post] =
-            [Point::MlpKey, Point::MlpOut, Point::ResidPost].map(|point| Site::Block(block, point));
+        let [key, out, post] = [model.spec().key_point(layer), Point::MlpOut, Point::ResidPost]
+            .map(|point| Site::Block(block, point));
         let mut observer = Observer::of([key, out, post]);
         let mut cache = KvCache::default();
         let input = ForwardInput::tokens(&batch, model.device()).keeping(&mut cache);

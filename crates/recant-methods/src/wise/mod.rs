@@ -33,7 +33,7 @@ pub use settings::{Focus, Optim, Pool, WiseSettings};
 
 use crate::lifelong::Lessons;
 use crate::settings::Tunable;
-use crate::upper::{Upper, block};
+use crate::upper::{Upper, block, block_with_matrix, no_matrix};
 use adapter::{SideMemory, WiseAdapter};
 use held::{Held, Seen};
 use side::{Lesson, mask, sigma};
@@ -63,10 +63,10 @@ impl Wise {
     /// A WISE that knows nothing yet.
     ///
     /// # Errors
-    /// [`EditError::Adapters`], [`EditError::Layer`], [`EditError::Setting`].
+    /// [`EditError::Adapters`], [`EditError::Layer`], [`EditError::Mixture`], [`EditError::Setting`].
     pub fn begin(base: Model, settings: WiseSettings, contexts: Contexts) -> Result<Self, EditError> {
         refuse_adapters("wise", &base)?;
-        block(&base, settings.layer)?;
+        block_with_matrix(&base, settings.layer)?;
         settings.check()?;
         Ok(Self {
             settings,
@@ -138,9 +138,8 @@ impl Wise {
         let delta = self.delta(shard).unwrap_or_else(|| vec![0.0; self.len()]);
         let may = mask(settings.seed, shard, settings.mask_ratio, self.len());
         let may = self.matrix(may.into_iter().map(|one| if one { 1.0 } else { 0.0 }).collect());
-        let layers = self.base.spec().layers;
-        let no_layer = EditError::Layer { layer: settings.layer, layers };
-        let main = self.base.weight(Slot::MlpDown(settings.layer)).ok_or(no_layer)?;
+        let no_layer = || no_matrix(&self.base, settings.layer);
+        let main = self.base.weight(Slot::MlpDown(settings.layer)).ok_or_else(no_layer)?;
         let (learned, losses) = lesson.learn(self.matrix(delta), &may, &main)?;
         let learned = host(&learned);
         if let Some(&x) = learned.iter().find(|x| !x.is_finite()) {

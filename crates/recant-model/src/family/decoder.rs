@@ -1,8 +1,9 @@
 //! A decoder as its configuration describes it: everything that decides the computation, and where each parameter is
 //! stored. A family fills it in; [`crate::stack`] builds and runs it.
 
-use super::{ConfigError, Layout, ModelSpec};
+use super::{ConfigError, EditDefaults, Layout, ModelSpec};
 use crate::attention::AttentionRule;
+use crate::mixture::MixtureSpec;
 use crate::rope::Rope;
 
 /// A decoder language model, described.
@@ -30,6 +31,27 @@ pub(crate) struct Decoder {
     /// Keys of sections of the configuration that were not read.
     pub(crate) unread: Vec<String>,
 }
+
+impl Decoder {
+    /// Puts mixtures of experts in the place of some MLPs. A model that has other blocks too is edited at the nearest
+    /// of those.
+    pub(super) fn mix(&mut self, mixture: MixtureSpec) -> Result<(), ConfigError> {
+        let MixtureSpec { experts, per_token, .. } = mixture;
+        if per_token > experts {
+            let reason = format!("num_experts_per_tok is {per_token}, and there are {experts} experts");
+            return Err(ConfigError::Inconsistent { reason });
+        }
+        self.spec.mixture = (!mixture.blocks.is_empty()).then_some(mixture);
+        let usual = self.spec.edit.layer;
+        let nearest = self.spec.blocks_with_matrix().into_iter().min_by_key(|block| block.abs_diff(usual));
+        if let Some(layer) = nearest.filter(|&layer| layer != usual) {
+            self.spec.edit = EditDefaults { layer, reason: NO_MIXTURE };
+        }
+        Ok(())
+    }
+}
+
+const NO_MIXTURE: &str = "the block nearest to 5/32 of the way up that is no mixture of experts";
 
 /// What differs from block to block.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -194,6 +216,14 @@ pub(crate) struct BlockNames {
     pub(crate) up: &'static str,
     pub(crate) gate_up: &'static str,
     pub(crate) down: &'static str,
+    /// What gives tokens to the experts of a mixture.
+    pub(crate) router: &'static str,
+    /// What stands before the number of an expert.
+    pub(crate) experts: &'static str,
+    /// An expert's parameters, without the expert's own prefix.
+    pub(crate) expert_gate: &'static str,
+    pub(crate) expert_up: &'static str,
+    pub(crate) expert_down: &'static str,
 }
 
 /// The names of Llama, from which most families differ in little.
@@ -221,6 +251,11 @@ pub(crate) const LLAMA: Names = Names {
         up: "mlp.up_proj",
         gate_up: "mlp.gate_up_proj",
         down: "mlp.down_proj",
+        router: "mlp.gate",
+        experts: "mlp.experts",
+        expert_gate: "gate_proj",
+        expert_up: "up_proj",
+        expert_down: "down_proj",
     },
     constants: &[".rotary_emb.inv_freq"],
 };

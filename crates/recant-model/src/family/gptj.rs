@@ -66,6 +66,7 @@ fn describe(keys: &Keys) -> Result<Decoder, ConfigError> {
             eos: keys.ids_or("eos_token_id", &[50256])?,
             activation,
             norm_behind_mlp: false,
+            mixture: None,
             edit: EditDefaults::gpt(layers),
         },
         names: NAMES,

@@ -272,7 +272,7 @@ const UNIMPLEMENTED: [(&str, Neutral); 32] = [
 
 /// Keys that leave the computation of logits alone: names, training, generation, other heads, and the order of the
 /// same sums (`pretraining_tp`, `reorder_and_upcast_attn`).
-const HARMLESS: [&str; 58] = [
+const HARMLESS: [&str; 60] = [
     "architectures",
     "attention_dropout",
     "attn_implementation",
@@ -315,6 +315,8 @@ const HARMLESS: [&str; 58] = [
     "reorder_and_upcast_attn",
     "repetition_penalty",
     "resid_pdrop",
+    "router_aux_loss_coef",
+    "router_jitter_noise",
     "suppress_tokens",
     "task_specific_params",
     "temperature",

@@ -28,6 +28,8 @@ pub(super) struct Defaults {
     pub(super) epsilon: f64,
     pub(super) tied: bool,
     pub(super) head_dim: Option<usize>,
+    /// Key and value heads where the key is absent; `None`, and where it is null: as many as query heads.
+    pub(super) kv_heads: Option<usize>,
     pub(super) bos: &'static [u32],
     pub(super) eos: &'static [u32],
     pub(super) theta: f64,
@@ -42,6 +44,7 @@ impl Default for Defaults {
             epsilon: 1e-6,
             tied: false,
             head_dim: None,
+            kv_heads: None,
             bos: &[1],
             eos: &[2],
             theta: 10_000.0,
@@ -66,7 +69,8 @@ pub(super) fn of_shape(
     }
     let head_dim = keys.size_or(&["head_dim"], own_head_dim.unwrap_or(hidden_size / heads))?;
     let context = keys.size_or(&["max_position_embeddings"], defaults.context)?;
-    let kv_heads = keys.size_or(&["num_key_value_heads"], heads)?;
+    let kv_heads = defaults.kv_heads.filter(|_| !keys.gives("num_key_value_heads")).unwrap_or(heads);
+    let kv_heads = keys.size_or(&["num_key_value_heads"], kv_heads)?;
     let layers = keys.size(&["num_hidden_layers"])?;
     divides(("num_key_value_heads", kv_heads), ("num_attention_heads", heads))?;
     divides(("2 (rotated halves)", 2), ("head_dim", head_dim))?;
@@ -88,6 +92,7 @@ pub(super) fn of_shape(
             eos: keys.ids_or("eos_token_id", defaults.eos)?,
             activation,
             norm_behind_mlp: false,
+            mixture: None,
             edit: EditDefaults::llama(layers),
         },
         names: LLAMA,

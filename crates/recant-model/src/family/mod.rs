@@ -9,10 +9,12 @@ mod gptj;
 mod keys;
 mod llama;
 mod mistral;
+mod mixtral;
 mod olmo2;
 mod phi3;
 mod qwen2;
 mod qwen3;
+mod qwen3_moe;
 mod smollm3;
 
 use std::collections::BTreeSet;
@@ -22,6 +24,7 @@ use recant_core::ParamPath;
 pub use self::decoder::Activation;
 pub(crate) use self::decoder::{BlockRule, Decoder, MlpForm, NormKind, Norms, QkNorm, Qkv};
 pub(crate) use self::keys::Keys;
+use crate::mixture::MixtureSpec;
 use crate::model::LanguageModel;
 use crate::params::{ParamError, Params, Taking};
 use crate::stack::Stack;
@@ -35,7 +38,8 @@ pub struct ModelSpec {
     pub layers: usize,
     /// Width of the residual stream.
     pub d_model: usize,
-    /// Width of the MLP's hidden layer: the length of a key.
+    /// Width of the MLP's hidden layer: the length of a key. Where every block is a mixture of experts, the width that
+    /// the configuration gives besides that of an expert.
     pub d_mlp: usize,
     /// Query heads.
     pub heads: usize,
@@ -56,6 +60,8 @@ pub struct ModelSpec {
     /// Whether a norm stands between the MLP's output and the residual stream: what enters it is then another vector
     /// than the output of the down-projection.
     pub norm_behind_mlp: bool,
+    /// The mixtures of experts among the blocks, if there are any.
+    pub mixture: Option<MixtureSpec>,
     /// Where it is edited when nobody says where.
     pub edit: EditDefaults,
 }
@@ -167,10 +173,12 @@ const FAMILIES: &[Family] = &[
     gptj::FAMILY,
     llama::FAMILY,
     mistral::FAMILY,
+    mixtral::FAMILY,
     olmo2::FAMILY,
     phi3::FAMILY,
     qwen2::FAMILY,
     qwen3::FAMILY,
+    qwen3_moe::FAMILY,
     smollm3::FAMILY,
 ];
 
@@ -276,12 +284,13 @@ impl Architecture {
         self.decoder.names.constants.iter().any(|ending| name.ends_with(ending))
     }
 
-    /// The parameter behind a slot and how it is stored; `None` when the block does not exist.
+    /// The parameter behind a slot and how it is stored; `None` when the block does not exist or is a mixture of
+    /// experts, which has no such matrix.
     #[must_use]
     pub fn slot(&self, slot: Slot, has: &dyn Fn(&str) -> bool) -> Option<(ParamPath, Layout)> {
         let Slot::MlpDown(layer) = slot;
         let names = &self.decoder.names;
-        if layer >= self.decoder.spec.layers {
+        if layer >= self.decoder.spec.layers || self.decoder.spec.is_mixture(layer) {
             return None;
         }
         let name = names.in_block(names.prefix(has), layer, names.block.down);

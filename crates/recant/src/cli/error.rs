@@ -212,6 +212,10 @@ impl CliError {
             {
                 Some("teach it with `recant learn`; `recant eval` knows it too".to_owned())
             }
+            Self::Edit(EditError::Mixture(error)) | Self::Collect(moments::CollectError::Mixture(error)) => {
+                let other = if error.others.is_empty() { "" } else { "--layer names another block; " };
+                Some(format!("{other}the memories `memory` and `grace` work at every block: `recant learn`"))
+            }
             Self::Edit(EditError::State { .. }) => {
                 Some("`recant learned --state FILE` says what the file holds".to_owned())
             }

@@ -53,6 +53,10 @@ enum Form {
     Lora,
 }
 
+/// A dense block's `down_proj` has the name that an expert's had before `transformers` joined the experts of a block.
+const BESIDE_EXPERTS: &str = "this model has mixtures of experts: peft 0.21 takes the module for one of an expert, warns, \
+                              and leaves the adapter out; `recant edit --out` writes the edited model";
+
 /// One matrix of the adapter.
 struct Module {
     /// Its name in the `transformers` model.
@@ -75,11 +79,17 @@ pub(crate) fn run(args: &ExportArgs, session: &Session) -> Result<(), CliError> 
     let output = outputs.directory(&args.out, ADAPTER_DIRECTORY, Vec::new())?;
     let model = open_model(&args.model, &Device::open(DeviceSpec::Flex)?)?;
     let opened = super::read_with(&args.patch, WeightPatch::from_file)?;
-    let (note, patch) = (opened.note(&args.patch), opened.value);
+    let mut notes: Vec<String> = opened.note(&args.patch).into_iter().collect();
+    let patch = opened.value;
     // Applying checks that the edit was made for this very model.
     let _applied = model.apply(&patch, &Default::default())?;
     let modules = modules(&model, &patch, args.rank.map(|rank| rank as usize))?;
+<<<<<<< HEAD
     let (config, weights) = (config(&named, &modules)?, weights(&args.out, &modules)?);
+=======
+    notes.extend(model.spec().mixture.is_some().then(|| BESIDE_EXPERTS.to_owned()));
+    let (config, weights) = (config(&base, &modules)?, weights(&args.out, &modules)?);
+>>>>>>> moe
     output.fill(|dir| {
         recant_files::write_new(&dir.join(CONFIG), config.as_bytes())
             .and_then(|()| recant_files::write_new(&dir.join(WEIGHTS), &weights))
@@ -93,7 +103,7 @@ pub(crate) fn run(args: &ExportArgs, session: &Session) -> Result<(), CliError> 
         .collect();
     if args.json {
         return super::print_json(&json!({
-            "out": args.out.display().to_string(), "modules": lines, "notes": note.as_slice(),
+            "out": args.out.display().to_string(), "modules": lines, "notes": notes,
         }));
     }
     for module in &modules {
@@ -104,7 +114,7 @@ pub(crate) fn run(args: &ExportArgs, session: &Session) -> Result<(), CliError> 
         };
         say!("{}: rank {}, {exact}", module.name, module.a.rows());
     }
-    note.iter().for_each(|note| say!("note: {note}"));
+    notes.iter().for_each(|note| say!("note: {note}"));
     say!("written to {}", args.out.display());
     Ok(())
 }

@@ -8,7 +8,7 @@ use recant_checkpoint::Source;
 use recant_core::{Dtype, ParamPath};
 use recant_eval::report::grouped;
 use recant_methods::{MEMORIES, METHODS, MethodInfo, Wishes};
-use recant_model::{ChatError, Layout, ModelSpec, OpenError, Slot, Tokenizer};
+use recant_model::{ChatError, Layout, MixtureSpec, ModelSpec, OpenError, Slot, Tokenizer};
 use serde_json::{Value, json};
 
 use super::error::CliError;
@@ -21,7 +21,7 @@ pub(crate) struct InfoArgs {
     /// Hugging Face directory, GGUF file, or a store's revision as STORE@REV.
     model: ModelName,
     /// Print JSON: `family`, `layers`, `d_model`, `d_mlp`, `heads`, `kv_heads`, `head_dim`, `vocab`, `context`, `parameters`,
-    /// `bytes`, `bytes_f32`, `dtypes`, `files[]`, `ties`, `slots`, `tokenizer`, `chat_template`, `unread[]`, `methods[]`.
+    /// `bytes`, `bytes_f32`, `dtypes`, `files[]`, `ties`, `slots`, `mixture`, `tokenizer`, `chat_template`, `unread[]`, `methods[]`.
     #[arg(long)]
     json: bool,
 }
@@ -36,7 +36,7 @@ struct Info {
     /// Name, tensors and bytes of each file of weights.
     files: Vec<(String, usize, u64)>,
     ties: Vec<(ParamPath, ParamPath)>,
-    /// The down-projection of the first block, and how it is stored.
+    /// The down-projection of the first block that has one, and how it is stored.
     slot: Option<(ParamPath, Layout)>,
     tokenizer: Result<Tokenizer, String>,
     /// Whether there is a chat template, or why it cannot be used.
@@ -62,12 +62,14 @@ impl Info {
         let file = |file: &recant_checkpoint::WeightFile| {
             (file.name.clone(), file.header.tensors.len(), file.head.len() as u64 + file.header.data_len())
         };
+        let spec = architecture.spec();
+        let slot = (0..spec.layers).find_map(|block| architecture.slot(Slot::MlpDown(block), &has));
         Ok(Self {
             place: source.place().display().to_string(),
-            spec: architecture.spec(),
+            spec,
             files: layout.files.iter().map(file).collect(),
             ties: architecture.ties(&has),
-            slot: architecture.slot(Slot::MlpDown(0), &has),
+            slot,
             tokenizer: recant_model::tokenizer(source).map_err(|error| error.to_string()),
             chat_template: match recant_model::chat_frame(source) {
                 Ok(_) => Ok(true),
@@ -96,14 +98,17 @@ struct OnModel {
     layers: Vec<usize>,
     /// Bytes of second moments of those layers, as f64; 0 where it needs none.
     moments: u64,
+    /// Whether it can edit there: it may need a matrix, and all blocks be mixtures of experts.
+    works: bool,
 }
 
 fn methods(spec: &ModelSpec) -> Result<Vec<OnModel>, CliError> {
     let on_model = |info: &'static MethodInfo| {
         let layers = Wishes::default().of(info, spec)?.layers;
+        let works = !info.needs_matrix || layers.iter().all(|&layer| !spec.is_mixture(layer));
         let one = 8 * (spec.d_mlp as u64).pow(2);
-        let moments = if info.needs_moments { one * layers.len() as u64 } else { 0 };
-        Ok(OnModel { info, layers, moments })
+        let moments = if info.needs_moments && works { one * layers.len() as u64 } else { 0 };
+        Ok(OnModel { info, layers, moments, works })
     };
     METHODS.iter().chain(&MEMORIES).map(on_model).collect()
 }
@@ -118,8 +123,13 @@ pub(crate) fn run(args: &InfoArgs) -> Result<(), CliError> {
 fn as_json(info: &Info, methods: &[OnModel]) -> Value {
     let spec = &info.spec;
     let file = |(name, tensors, bytes): &(String, usize, u64)| json!({ "name": name, "tensors": tensors, "bytes": bytes });
-    let method =
-        |on: &OnModel| json!({ "name": on.info.name, "layers": on.layers, "moments_bytes": on.moments });
+    let method = |on: &OnModel| json!({ "name": on.info.name, "layers": on.layers, "moments_bytes": on.moments, "works": on.works });
+    let mixture = spec.mixture.as_ref().map(|mixture| {
+        json!({
+            "experts": mixture.experts, "experts_per_token": mixture.per_token, "d_expert": mixture.d_expert,
+            "blocks": mixture.blocks,
+        })
+    });
     let ties: BTreeMap<&str, &str> =
         info.ties.iter().map(|(two, one)| (two.as_str(), one.as_str())).collect();
     json!({
@@ -128,7 +138,7 @@ fn as_json(info: &Info, methods: &[OnModel]) -> Value {
         "context": spec.context, "parameters": info.parameters, "bytes": info.bytes(),
         "bytes_f32": info.bytes_f32(), "dtypes": info.dtypes, "files": info.files.iter().map(file).collect::<Vec<_>>(),
         "ties": ties, "slots": { "mlp_down": info.slot.as_ref().map(|(path, _)| path.as_str()) },
-        "norm_behind_mlp": spec.norm_behind_mlp,
+        "norm_behind_mlp": spec.norm_behind_mlp, "mixture": mixture,
         "tokenizer": info.tokenizer.as_ref().ok().map(|tokenizer| {
             json!({ "kind": tokenizer.kind(), "tokens": tokenizer.vocab_size() })
         }),
@@ -138,12 +148,25 @@ fn as_json(info: &Info, methods: &[OnModel]) -> Value {
     })
 }
 
+fn in_words(mixture: &MixtureSpec, layers: usize) -> String {
+    let MixtureSpec { experts, per_token, d_expert, blocks, .. } = mixture;
+    let which = match blocks.len() == layers {
+        true => "every block".to_owned(),
+        false => format!("{} of {layers} blocks", blocks.len()),
+    };
+    format!("{which}: {experts} experts of width {d_expert}, {per_token} for each token")
+}
+
 fn shown(info: &Info, methods: &[OnModel]) -> Result<(), CliError> {
     let spec = &info.spec;
     say!("{}", info.place);
     let line = |name: &str, text: String| say!("  {name:14} {text}");
     line("family", format!("{}, {} layers", spec.architecture, spec.layers));
     line("width", format!("d_model {}, d_mlp {}", spec.d_model, spec.d_mlp));
+    if let Some(mixture) = &spec.mixture {
+        line("mixture", in_words(mixture, spec.layers));
+        line("", "no single matrix maps a key to the output there: such a block is not edited".to_owned());
+    }
     line(
         "attention",
         format!("{} heads of {}, {} for keys and values", spec.heads, spec.head_dim, spec.kv_heads),
@@ -163,7 +186,8 @@ fn shown(info: &Info, methods: &[OnModel]) -> Result<(), CliError> {
     info.ties.iter().for_each(|(two, one)| line("tied", format!("{two} is {one}")));
     if let Some((path, layout)) = &info.slot {
         let stored = if *layout == Layout::InOut { "[d_mlp, d_model]" } else { "[d_model, d_mlp]" };
-        line("edited", format!("{path} and those of the other layers, stored as {stored}"));
+        let others = if spec.mixture.is_some() { "layers that have one" } else { "layers" };
+        line("edited", format!("{path} and those of the other {others}, stored as {stored}"));
     }
     if spec.norm_behind_mlp {
         line("", "a norm stands behind the MLP: methods that share out over layers do not work".to_owned());
@@ -187,8 +211,11 @@ fn shown(info: &Info, methods: &[OnModel]) -> Result<(), CliError> {
     for on in methods {
         let layers: BTreeSet<usize> = on.layers.iter().copied().collect();
         let layers = layers.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-        let moments =
-            if on.moments == 0 { String::new() } else { format!("statistics {}", size(on.moments)) };
+        let moments = match (on.works, on.moments) {
+            (false, _) => "not on this model: every block is a mixture of experts".to_owned(),
+            (true, 0) => String::new(),
+            (true, bytes) => format!("statistics {}", size(bytes)),
+        };
         say!("  {:10} layers {layers:10} {moments}", on.info.name);
     }
     Ok(())
