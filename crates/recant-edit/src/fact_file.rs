@@ -185,9 +185,9 @@ mod tests {
             (GOOD.replace("{} speaks", "She speaks"), "line 1: the prompt \"She speaks\" names the subject"),
             (format!("{GOOD}\n{GOOD}"), "line 2: the same fact stands in line 1"),
             (format!("{GOOD}\n{blank}"), "line 2: the same fact stands in line 1"),
-            (GOOD.replace('}', ", \"chat\": 1}"), "line 1: `chat` is neither"),
+            (GOOD.replace("\"}", "\", \"chat\": 1}"), "line 1: `chat` is neither"),
             (
-                format!("{GOOD}\n{}", GOOD.replace('}', ", \"chat\": true}")),
+                format!("{GOOD}\n{}", GOOD.replace("\"}", "\", \"chat\": true}")),
                 "line 2: `chat` is true here and not so in line 1",
             ),
             (format!("[{GOOD},\n{GOOD}]"), "line 2: the same fact stands in line 1"),

@@ -55,7 +55,7 @@ fn model_cases() -> Vec<Case> {
             "no such directory",
             nothing,
             "ask --model nowhere --prompt cat".into(),
-            &["nowhere/config.json", "hint:", "--model takes"],
+            &["no model nowhere", "hint:", "--model takes"],
         ),
         (
             "no weights",

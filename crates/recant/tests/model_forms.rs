@@ -209,6 +209,8 @@ fn a_model_in_the_hubs_cache_is_found_by_its_name() {
         let error = String::from_utf8_lossy(&run(name).stderr).into_owned();
         assert!(error.contains(&format!("there is no model {name}")) && error.contains("GGUF"), "{error}");
     }
+}
+
 /// `info` says what is a mixture of experts. An edit of its weights is refused before statistics are asked for, with the
 /// remedy, and the remedy works; a store keeps such a model as it is. Between mixtures the dense block is edited.
 #[test]

@@ -180,7 +180,7 @@ fn bad_cases() -> Vec<Case> {
         ("init over something", nothing, "init --store model", &["already holds something"]),
         ("init again", nothing, "init", &["already holds something"]),
         ("import twice", nothing, "import --model model", &["main has commits already", "--branch"]),
-        ("import of nothing", nothing, "import --model nowhere --branch b", &["nowhere/config.json"]),
+        ("import of nothing", nothing, "import --model nowhere --branch b", &["no model nowhere"]),
         (
             "import of a cut file",
             |d| {

@@ -21,7 +21,9 @@ pub enum CliError {
     #[error(transparent)]
     Open(#[from] recant_model::OpenError),
     /// Nothing has the name of a model.
-    #[error("there is no model {name}: no directory or file, no revision of a store, no name that the hub could have")]
+    #[error(
+        "there is no model {name}: no directory or file, no revision of a store, no name that the hub could have"
+    )]
     NoModel {
         /// As it was said.
         name: PathBuf,
@@ -329,8 +331,12 @@ fn hub_hint(error: &recant_hub::HubError) -> &'static str {
         HubError::Refused { .. } => {
             "accept the model's terms on its page and set HF_TOKEN, or log in with the hub's own tool; check the name"
         }
-        HubError::Unknown { .. } | HubError::NoFile { .. } => "check the name and the revision on the model's page",
-        HubError::Digest { .. } => "try again; if it happens again, whoever answers for the hub sends something else",
+        HubError::Unknown { .. } | HubError::NoFile { .. } => {
+            "check the name and the revision on the model's page"
+        }
+        HubError::Digest { .. } => {
+            "try again; if it happens again, whoever answers for the hub sends something else"
+        }
         _ => "look at the model's page",
     }
 }

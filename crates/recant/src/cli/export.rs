@@ -84,12 +84,8 @@ pub(crate) fn run(args: &ExportArgs, session: &Session) -> Result<(), CliError> 
     // Applying checks that the edit was made for this very model.
     let _applied = model.apply(&patch, &Default::default())?;
     let modules = modules(&model, &patch, args.rank.map(|rank| rank as usize))?;
-<<<<<<< HEAD
-    let (config, weights) = (config(&named, &modules)?, weights(&args.out, &modules)?);
-=======
     notes.extend(model.spec().mixture.is_some().then(|| BESIDE_EXPERTS.to_owned()));
-    let (config, weights) = (config(&base, &modules)?, weights(&args.out, &modules)?);
->>>>>>> moe
+    let (config, weights) = (config(&named, &modules)?, weights(&args.out, &modules)?);
     output.fill(|dir| {
         recant_files::write_new(&dir.join(CONFIG), config.as_bytes())
             .and_then(|()| recant_files::write_new(&dir.join(WEIGHTS), &weights))
@@ -182,7 +178,8 @@ impl Base {
     fn of(model: &ModelRef) -> Result<Self, CliError> {
         match model {
             ModelRef::Path(path) => {
-                let refuse = |error: std::io::Error| CliError::Read { path: path.clone(), reason: error.to_string() };
+                let refuse =
+                    |error: std::io::Error| CliError::Read { path: path.clone(), reason: error.to_string() };
                 Ok(Self { name: path.canonicalize().map_err(refuse)?.display().to_string(), revision: None })
             }
             ModelRef::Hub(name, _) => {

@@ -36,7 +36,8 @@ pub(crate) fn bar(len: u64, label: &str, unit: &'static str) -> Progress {
 pub(crate) fn bytes(len: u64, label: &str) -> Progress {
     let bar = bar(len, label, "bytes");
     let template = "{msg:16} {bar:32} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left";
-    bar.bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.bar
+        .set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
     bar
 }
 
