@@ -7,7 +7,7 @@ mod common;
 use std::path::Path;
 
 use common::{copy, fixture, log_probs, notes, open, set_config};
-use recant_model::{ConfigError, OpenError, SaveOptions, Strategy};
+use recant_model::{Architecture, ConfigError, OpenError, SaveOptions, Strategy};
 use serde_json::{Value, json};
 
 /// Configurations that mean to `transformers` what the fixture's own means: the same numbers, bit for bit, no note,
@@ -150,6 +150,37 @@ fn what_would_be_another_computation_is_refused_by_name() {
     set_config(dir.path(), &json!({"quantization_config": {"quant_method": "gptq", "bits": 4}}));
     let error = open(dir.path()).unwrap_err().to_string();
     assert!(error.contains("quantised") && error.contains("gptq"), "{error}");
+}
+
+/// The number of key and value heads where a configuration does not say it, as `transformers` 5.24 has it.
+#[test]
+fn heads_that_are_not_given_are_those_of_the_family() {
+    let cases = [
+        ("llama", 32),
+        ("mistral", 8),
+        ("mixtral", 8),
+        ("qwen2", 32),
+        ("qwen3", 32),
+        ("qwen3_moe", 4),
+        ("gemma2", 4),
+        ("gemma3_text", 4),
+        ("phi3", 32),
+        ("olmo2", 32),
+        ("smollm3", 4),
+    ];
+    for (family, heads) in cases {
+        let mut config = json!({
+            "model_type": family, "hidden_size": 128, "num_attention_heads": 32, "num_hidden_layers": 2,
+            "intermediate_size": 64, "vocab_size": 64, "head_dim": 4,
+        });
+        if ["mixtral", "qwen3_moe"].contains(&family) {
+            config["num_experts"] = json!(4);
+            config["moe_intermediate_size"] = json!(16);
+        }
+        let parsed = Architecture::parse(config.to_string().as_bytes());
+        let parsed = parsed.unwrap_or_else(|error| panic!("{family}: {error}"));
+        assert_eq!(parsed.spec().kv_heads, heads, "{family}");
+    }
 }
 
 #[test]

@@ -32,6 +32,7 @@ pub(super) fn of_gemma(
         context,
         tied: true,
         head_dim: Some(256),
+        kv_heads: Some(4),
         bos: &[2],
         eos: &[1],
         activation: ("hidden_activation", "gelu_pytorch_tanh"),

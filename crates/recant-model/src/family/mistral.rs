@@ -9,7 +9,8 @@ use super::{ConfigError, Family, Keys};
 pub(super) const FAMILY: Family = Family { model_type: "mistral", describe };
 
 fn describe(keys: &Keys) -> Result<Decoder, ConfigError> {
-    let mut this = of_shape("mistral", keys, Defaults { context: 131_072, ..Defaults::default() })?;
+    let mut this =
+        of_shape("mistral", keys, Defaults { context: 131_072, kv_heads: Some(8), ..Defaults::default() })?;
     let window = keys.whole(&["sliding_window"])?;
     // A key that is not there means 4096, and null no window.
     let window = if keys.gives("sliding_window") { window } else { Some(4096) };

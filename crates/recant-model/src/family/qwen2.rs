@@ -16,7 +16,7 @@ fn describe(keys: &Keys) -> Result<Decoder, ConfigError> {
 }
 
 pub(super) fn defaults() -> Defaults {
-    Defaults { context: 32_768, bos: &[], eos: &[], ..Defaults::default() }
+    Defaults { context: 32_768, kv_heads: Some(32), bos: &[], eos: &[], ..Defaults::default() }
 }
 
 /// The window of blocks from `max_window_layers` on, if `use_sliding_window` is set.

@@ -12,6 +12,7 @@ fn describe(keys: &Keys) -> Result<Decoder, ConfigError> {
     let defaults = Defaults {
         context: 32_768,
         tied: true,
+        kv_heads: Some(4),
         bos: &[128_000],
         eos: &[128_001],
         theta: 2_000_000.0,
