@@ -167,6 +167,7 @@ fn heads_that_are_not_given_are_those_of_the_family() {
         ("phi3", 32),
         ("olmo2", 32),
         ("smollm3", 4),
+        ("ernie4_5", 2),
     ];
     for (family, heads) in cases {
         let mut config = json!({

@@ -1,6 +1,7 @@
 //! Families of models: one file each, which reads the configuration into a [`Decoder`].
 
 mod decoder;
+mod ernie4_5;
 mod gemma2;
 mod gemma3;
 mod gpt2;
@@ -166,6 +167,7 @@ pub(crate) struct Family {
 
 /// Every family.
 const FAMILIES: &[Family] = &[
+    ernie4_5::FAMILY,
     gemma2::FAMILY,
     gemma3::FAMILY,
     gpt2::FAMILY,
