@@ -175,7 +175,7 @@ fn heads_that_are_not_given_are_those_of_the_family() {
             "intermediate_size": 64, "vocab_size": 64, "head_dim": 4,
         });
         if ["mixtral", "qwen3_moe"].contains(&family) {
-            config["num_experts"] = json!(4);
+            config["num_experts"] = json!(16);
             config["moe_intermediate_size"] = json!(16);
         }
         let parsed = Architecture::parse(config.to_string().as_bytes());
