@@ -1,7 +1,6 @@
 //! `recant info`: what a model is, before anything is done with it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 
 use clap::Args;
 use recant_checkpoint::Source;
