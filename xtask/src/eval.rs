@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use recant::backend::DeviceSpec;
 use recant::cli::{ChatArgs, EvalArgs, MethodArgs, ModelArgs, ScenarioArg, Session};
-use recant::methods::{LayerRule, MethodInfo};
+use recant::methods::{LayerRule, MethodSpec};
 
 use crate::demo;
 use crate::error::Error;
@@ -83,7 +83,7 @@ pub(crate) fn run(args: DemoEvalArgs) -> Result<(), Error> {
         if with.layer.is_none() && with.layers.is_none() && !named {
             with.layers = Some(DEMO_LAYERS.to_owned());
         }
-        let one = |name: &String| MethodInfo::find(name).is_ok_and(|info| info.layers == LayerRule::One);
+        let one = |name: &String| MethodSpec::find(name).is_ok_and(|info| info.layers == LayerRule::One);
         // A layer that no method would obey is refused.
         let asked = !named && (with.layers.as_deref() == Some(DEMO_LAYERS) || method.iter().any(one));
         with.layer = with.layer.or(asked.then_some(DEMO_LAYER));

@@ -17,6 +17,8 @@ pub mod batch;
 pub mod emmet;
 pub mod ft;
 pub mod grace;
+mod inputs;
+mod kind;
 pub mod ledger;
 pub mod lifelong;
 pub mod locft;
@@ -29,14 +31,17 @@ pub mod retrieval;
 pub mod rome;
 pub mod search;
 mod settings;
+mod spec;
 pub mod transfer;
 pub mod upper;
 pub mod wise;
 mod wishes;
 
-pub use registry::{
-    LayerRule, MEMORIES, METHODS, MethodInfo, MethodInputs, lifelong, make_ledger, make_retrieval, memory,
-    method, open_memory,
-};
+pub use inputs::MethodInputs;
+pub use kind::Kind;
+pub use ledger::make_ledger;
+pub use registry::{MEMORIES, METHODS, lifelong, memory, method, open_memory};
+pub use retrieval::make_retrieval;
 pub use settings::{ParamInfo, Setting, parse_layers};
+pub use spec::{LayerRule, MethodSpec};
 pub use wishes::{Asked, Wishes};

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use recant_edit::EditError;
 
+use crate::kind::{Kind, meant};
+
 /// What a person should know of a hyper-parameter.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ParamInfo {
     /// Its name in the literature.
     pub name: &'static str,
@@ -13,6 +15,8 @@ pub struct ParamInfo {
     pub aliases: &'static [&'static str],
     /// What it does, in one line.
     pub doc: &'static str,
+    /// Which values it takes.
+    pub kind: Kind,
     /// Its value where nobody says another; `None`: it depends on the model.
     pub default: Option<String>,
 }
@@ -33,18 +37,20 @@ pub(crate) struct Param<S> {
     name: &'static str,
     aliases: &'static [&'static str],
     doc: &'static str,
+    kind: Kind,
     read: Read<S>,
     tell: Tell<S>,
 }
 
-/// Declares a hyper-parameter: name, meaning, how it is told, how it is read.
+/// Declares a hyper-parameter: name, values, meaning, how it is told, how it is read.
 pub(crate) fn param<S: 'static>(
     name: &'static str,
+    kind: Kind,
     doc: &'static str,
     tell: impl Fn(&S) -> String + 'static,
     read: impl Fn(&mut S, &Setting) -> Result<(), EditError> + 'static,
 ) -> Param<S> {
-    Param { name, aliases: &[], doc, read: Box::new(read), tell: Box::new(tell) }
+    Param { name, aliases: &[], doc, kind, read: Box::new(read), tell: Box::new(tell) }
 }
 
 /// The parameter `layers` of a method that edits one layer.
@@ -53,20 +59,15 @@ pub(crate) fn one_layer<S: 'static>(of: fn(&mut S) -> &mut usize, get: fn(&S) ->
         *of(s) = set.one_layer()?;
         Ok(())
     };
-    param("layers", "the layer that is edited", move |s| get(s).to_string(), read).alias(&["layer"])
+    param("layers", Kind::Layer, "the layer that is edited", move |s| get(s).to_string(), read)
+        .alias(&["layer"])
 }
 
 /// The parameter `fact_token`: where a fact is looked up. There is one choice.
 pub(crate) fn fact_token<S: 'static>() -> Param<S> {
-    const ONLY: &str = "subject_last";
-    param(
-        "fact_token",
-        "where a fact is looked up: subject_last",
-        |_| ONLY.to_owned(),
-        |_, set| {
-            if set.value == ONLY { Ok(()) } else { Err(set.refuse("only subject_last is supported")) }
-        },
-    )
+    const ONLY: [(&str, ()); 1] = [("subject_last", ())];
+    let read = |_: &mut S, set: &Setting| set.choice(&ONLY);
+    param("fact_token", Kind::of(&ONLY), "where a fact is looked up", |_| name_of(&ONLY, &()), read)
 }
 
 /// The parameter `norm_constraint`: a bound on how far any weight moves, or none.
@@ -75,19 +76,47 @@ pub(crate) fn norm_constraint<S: 'static>(
     of: fn(&mut S) -> &mut Option<f64>,
 ) -> Param<S> {
     let tell = move |s: &S| get(s).map_or("false".to_owned(), |bound| bound.to_string());
-    param("norm_constraint", "no weight moves further than this, or false", tell, move |s, set| {
-        *of(s) = set.unless("false", f64::MIN_POSITIVE)?;
+    let kind = Kind::float(f64::MIN_POSITIVE).or("false");
+    param("norm_constraint", kind.clone(), "no weight moves further than this", tell, move |s, set| {
+        *of(s) = set.number_or_word(&kind)?;
         Ok(())
     })
 }
 
-/// Declares a hyper-parameter that is one field of `Self`, told by `to_string` and read by a function of [`Setting`].
+/// A parameter that is one of some names.
+pub(crate) fn choice<S: 'static, T: Copy + PartialEq + 'static>(
+    name: &'static str,
+    doc: &'static str,
+    names: &'static [(&'static str, T)],
+    get: fn(&S) -> T,
+    of: fn(&mut S) -> &mut T,
+) -> Param<S> {
+    param(
+        name,
+        Kind::of(names),
+        doc,
+        move |s| name_of(names, &get(s)),
+        move |s, set| {
+            *of(s) = set.choice(names)?;
+            Ok(())
+        },
+    )
+}
+
+/// Declares a hyper-parameter that is one field of `Self`, told by `to_string`, whose values are those of a function of
+/// [`Kind`] and which is read by the function of [`Setting`] of the same name.
 macro_rules! field {
     ($name:literal, $doc:literal, $field:ident, $read:ident($($arg:expr)?)) => {
-        $crate::settings::param($name, $doc, |s: &Self| s.$field.to_string(), |s: &mut Self, set| {
-            s.$field = set.$read($($arg)?)?;
-            Ok(())
-        })
+        $crate::settings::param(
+            $name,
+            $crate::kind::Kind::$read($($arg)?),
+            $doc,
+            |s: &Self| s.$field.to_string(),
+            |s: &mut Self, set| {
+                s.$field = set.$read($($arg)?)?;
+                Ok(())
+            },
+        )
     };
 }
 pub(crate) use field;
@@ -104,9 +133,9 @@ impl<S: 'static> Param<S> {
 
     /// The same parameter of settings that hold `S` as a part.
     pub(crate) fn of<T: 'static>(self, part: fn(&T) -> &S, part_mut: fn(&mut T) -> &mut S) -> Param<T> {
-        let Self { name, aliases, doc, read, tell } = self;
+        let Self { name, aliases, doc, kind, read, tell } = self;
         let read: Read<T> = Box::new(move |s, set| read(part_mut(s), set));
-        Param { name, aliases, doc, read, tell: Box::new(move |s| tell(part(s))) }
+        Param { name, aliases, doc, kind, read, tell: Box::new(move |s| tell(part(s))) }
     }
 }
 
@@ -124,7 +153,9 @@ pub(crate) trait Tunable: Sized + 'static {
             Some(param) => (param.read)(self, setting),
             None => {
                 let known: Vec<&str> = params.iter().map(|param| param.name).collect();
-                Err(setting.refuse(format!("{method} has no such setting; it has {}", known.join(", "))))
+                let meant = meant(&setting.key, known.iter().copied());
+                Err(setting
+                    .refuse(format!("{method} has no such setting{meant}; it has {}", known.join(", "))))
             }
         }
     }
@@ -138,10 +169,15 @@ pub(crate) trait Tunable: Sized + 'static {
     fn infos(&self) -> Vec<ParamInfo> {
         let info = |param: Param<Self>| {
             let default = (param.name != "layers").then(|| (param.tell)(self));
-            ParamInfo { name: param.name, aliases: param.aliases, doc: param.doc, default }
+            ParamInfo { name: param.name, aliases: param.aliases, doc: param.doc, kind: param.kind, default }
         };
         Self::params().into_iter().map(info).collect()
     }
+}
+
+/// What can be set, where making the defaults could fail.
+pub(crate) fn infos(defaults: Result<impl Tunable, EditError>) -> Vec<ParamInfo> {
+    defaults.map(|defaults| defaults.infos()).unwrap_or_default()
 }
 
 /// One `KEY=VALUE` from the user.
@@ -173,54 +209,60 @@ impl Setting {
         EditError::Setting { key: self.key.clone(), value: self.value.clone(), reason: reason.into() }
     }
 
-    pub(crate) fn float(&self, least: f64) -> Result<f64, EditError> {
-        let number: f64 = self.value.parse().map_err(|_| self.refuse("a number is expected"))?;
-        if number.is_finite() && number >= least {
-            return Ok(number);
-        }
-        Err(self.refuse(format!("a finite number of at least {least} is expected")))
+    /// The complaint that the value is none of a kind.
+    fn outside(&self, kind: &Kind) -> EditError {
+        self.refuse(format!("{kind} is expected"))
     }
 
-    pub(crate) fn count(&self) -> Result<usize, EditError> {
-        let number = self.value.parse().ok().filter(|&number: &usize| number > 0);
-        number.ok_or_else(|| self.refuse("a whole number above 0 is expected"))
+    /// A number of a kind, or `None` for its word.
+    pub(crate) fn number_or_word(&self, kind: &Kind) -> Result<Option<f64>, EditError> {
+        let Kind::Number { least, most, word } = kind else { return Err(self.outside(kind)) };
+        if *word == Some(self.value.as_str()) {
+            return Ok(None);
+        }
+        let number: Option<f64> = self.value.parse().ok();
+        let inside = number.filter(|number| number.is_finite() && number >= least && number <= most);
+        inside.map(Some).ok_or_else(|| self.outside(kind))
+    }
+
+    fn within(&self, kind: &Kind) -> Result<f64, EditError> {
+        self.number_or_word(kind)?.ok_or_else(|| self.outside(kind))
+    }
+
+    pub(crate) fn float(&self, least: f64) -> Result<f64, EditError> {
+        self.within(&Kind::float(least))
     }
 
     /// A share: above 0, at most 1.
     pub(crate) fn share(&self) -> Result<f64, EditError> {
-        let number = self.float(f64::MIN_POSITIVE)?;
-        if number <= 1.0 {
-            Ok(number)
-        } else {
-            Err(self.refuse("a number above 0 and at most 1 is expected"))
-        }
+        self.within(&Kind::share())
     }
 
     /// A number from 0 to 1.
     pub(crate) fn weight(&self) -> Result<f64, EditError> {
-        match self.float(0.0)? {
-            weight if weight <= 1.0 => Ok(weight),
-            _ => Err(self.refuse("a weight between 0 and 1 is expected")),
-        }
+        self.within(&Kind::weight())
+    }
+
+    /// A cosine.
+    pub(crate) fn cosine(&self) -> Result<f64, EditError> {
+        self.within(&Kind::cosine())
     }
 
     /// One of some names.
-    pub(crate) fn choice<T: Copy>(&self, names: &[(&str, T)]) -> Result<T, EditError> {
+    pub(crate) fn choice<T: Copy>(&self, names: &[(&'static str, T)]) -> Result<T, EditError> {
         let found = names.iter().find(|(name, _)| *name == self.value);
-        found.map(|(_, value)| *value).ok_or_else(|| {
-            let known: Vec<&str> = names.iter().map(|(name, _)| *name).collect();
-            self.refuse(format!("one of {} is expected", known.join(", ")))
-        })
+        found.map(|(_, value)| *value).ok_or_else(|| self.outside(&Kind::of(names)))
     }
 
-    /// A number, or `none` where it is left out.
-    pub(crate) fn unless(&self, none: &str, least: f64) -> Result<Option<f64>, EditError> {
-        if self.value == none { Ok(None) } else { self.float(least).map(Some) }
+    /// A number of things, at least one.
+    pub(crate) fn count(&self) -> Result<usize, EditError> {
+        let number = self.value.parse().ok().filter(|&number: &usize| number > 0);
+        number.ok_or_else(|| self.outside(&Kind::count()))
     }
 
     /// A whole number, 0 included.
     pub(crate) fn whole(&self) -> Result<u64, EditError> {
-        self.value.parse().map_err(|_| self.refuse("a whole number is expected"))
+        self.value.parse().map_err(|_| self.outside(&Kind::whole()))
     }
 
     /// A number of things, 0 included.
@@ -229,18 +271,18 @@ impl Setting {
     }
 
     pub(crate) fn flag(&self) -> Result<bool, EditError> {
-        self.value.parse().map_err(|_| self.refuse("true or false is expected"))
+        self.value.parse().map_err(|_| self.outside(&Kind::Flag))
     }
 
     /// The layers of a method that edits several: `3`, `0,1,2`, `[0, 1, 2]` or `0-2`; ascending.
     pub(crate) fn layer_list(&self) -> Result<Vec<usize>, EditError> {
-        parse_layers(&self.value).ok_or_else(|| self.refuse("layers are expected, such as 3, 0,1,2 or 0-2"))
+        parse_layers(&self.value).ok_or_else(|| self.outside(&Kind::Layers))
     }
 
     /// The layer of a method that edits one: `3` or `[3]`.
     pub(crate) fn one_layer(&self) -> Result<usize, EditError> {
         let inner = self.value.trim_start_matches('[').trim_end_matches(']').trim();
-        inner.parse().map_err(|_| self.refuse("one layer number is expected; this method edits one layer"))
+        inner.parse().map_err(|_| self.outside(&Kind::Layer))
     }
 }
 

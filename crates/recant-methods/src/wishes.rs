@@ -10,8 +10,9 @@ use std::collections::BTreeMap;
 use recant_edit::EditError;
 use recant_model::ModelSpec;
 
-use crate::registry::{LayerRule, MethodInfo};
+use crate::kind::meant;
 use crate::settings::{Setting, parse_layers};
+use crate::spec::{LayerRule, MethodSpec};
 
 /// What a user asks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -60,7 +61,7 @@ impl Wishes {
     /// # Errors
     /// [`EditError::Setting`] when no method has a setting of a name; [`EditError::Contradiction`];
     /// [`EditError::Layer`]; [`EditError::Mixture`] when a method needs the matrix of a block that has none.
-    pub fn of_all(&self, methods: &[&MethodInfo], spec: &ModelSpec) -> Result<Vec<Asked>, EditError> {
+    pub fn of_all(&self, methods: &[&MethodSpec], spec: &ModelSpec) -> Result<Vec<Asked>, EditError> {
         self.settings.iter().try_for_each(|set| known(set, methods))?;
         let asked: Vec<Asked> =
             methods.iter().map(|info| self.of(info, spec)).collect::<Result<_, EditError>>()?;
@@ -75,7 +76,7 @@ impl Wishes {
     ///
     /// # Errors
     /// As [`Wishes::of_all`], but for unknown settings and for blocks without a matrix.
-    pub fn of(&self, info: &MethodInfo, spec: &ModelSpec) -> Result<Asked, EditError> {
+    pub fn of(&self, info: &MethodSpec, spec: &ModelSpec) -> Result<Asked, EditError> {
         let mut said = BTreeMap::new();
         self.join(&mut said, info)?;
         self.gather(&mut said, info, None)?;
@@ -107,7 +108,7 @@ impl Wishes {
     fn gather(
         &self,
         said: &mut BTreeMap<&'static str, Said>,
-        info: &MethodInfo,
+        info: &MethodSpec,
         method: Option<&str>,
     ) -> Result<(), EditError> {
         for set in &self.settings {
@@ -120,7 +121,7 @@ impl Wishes {
     }
 
     /// Puts `layer`, `layers` and `seed` among the settings that are said to all.
-    fn join(&self, said: &mut BTreeMap<&'static str, Said>, info: &MethodInfo) -> Result<(), EditError> {
+    fn join(&self, said: &mut BTreeMap<&'static str, Said>, info: &MethodSpec) -> Result<(), EditError> {
         let list = self.layers.as_ref().map(|layers| write(layers));
         let layers = match info.layers {
             LayerRule::One => self.layer.map(|layer| ("layer", layer.to_string())),
@@ -140,7 +141,7 @@ impl Wishes {
     }
 
     /// The layers where no setting names them.
-    fn default_layers(&self, info: &MethodInfo, spec: &ModelSpec) -> Vec<usize> {
+    fn default_layers(&self, info: &MethodSpec, spec: &ModelSpec) -> Vec<usize> {
         let layer = self.layer.unwrap_or(spec.edit.layer);
         match (info.layers, &self.layers) {
             (LayerRule::One, _) | (LayerRule::Last, None) => vec![layer],
@@ -159,8 +160,8 @@ impl Wishes {
     }
 
     /// Refuses a `layer` or `layers` that no method obeys.
-    fn check_layers(&self, methods: &[&MethodInfo], asked: &[Asked]) -> Result<(), EditError> {
-        let one = |info: &&MethodInfo| info.layers == LayerRule::One;
+    fn check_layers(&self, methods: &[&MethodSpec], asked: &[Asked]) -> Result<(), EditError> {
+        let one = |info: &&MethodSpec| info.layers == LayerRule::One;
         let obeys = |layer: usize| asked.iter().any(|asked| asked.layer() == layer);
         let layer = self.layer.filter(|&layer| !methods.iter().any(one) && !obeys(layer));
         let layers = self
@@ -208,7 +209,7 @@ fn insert(
 }
 
 /// A hyper-parameter that none of the methods has is a typing error, not a wish.
-fn known(set: &Setting, methods: &[&MethodInfo]) -> Result<(), EditError> {
+fn known(set: &Setting, methods: &[&MethodSpec]) -> Result<(), EditError> {
     let (method, key) = split(&set.key);
     let asked: Vec<_> =
         methods.iter().filter(|info| method.is_none_or(|method| method == info.name)).collect();
@@ -223,7 +224,8 @@ fn known(set: &Setting, methods: &[&MethodInfo]) -> Result<(), EditError> {
                 asked.iter().flat_map(|info| (info.settings)()).map(|param| param.name).collect();
             known.sort_unstable();
             known.dedup();
-            format!("{} has no such setting; known are {}", names.join(", "), known.join(", "))
+            let meant = meant(key, known.iter().copied());
+            format!("{} has no such setting{meant}; known are {}", names.join(", "), known.join(", "))
         }
     }))
 }

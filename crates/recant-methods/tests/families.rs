@@ -13,7 +13,7 @@ use recant_methods::retrieval::{Retrieval, RetrievalSettings};
 use recant_methods::rome::Covariance;
 use recant_methods::transfer::{Loose, TransferError};
 use recant_methods::{
-    LayerRule, MEMORIES, METHODS, MethodInfo, MethodInputs, Setting, Wishes, memory, method, open_memory,
+    LayerRule, MEMORIES, METHODS, MethodInputs, MethodSpec, Setting, Wishes, memory, method, open_memory,
 };
 use recant_model::{Model, SaveOptions};
 
@@ -165,7 +165,7 @@ fn methods_that_need_a_matrix_are_refused_at_a_mixture_by_name() {
             assert!(others.is_empty() == text.contains("no block of it has one"), "{text}");
         };
         for block in mixtures {
-            let of_settings = |info: &MethodInfo| {
+            let of_settings = |info: &MethodSpec| {
                 let known = inputs(block, Vec::new());
                 let settings = known.settings.iter().filter(|set| info.param(&set.key).is_some()).cloned();
                 MethodInputs { settings: settings.collect(), ..known }
@@ -175,7 +175,7 @@ fn methods_that_need_a_matrix_are_refused_at_a_mixture_by_name() {
                 let editor = method(info.name, &of_settings(info)).unwrap();
                 refused(info.name, block, editor.plan(&model, std::slice::from_ref(&fact)).unwrap_err());
             }
-            let wise = MethodInfo::find("wise").unwrap();
+            let wise = MethodSpec::find("wise").unwrap();
             refused(
                 "wise",
                 block,
@@ -213,7 +213,7 @@ fn memories_work_at_a_mixture() {
         let model = open(&fixtures().into_iter().find(|path| path.ends_with(name)).unwrap());
         let before = log_probs(&model);
         for kind in ["memory", "grace"] {
-            let info = MethodInfo::find(kind).unwrap();
+            let info = MethodSpec::find(kind).unwrap();
             let known = inputs(block, Vec::new());
             let mut settings = known.settings.clone();
             settings.retain(|set| info.param(&set.key).is_some());

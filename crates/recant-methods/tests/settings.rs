@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use common::open;
 use recant_edit::{Contexts, EditError};
 use recant_methods::{
-    Asked, LayerRule, MEMORIES, METHODS, MethodInfo, MethodInputs, Setting, Wishes, memory, method,
+    Asked, Kind, LayerRule, MEMORIES, METHODS, MethodInputs, MethodSpec, Setting, Wishes, memory, method,
 };
 use recant_model::Model;
 
@@ -24,7 +24,7 @@ fn set(key: &str, value: &str) -> Setting {
 
 /// The settings that a method tells of when it is given some.
 fn told(
-    info: &MethodInfo,
+    info: &MethodSpec,
     mut settings: Vec<Setting>,
     model: &Model,
 ) -> Result<BTreeMap<String, String>, EditError> {
@@ -102,13 +102,57 @@ fn what_is_declared_can_be_set_and_is_told() {
     }
 }
 
+/// Values that a kind has not.
+fn outside(kind: &Kind) -> Vec<String> {
+    let words: &[&str] = match kind {
+        Kind::Whole { least: 1 } => &["0", "-1", "1.5", "many"],
+        Kind::Whole { .. } => &["-1", "1.5", "many"],
+        Kind::Number { .. } => &["NaN", "inf", "much", ""],
+        Kind::Layers => &["x", "3-1", "1,1", ""],
+        _ => &["x", "", "TRUE"],
+    };
+    let mut words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
+    if let Kind::Number { least, most, .. } = kind {
+        // The smallest positive number stands for "above 0".
+        words.push(if *least == f64::MIN_POSITIVE { 0.0 } else { least - 0.5 }.to_string());
+        words.extend(most.is_finite().then(|| (most + 0.5).to_string()));
+    }
+    words
+}
+
+#[test]
+fn what_a_kind_has_not_is_refused_with_what_it_has() {
+    let model = open("gpt2-tiny");
+    for info in MethodSpec::all() {
+        for param in (info.settings)() {
+            for value in outside(&param.kind) {
+                let error = told(info, vec![set(param.name, &value)], &model).unwrap_err().to_string();
+                let all = [param.name, &param.kind.to_string()].iter().all(|text| error.contains(text));
+                assert!(all, "{} {} = {value:?}: {error}", info.name, param.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_typing_error_is_told_what_was_probably_meant() {
+    let model = open("gpt2-tiny");
+    let rome = MethodSpec::find("rome").unwrap();
+    let error = told(rome, vec![set("v_num_grad_step", "3")], &model).unwrap_err().to_string();
+    assert!(error.contains("did you mean v_num_grad_steps?"), "{error}");
+    let error = MethodSpec::find("menit").unwrap_err().to_string();
+    assert!(error.contains("did you mean memit?"), "{error}");
+    let error = asked(&wishes(None, None, &["rome.kl_facter=1"]), &["rome"]).unwrap_err().to_string();
+    assert!(error.contains("did you mean kl_factor?"), "{error}");
+}
+
 fn wishes(layer: Option<usize>, layers: Option<&[usize]>, settings: &[&str]) -> Wishes {
     let settings = settings.iter().map(|text| Setting::parse(text).unwrap()).collect();
     Wishes { layer, layers: layers.map(<[usize]>::to_vec), seed: None, settings }
 }
 
 fn asked(wishes: &Wishes, names: &[&str]) -> Result<Vec<Asked>, EditError> {
-    let infos: Vec<&MethodInfo> = names.iter().map(|name| MethodInfo::find(name).unwrap()).collect();
+    let infos: Vec<&MethodSpec> = names.iter().map(|name| MethodSpec::find(name).unwrap()).collect();
     wishes.of_all(&infos, open("gpt2-tiny").spec())
 }
 

@@ -8,7 +8,7 @@ mod common;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use common::{EDIT, good, json, recant, refused, run, workshop};
+use common::{EDIT, fixture, good, json, recant, refused, run, workshop};
 use serde_json::{Value, json};
 
 /// An edit that cannot hold: one step for a long target.
@@ -253,5 +253,12 @@ fn methods_and_their_settings_are_listed() {
         assert!(settings.len() >= 4, "{name}");
         assert!(settings.iter().all(|set| shown.contains(set["name"].as_str().unwrap())), "{shown}");
     }
-    assert!(refused(at, "methods rone").contains("r-rome"));
+    assert!(refused(at, "methods rone").contains("did you mean rome?"));
+    let model = fixture("llama-tiny-gqa");
+    let on_model = json(at, &format!("methods memit {}", model.display()));
+    assert_eq!(on_model["layers"], serde_json::json!([0]));
+    let layers = on_model["settings"].as_array().unwrap().iter().find(|set| set["name"] == "layers").unwrap();
+    assert_eq!((&layers["default"], &layers["kind"]), (&"0".into(), &"layers".into()));
+    let mixture = fixture("mixtral-tiny");
+    assert!(refused(at, &format!("methods rome {}", mixture.display())).contains("mixture of experts"));
 }

@@ -18,8 +18,10 @@ use recant_linalg::{LowRank, NullSpace, Rows, push_through};
 use recant_model::Model;
 
 use crate::batch::{self, BatchSettings, Prepared};
+use crate::inputs::MethodInputs;
 use crate::rome::Covariance;
-use crate::settings::{Param, Setting, Tunable, field};
+use crate::settings::{Param, Setting, Tunable, field, infos};
+use crate::spec::{LayerRule, Make, MethodSpec};
 
 /// Settings of AlphaEdit.
 #[derive(Debug, Clone, PartialEq)]
@@ -167,4 +169,23 @@ impl Editor for AlphaEdit {
         let measured = matches!(self.covariance, Covariance::Measured(_));
         batch::reported(self.settings.told(), &self.contexts, measured)
     }
+}
+
+/// How the method is declared.
+pub(crate) const METHOD: MethodSpec = MethodSpec {
+    name: "alphaedit",
+    summary: "many facts in the null space of ordinary keys",
+    paper: Some("2410.02355"),
+    needs_moments: true,
+    needs_matrix: true,
+    many: true,
+    layers: LayerRule::Several,
+    settings: || infos(AlphaEdit::settings_of(vec![], &[])),
+    make: Make::Editor(make),
+};
+
+fn make(inputs: &MethodInputs) -> Result<Box<dyn Editor>, EditError> {
+    let settings = AlphaEdit::settings_of(inputs.layers(), &inputs.settings)?;
+    let covariance = inputs.covariance(settings.batch.mom2_adjustment)?;
+    Ok(Box::new(AlphaEdit::new(settings, inputs.contexts.clone(), covariance)))
 }

@@ -3,6 +3,7 @@
 use recant_edit::EditError;
 use recant_model::Model;
 
+use crate::kind::Kind;
 use crate::search::SearchSettings;
 use crate::settings::{Param, Tunable, fact_token, field, param};
 
@@ -85,10 +86,11 @@ impl BatchSettings {
 impl Tunable for BatchSettings {
     fn params() -> Vec<Param<Self>> {
         let list = |s: &Self| s.layers.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
-        let layers = param("layers", "the layers that are written", list, |s: &mut Self, set| {
-            s.layers = set.layer_list()?;
-            Ok(())
-        });
+        let layers =
+            param("layers", Kind::Layers, "the layers that are written", list, |s: &mut Self, set| {
+                s.layers = set.layer_list()?;
+                Ok(())
+            });
         let mut params = vec![
             layers.alias(&["layer"]),
             field!("bare_weight", "weight of the bare prompt in the mean key", bare_weight, weight()),

@@ -18,8 +18,10 @@ use recant_linalg::{LowRank, Rows, push_through};
 use recant_model::Model;
 
 use crate::batch::{self, BatchSettings, Metric};
+use crate::inputs::MethodInputs;
 use crate::rome::Covariance;
-use crate::settings::{Param, Setting, Tunable, field};
+use crate::settings::{Param, Setting, Tunable, field, infos};
+use crate::spec::{LayerRule, Make, MethodSpec};
 
 /// Settings of EMMET.
 #[derive(Debug, Clone, PartialEq)]
@@ -102,4 +104,23 @@ impl Editor for Emmet {
         let measured = matches!(self.covariance, Covariance::Measured(_));
         batch::reported(self.settings.told(), &self.contexts, measured)
     }
+}
+
+/// How the method is declared.
+pub(crate) const METHOD: MethodSpec = MethodSpec {
+    name: "emmet",
+    summary: "many facts at one layer as equality constraints",
+    paper: Some("2403.14236"),
+    needs_moments: true,
+    needs_matrix: true,
+    many: true,
+    layers: LayerRule::Last,
+    settings: || infos(Emmet::settings_of(&[], &[])),
+    make: Make::Editor(make),
+};
+
+fn make(inputs: &MethodInputs) -> Result<Box<dyn Editor>, EditError> {
+    let settings = Emmet::settings_of(&inputs.layers(), &inputs.settings)?;
+    let covariance = inputs.covariance(settings.batch.mom2_adjustment)?;
+    Ok(Box::new(Emmet::new(settings, inputs.contexts.clone(), covariance)))
 }

@@ -14,7 +14,9 @@ use recant_core::{Addend, Matrix, Point, Site};
 use recant_edit::{Carry, EditError, Editor, Fact, Plan, Request, Trace};
 use recant_model::{ForwardInput, Model, NoHook, Observer, Positions, Slot, Source, TokenBatch, gather_rows};
 
+use crate::inputs::MethodInputs;
 use crate::settings::{Param, Setting, Tunable, field, norm_constraint, one_layer};
+use crate::spec::{LayerRule, Make, MethodSpec};
 use crate::upper::no_matrix;
 
 /// Which tokens are trained at which positions.
@@ -187,4 +189,36 @@ impl Editor for FineTune {
     fn settings(&self) -> BTreeMap<String, String> {
         self.settings.told()
     }
+}
+
+/// How the method is declared.
+pub(crate) const FT_L: MethodSpec = MethodSpec {
+    name: "ft-l",
+    summary: "fine-tuning of one MLP, bounded step, last-token loss (a weak baseline)",
+    paper: Some("2012.00363"),
+    needs_moments: false,
+    needs_matrix: true,
+    many: false,
+    layers: LayerRule::One,
+    settings: || FtSettings::new(0, Objective::PromptLast).infos(),
+    make: Make::Editor(|inputs| make(Objective::PromptLast, inputs)),
+};
+
+/// How the method is declared.
+pub(crate) const FT_M: MethodSpec = MethodSpec {
+    name: "ft-m",
+    summary: "fine-tuning of one MLP on the whole target (a baseline)",
+    paper: None,
+    needs_moments: false,
+    needs_matrix: true,
+    many: false,
+    layers: LayerRule::One,
+    settings: || FtSettings::new(0, Objective::TargetNew).infos(),
+    make: Make::Editor(|inputs| make(Objective::TargetNew, inputs)),
+};
+
+fn make(objective: Objective, inputs: &MethodInputs) -> Result<Box<dyn Editor>, EditError> {
+    let mut settings = FtSettings::new(inputs.layer, objective);
+    inputs.set(|setting| settings.set(setting))?;
+    Ok(Box::new(FineTune::new(settings)))
 }

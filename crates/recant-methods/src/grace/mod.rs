@@ -15,14 +15,16 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use recant_backend::{Device, host, upload_f32, upload_ints};
 use recant_core::{AdapterState, Point, bytes_digest};
-use recant_edit::{EditError, Fact, Request};
+use recant_edit::{EditError, Fact, Memory, Request};
 use recant_model::{Adapter, Hook, Model, gather_rows};
 
 pub use codebook::{Codebook, Entry, distance};
 
+use crate::inputs::MethodInputs;
 use crate::lifelong::places::{Answer, PlaceHook, Progress, Table, Where};
 use crate::lifelong::{Pair, PairRule, Pairs, settings_of};
-use crate::settings::{Param, Setting, Tunable, field, name_of, one_layer, param};
+use crate::settings::{Param, Setting, Tunable, choice, field, one_layer};
+use crate::spec::{LayerRule, Make, MethodSpec};
 use crate::upper::{Upper, block};
 
 /// What a value is before it is searched.
@@ -77,16 +79,18 @@ impl GraceSettings {
 
 impl Tunable for GraceSettings {
     fn params() -> Vec<Param<Self>> {
-        let val_init = |s: &Self| name_of(&ValInit::NAMES, &s.val_init);
         vec![
             one_layer(|s: &mut Self| &mut s.layer, |s| s.layer),
             field!("eps", "ε: first radius of a ball", eps, float(0.0)),
             field!("edit_lr", "learning rate of a value (Adam)", edit_lr, float(f64::MIN_POSITIVE)),
             field!("n_iter", "largest number of steps for a value", n_iter, count()),
-            param("val_init", "where a value begins: cold (drawn) or warm", val_init, |s: &mut Self, set| {
-                s.val_init = set.choice(&ValInit::NAMES)?;
-                Ok(())
-            }),
+            choice(
+                "val_init",
+                "where a value begins; cold: drawn, warm: as it is",
+                &ValInit::NAMES,
+                |s: &Self| s.val_init,
+                |s| &mut s.val_init,
+            ),
             field!("seed", "seed of what is drawn", seed, whole()),
         ]
     }
@@ -230,4 +234,23 @@ impl Adapter for GraceAdapter {
             state: Progress::Fresh,
         })
     }
+}
+
+/// How the method is declared.
+pub(crate) const METHOD: MethodSpec = MethodSpec {
+    name: "grace",
+    summary: "a codebook of activations",
+    paper: Some("2211.11031"),
+    needs_moments: false,
+    needs_matrix: false,
+    many: true,
+    layers: LayerRule::One,
+    settings: || GraceSettings::new(0).infos(),
+    make: Make::Memory(begin, |state, base| Ok(Box::new(Grace::open(base, state)?))),
+};
+
+fn begin(inputs: &MethodInputs, base: Model) -> Result<Box<dyn Memory>, EditError> {
+    let mut settings = GraceSettings { seed: inputs.seed, ..GraceSettings::new(inputs.layer) };
+    inputs.set(|setting| settings.set(setting))?;
+    Ok(Box::new(Grace::begin(base, settings)?))
 }

@@ -36,9 +36,11 @@ pub use settings::{LedgerSettings, OnConflict, Values};
 
 use self::preserve::Kept;
 use crate::batch::{self, Metric, Prepared};
+use crate::inputs::MethodInputs;
 use crate::moments::Sample;
 use crate::rome::Covariance;
 use crate::settings::{Setting, Tunable};
+use crate::spec::{LayerRule, Make, MethodSpec};
 use crate::upper::block_with_matrix;
 
 /// What of a ledger's work takes long.
@@ -308,4 +310,30 @@ impl Editor for LedgerEditor {
         let measured = matches!(self.covariance, Covariance::Measured(_));
         batch::reported(self.settings.told(), &self.contexts, measured)
     }
+}
+
+/// How the method is declared.
+pub(crate) const METHOD: MethodSpec = MethodSpec {
+    name: "ledger",
+    summary: "many facts as a set: add, remove and merge at any time, exactly",
+    paper: None,
+    needs_moments: true,
+    needs_matrix: true,
+    many: true,
+    layers: LayerRule::Several,
+    settings: || LedgerSettings::new(vec![]).infos(),
+    make: Make::EditorAnd(
+        |inputs| Ok(Box::new(make_ledger(inputs)?)),
+        |inputs, base| Ok(Box::new(LedgerSequence::new(base, make_ledger(inputs)?))),
+    ),
+};
+
+/// The ledger editor.
+///
+/// # Errors
+/// As [`crate::method`].
+pub fn make_ledger(inputs: &MethodInputs) -> Result<LedgerEditor, EditError> {
+    let settings = LedgerEditor::settings_of(inputs.layers(), &inputs.settings)?;
+    let covariance = inputs.covariance(settings.batch.mom2_adjustment)?;
+    Ok(LedgerEditor::new(settings, inputs.contexts.clone(), covariance))
 }

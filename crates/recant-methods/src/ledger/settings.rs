@@ -4,7 +4,7 @@ use recant_edit::EditError;
 use recant_model::ModelSpec;
 
 use crate::batch::{self, BatchSettings};
-use crate::settings::{Param, Setting, Tunable, field, name_of, param};
+use crate::settings::{Param, Setting, Tunable, choice, field};
 
 /// How the values of a ledger's facts come about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,14 +118,9 @@ impl LedgerSettings {
 
 impl Tunable for LedgerSettings {
     fn params() -> Vec<Param<Self>> {
-        let values = |s: &Self| name_of(&Values::NAMES, &s.values);
-        let on_conflict = |s: &Self| name_of(&OnConflict::NAMES, &s.on_conflict);
         let mut params = batch::shared(|s: &Self| &s.batch, |s| &mut s.batch, &[]);
         params.extend([
-            param("values", "how values come about: independent or joint", values, |s: &mut Self, set| {
-                s.values = set.choice(&Values::NAMES)?;
-                Ok(())
-            }),
+            choice("values", "how values come about", &Values::NAMES, |s: &Self| s.values, |s| &mut s.values),
             field!("joint_steps", "joint values: steps of the search", joint_steps, count()),
             field!("joint_lr", "joint values: learning rate (Adam)", joint_lr, float(f64::MIN_POSITIVE)),
             field!(
@@ -142,14 +137,12 @@ impl Tunable for LedgerSettings {
                 float(0.0)
             ),
             field!("preserve_texts", "joint values: texts of that sample", preserve_texts, count()),
-            param(
+            choice(
                 "on_conflict",
-                "a fact that contradicts one in the ledger: refuse, replace or keep-both",
-                on_conflict,
-                |s: &mut Self, set| {
-                    s.on_conflict = set.choice(&OnConflict::NAMES)?;
-                    Ok(())
-                },
+                "what becomes of a fact that contradicts one in the ledger",
+                &OnConflict::NAMES,
+                |s: &Self| s.on_conflict,
+                |s| &mut s.on_conflict,
             ),
         ]);
         params

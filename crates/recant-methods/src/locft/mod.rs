@@ -16,7 +16,9 @@ use recant_core::{Addend, Matrix};
 use recant_edit::{Carry, EditError, Editor, Fact, Plan, Request, Trace};
 use recant_model::{Model, Slot};
 
+use crate::inputs::MethodInputs;
 use crate::settings::{Param, Setting, Tunable, field, one_layer};
+use crate::spec::{LayerRule, Make, MethodSpec};
 use crate::upper::{Upper, no_matrix};
 use crate::wise::side::shift;
 
@@ -168,4 +170,23 @@ impl Editor for LocFt {
     fn settings(&self) -> BTreeMap<String, String> {
         self.settings.told()
     }
+}
+
+/// How the method is declared.
+pub(crate) const METHOD: MethodSpec = MethodSpec {
+    name: "locft-bf",
+    summary: "breadth-first fine-tuning of one MLP on many facts",
+    paper: Some("2509.22072"),
+    needs_moments: false,
+    needs_matrix: true,
+    many: true,
+    layers: LayerRule::One,
+    settings: || LocFtSettings::new(0).infos(),
+    make: Make::Editor(make),
+};
+
+fn make(inputs: &MethodInputs) -> Result<Box<dyn Editor>, EditError> {
+    let mut settings = LocFtSettings { seed: inputs.seed, ..LocFtSettings::new(inputs.layer) };
+    inputs.set(|setting| settings.set(setting))?;
+    Ok(Box::new(LocFt::new(settings)))
 }

@@ -18,8 +18,10 @@ use recant_linalg::{LowRank, Rows, push_through};
 use recant_model::Model;
 
 use crate::batch::{self, BatchSettings, Metric};
+use crate::inputs::MethodInputs;
 use crate::rome::Covariance;
 use crate::settings::{Setting, Tunable};
+use crate::spec::{LayerRule, Make, MethodSpec};
 
 /// The MEMIT editor.
 #[derive(Debug, Clone)]
@@ -83,4 +85,23 @@ impl Editor for Memit {
         let measured = matches!(self.covariance, Covariance::Measured(_));
         batch::reported(self.settings.told(), &self.contexts, measured)
     }
+}
+
+/// How the method is declared.
+pub(crate) const METHOD: MethodSpec = MethodSpec {
+    name: "memit",
+    summary: "many facts at once, spread over a range of layers",
+    paper: Some("2210.07229"),
+    needs_moments: true,
+    needs_matrix: true,
+    many: true,
+    layers: LayerRule::Several,
+    settings: || BatchSettings::new(vec![]).infos(),
+    make: Make::Editor(make),
+};
+
+fn make(inputs: &MethodInputs) -> Result<Box<dyn Editor>, EditError> {
+    let settings = Memit::settings_of(inputs.layers(), &inputs.settings)?;
+    let covariance = inputs.covariance(settings.mom2_adjustment)?;
+    Ok(Box::new(Memit::new(settings, inputs.contexts.clone(), covariance)))
 }

@@ -15,11 +15,13 @@ use recant_core::{AdapterState, Point};
 use recant_edit::{Contexts, EditError, Fact, Request};
 use recant_model::{Adapter, Hook, Model};
 
+use crate::inputs::MethodInputs;
 use crate::lifelong::places::{Answer, PlaceHook, Progress, Table, Where};
 use crate::lifelong::{Pair, PairRule, Pairs, settings_of};
 use crate::lookup::fact_rows;
 use crate::search::{Base, SearchSettings, norm, search, tail::Tail};
-use crate::settings::{Param, Setting, Tunable, one_layer, param};
+use crate::settings::{Param, Setting, Tunable, field, one_layer};
+use crate::spec::{LayerRule, Make, MethodSpec};
 use crate::upper::block;
 
 /// Settings of the retrieval memory.
@@ -51,16 +53,9 @@ impl RetrievalSettings {
 
 impl Tunable for RetrievalSettings {
     fn params() -> Vec<Param<Self>> {
-        let gamma = |s: &mut Self, set: &Setting| match set.float(-1.0)? {
-            gamma if gamma <= 1.0 => {
-                s.gamma = gamma;
-                Ok(())
-            }
-            _ => Err(set.refuse("a cosine is at most 1")),
-        };
         let mut params = vec![
             one_layer(|s: &mut Self| &mut s.layer, |s| s.layer),
-            param("gamma", "a key answers when its cosine is above this", |s| s.gamma.to_string(), gamma),
+            field!("gamma", "a key answers when its cosine is above this", gamma, cosine()),
         ];
         params.extend(
             SearchSettings::params().into_iter().map(|p| p.of(|s: &Self| &s.search, |s| &mut s.search)),
@@ -211,4 +206,31 @@ impl Adapter for RetrievalAdapter {
             state: Progress::Fresh,
         })
     }
+}
+
+/// How the method is declared.
+pub(crate) const METHOD: MethodSpec = MethodSpec {
+    name: "memory",
+    summary: "keys and residuals behind a similarity gate (NeuralDB)",
+    paper: Some("2507.18028"),
+    needs_moments: false,
+    needs_matrix: false,
+    many: true,
+    layers: LayerRule::One,
+    settings: || RetrievalSettings::new(0).infos(),
+    make: Make::Memory(
+        |inputs, base| Ok(Box::new(make_retrieval(inputs, base)?)),
+        |state, base| Ok(Box::new(Retrieval::open(base, state)?)),
+    ),
+};
+
+/// An empty retrieval memory in front of `base`.
+///
+/// # Errors
+/// As [`crate::method`].
+pub fn make_retrieval(inputs: &MethodInputs, base: Model) -> Result<Pairs, EditError> {
+    let mut settings = RetrievalSettings::new(inputs.layer);
+    inputs.set(|setting| settings.set(setting))?;
+    let contexts = inputs.several_contexts(&base)?;
+    Retrieval::begin(base, settings, contexts)
 }

@@ -21,11 +21,13 @@ use recant_model::{Model, Slot};
 
 pub use settings::{KeyRule, RomeSettings};
 
+use crate::inputs::MethodInputs;
 use crate::lookup::{FactRows, fact_rows};
 use crate::mean::{context_weights, weighted};
 use crate::moments::{Moments, MomentsError};
 use crate::search::{self, Base, Found, tail::Tail};
 use crate::settings::Tunable;
+use crate::spec::{LayerRule, Make, MethodSpec};
 use crate::upper::{block_with_matrix, no_matrix};
 
 /// Where C⁻¹ comes from.
@@ -233,4 +235,37 @@ fn mean(vectors: &[Vec<f32>], weights: &[f64]) -> Vec<f32> {
     #[expect(clippy::cast_possible_truncation, reason = "keys are f32")]
     let narrow = weighted(vectors, weights).into_iter().map(|x| x as f32).collect();
     narrow
+}
+
+/// How the method is declared.
+pub(crate) const R_ROME: MethodSpec = MethodSpec {
+    name: "r-rome",
+    summary: "rank-one rewrite of one MLP, the same mean key throughout",
+    paper: Some("2403.07175"),
+    needs_moments: true,
+    needs_matrix: true,
+    many: false,
+    layers: LayerRule::One,
+    settings: || RomeSettings::new(0, KeyRule::Mean).infos(),
+    make: Make::Editor(|inputs| make(KeyRule::Mean, inputs)),
+};
+
+/// How the method is declared.
+pub(crate) const ROME: MethodSpec = MethodSpec {
+    name: "rome",
+    summary: "the original rank-one rewrite, bare-prompt key in the divisor",
+    paper: Some("2202.05262"),
+    needs_moments: true,
+    needs_matrix: true,
+    many: false,
+    layers: LayerRule::One,
+    settings: || RomeSettings::new(0, KeyRule::Bare).infos(),
+    make: Make::Editor(|inputs| make(KeyRule::Bare, inputs)),
+};
+
+fn make(keys: KeyRule, inputs: &MethodInputs) -> Result<Box<dyn Editor>, EditError> {
+    let mut settings = RomeSettings::new(inputs.layer, keys);
+    inputs.set(|setting| settings.set(setting))?;
+    let covariance = inputs.covariance(settings.mom2_adjustment)?;
+    Ok(Box::new(Rome::new(settings, inputs.contexts.clone(), covariance)))
 }

@@ -2,6 +2,7 @@
 
 use recant_edit::EditError;
 
+use crate::kind::Kind;
 use crate::search::SearchSettings;
 use crate::settings::{Param, Setting, Tunable, fact_token, field, one_layer, param};
 
@@ -49,13 +50,20 @@ impl RomeSettings {
 
 impl Tunable for RomeSettings {
     fn params() -> Vec<Param<Self>> {
+        let alike = || Kind::weight().or("alike");
         let weight = |s: &Self| s.bare_weight.map_or("alike".to_owned(), |weight| weight.to_string());
         let mut params = vec![
             one_layer(|s: &mut Self| &mut s.layer, |s| s.layer),
-            param("bare_weight", "weight of the bare prompt in the mean key, or alike", weight, |s, set| {
-                s.bare_weight = if set.value == "alike" { None } else { Some(set.weight()?) };
-                Ok(())
-            }),
+            param(
+                "bare_weight",
+                alike(),
+                "weight of the bare prompt in the mean key; alike: that of each context",
+                weight,
+                move |s: &mut Self, set| {
+                    s.bare_weight = set.number_or_word(&alike())?;
+                    Ok(())
+                },
+            ),
             field!("mom2_adjustment", "whether C is used; false: C = I", mom2_adjustment, flag()),
             fact_token(),
         ];

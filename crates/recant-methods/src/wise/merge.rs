@@ -20,22 +20,13 @@ pub enum MergeAlg {
 }
 
 impl MergeAlg {
-    /// The algorithm of a name.
-    #[must_use]
-    pub fn parse(name: &str) -> Option<Self> {
-        [Self::Ties, Self::Linear, Self::Slerp, Self::DareTies].into_iter().find(|alg| alg.name() == name)
-    }
-
-    /// The name, as in the reference code.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Ties => "ties",
-            Self::Linear => "linear",
-            Self::Slerp => "slerp",
-            Self::DareTies => "dare_ties",
-        }
-    }
+    /// The names, as in the reference code.
+    pub(crate) const NAMES: [(&'static str, Self); 4] = [
+        ("ties", Self::Ties),
+        ("linear", Self::Linear),
+        ("slerp", Self::Slerp),
+        ("dare_ties", Self::DareTies),
+    ];
 }
 
 /// Merges differences of one length with equal weights. `density` is the share of weights that TIES and DARE

@@ -31,8 +31,10 @@ use recant_model::{Model, Slot};
 pub use merge::MergeAlg;
 pub use settings::{Focus, Optim, Pool, WiseSettings};
 
+use crate::inputs::MethodInputs;
 use crate::lifelong::Lessons;
 use crate::settings::Tunable;
+use crate::spec::{LayerRule, Make, MethodSpec};
 use crate::upper::{Upper, block, block_with_matrix, no_matrix};
 use adapter::{SideMemory, WiseAdapter};
 use held::{Held, Seen};
@@ -378,6 +380,26 @@ impl Memory for Wise {
         self.rebuild();
         Ok(())
     }
+}
+
+/// How the method is declared.
+pub(crate) const METHOD: MethodSpec = MethodSpec {
+    name: "wise",
+    summary: "a side memory of one MLP behind a router",
+    paper: Some("2405.14768"),
+    needs_moments: false,
+    needs_matrix: true,
+    many: true,
+    layers: LayerRule::One,
+    settings: || WiseSettings::new(0).infos(),
+    make: Make::Memory(begin, |state, base| Ok(Box::new(Wise::open(base, state)?))),
+};
+
+fn begin(inputs: &MethodInputs, base: Model) -> Result<Box<dyn Memory>, EditError> {
+    let mut settings = WiseSettings { seed: inputs.seed, ..WiseSettings::new(inputs.layer) };
+    inputs.set(|setting| settings.set(setting))?;
+    let contexts = inputs.several_contexts(&base)?;
+    Ok(Box::new(Wise::begin(base, settings, contexts)?))
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 use recant_edit::EditError;
 
 use super::merge::MergeAlg;
-use crate::settings::{Param, Setting, Tunable, field, name_of, norm_constraint, one_layer, param};
+use crate::kind::Kind;
+use crate::settings::{Param, Setting, Tunable, choice, field, norm_constraint, one_layer, param};
 
 /// How the activations of a prompt's tokens become one number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -181,14 +182,12 @@ impl WiseSettings {
             ),
             field!("edit_lr", "learning rate", edit_lr, float(f64::MIN_POSITIVE)),
             field!("n_iter", "largest number of steps for an edit", n_iter, count()),
-            param(
+            choice(
                 "optim",
-                "what moves the side memory: sgd or adam",
-                |s: &Self| name_of(&Optim::NAMES, &s.optim),
-                |s, set| {
-                    s.optim = set.choice(&Optim::NAMES)?;
-                    Ok(())
-                },
+                "what moves the side memory",
+                &Optim::NAMES,
+                |s: &Self| s.optim,
+                |s| &mut s.optim,
             ),
             norm_constraint(|s: &Self| s.norm_constraint, |s| &mut s.norm_constraint),
             field!("weight_decay", "decay of the side memory's weights", weight_decay, float(0.0)),
@@ -210,24 +209,8 @@ impl WiseSettings {
                 act_ratio,
                 share()
             ),
-            param(
-                "pool",
-                "a prompt's activations as one: mean or max",
-                |s: &Self| name_of(&Pool::NAMES, &s.pool),
-                |s, set| {
-                    s.pool = set.choice(&Pool::NAMES)?;
-                    Ok(())
-                },
-            ),
-            param(
-                "focus",
-                "which tokens teach: prompt, subject or scope",
-                |s: &Self| name_of(&Focus::NAMES, &s.focus),
-                |s, set| {
-                    s.focus = set.choice(&Focus::NAMES)?;
-                    Ok(())
-                },
-            ),
+            choice("pool", "a prompt's activations as one", &Pool::NAMES, |s: &Self| s.pool, |s| &mut s.pool),
+            choice("focus", "which tokens teach", &Focus::NAMES, |s: &Self| s.focus, |s| &mut s.focus),
             field!("strangers", "names of strangers that are put out of scope", strangers, number()),
             field!("neutral", "embedded neutral texts serve as locality prompts", neutral, flag()),
         ]
@@ -239,6 +222,7 @@ impl WiseSettings {
         vec![
             param(
                 "save_freq",
+                Kind::count(),
                 "edits in a shard",
                 |s: &Self| s.save_freq.to_string(),
                 |s: &mut Self, set| {
@@ -249,15 +233,12 @@ impl WiseSettings {
                 },
             ),
             field!("merge_freq", "edits in a merged memory", merge_freq, count()),
-            param(
+            choice(
                 "merge_alg",
-                "how shards are merged: ties, linear, slerp or dare_ties",
-                |s: &Self| s.merge_alg.name().to_owned(),
-                |s: &mut Self, set| {
-                    let expected = "ties, linear, slerp or dare_ties is expected";
-                    s.merge_alg = MergeAlg::parse(&set.value).ok_or_else(|| set.refuse(expected))?;
-                    Ok(())
-                },
+                "how shards are merged",
+                &MergeAlg::NAMES,
+                |s: &Self| s.merge_alg,
+                |s| &mut s.merge_alg,
             ),
             density.alias(&["density"]),
             field!("retrieve", "several memories, one chosen for a prompt", retrieve, flag()),

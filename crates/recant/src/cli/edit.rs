@@ -12,7 +12,7 @@ use recant_edit::{Fact, FactFile, Plan, Trace, read_facts};
 use recant_eval::{Verdict, verdicts};
 use recant_methods::ledger::Ledger;
 use recant_methods::ledger::conflict::ConflictReport;
-use recant_methods::{METHODS, MethodInfo, MethodInputs, method};
+use recant_methods::{METHODS, MethodInputs, MethodSpec, method};
 use recant_model::{Answer, Model};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
@@ -246,7 +246,7 @@ pub(crate) fn run(args: &EditArgs, session: &Session) -> Result<ExitCode, CliErr
         let reason = "there is none, and no fact was given to begin one".to_owned();
         return Err(CliError::Read { path: path.clone(), reason });
     }
-    let method = MethodInfo::find(&args.method)?;
+    let method = MethodSpec::find(&args.method)?;
     if method.name != "ledger" {
         method.check_count(wanted.facts.len())?;
     }

@@ -6,7 +6,7 @@ use clap::Args;
 use recant_checkpoint::Source;
 use recant_core::{Dtype, ParamPath};
 use recant_eval::report::grouped;
-use recant_methods::{MEMORIES, METHODS, MethodInfo, Wishes};
+use recant_methods::{MEMORIES, METHODS, MethodSpec, Wishes};
 use recant_model::{ChatError, Layout, MixtureSpec, ModelSpec, OpenError, Slot, Tokenizer};
 use serde_json::{Value, json};
 
@@ -93,7 +93,7 @@ impl Info {
 
 /// A method on a model: its layers where nobody says others, and what its statistics take.
 struct OnModel {
-    info: &'static MethodInfo,
+    info: &'static MethodSpec,
     layers: Vec<usize>,
     /// Bytes of second moments of those layers, as f64; 0 where it needs none.
     moments: u64,
@@ -102,7 +102,7 @@ struct OnModel {
 }
 
 fn methods(spec: &ModelSpec) -> Result<Vec<OnModel>, CliError> {
-    let on_model = |info: &'static MethodInfo| {
+    let on_model = |info: &'static MethodSpec| {
         let layers = Wishes::default().of(info, spec)?.layers;
         let works = !info.needs_matrix || layers.iter().all(|&layer| !spec.is_mixture(layer));
         let one = 8 * (spec.d_mlp as u64).pow(2);
@@ -215,7 +215,7 @@ fn shown(info: &Info, methods: &[OnModel]) -> Result<(), CliError> {
             (true, 0) => String::new(),
             (true, bytes) => format!("statistics {}", size(bytes)),
         };
-        say!("  {:10} layers {layers:10} {moments}", on.info.name);
+        say!("{}", format!("  {:10} layers {layers:10} {moments}", on.info.name).trim_end());
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use recant_core::{ModelDigest, ObjectId};
 use recant_edit::{Contexts, EditError};
 use recant_methods::moments::Moments;
 use recant_methods::rome::Covariance;
-use recant_methods::{Asked, MethodInfo, MethodInputs};
+use recant_methods::{Asked, MethodInputs, MethodSpec};
 use recant_model::Model;
 
 use super::args::MethodArgs;
@@ -23,7 +23,7 @@ const FEW_CONTEXT_LENGTHS: [(usize, usize); 1] = [(10, 5)];
 /// Everything that methods need, gathered once.
 pub(crate) struct Resources {
     /// What is asked of each method.
-    asked: Vec<(&'static MethodInfo, Asked)>,
+    asked: Vec<(&'static MethodSpec, Asked)>,
     pub(crate) contexts: Contexts,
     /// Contexts of the methods that write many facts.
     few_contexts: Contexts,
@@ -47,9 +47,9 @@ impl Resources {
         model: &Model,
         base: ModelDigest,
     ) -> Result<Self, CliError> {
-        let infos = methods.iter().map(|name| MethodInfo::find(name)).collect::<Result<Vec<_>, _>>()?;
+        let infos = methods.iter().map(|name| MethodSpec::find(name)).collect::<Result<Vec<_>, _>>()?;
         let asked = args.wishes()?.of_all(&infos, model.spec())?;
-        let asked: Vec<(&MethodInfo, Asked)> = infos.into_iter().zip(asked).collect();
+        let asked: Vec<(&MethodSpec, Asked)> = infos.into_iter().zip(asked).collect();
         for (info, Asked { layers, seed, settings }) in &asked {
             let set: Vec<String> = settings.iter().map(|set| format!("{}={}", set.key, set.value)).collect();
             tracing::debug!("{}: layers {layers:?}, seed {seed}, set: {}", info.name, set.join(" "));
@@ -136,7 +136,7 @@ impl Resources {
 }
 
 /// The layers of some methods, ascending, each once.
-fn layers_of<'a>(asked: impl Iterator<Item = &'a (&'static MethodInfo, Asked)>) -> Vec<usize> {
+fn layers_of<'a>(asked: impl Iterator<Item = &'a (&'static MethodSpec, Asked)>) -> Vec<usize> {
     let layers: BTreeSet<usize> = asked.flat_map(|(_, asked)| asked.layers.iter().copied()).collect();
     layers.into_iter().collect()
 }
