@@ -112,7 +112,7 @@ pub(crate) fn run(args: DemoEvalArgs) -> Result<(), Error> {
     announce(&model, &data, limit, &method);
     let args = EvalArgs {
         chat: ChatArgs::default(),
-        model: ModelArgs { model: model.into(), device },
+        model: ModelArgs::new(model.into(), device),
         data,
         method,
         limit,

@@ -56,7 +56,7 @@ pub(crate) fn run(args: &RealArgs) -> Result<(), Error> {
         let name = if scenario == ScenarioArg::Single { "single" } else { "batch" };
         crate::note(&format!("{name}: {} of {}", methods.join(", "), args.model.display()));
         let eval = EvalArgs {
-            model: ModelArgs { model: args.model.clone().into(), device: args.device },
+            model: ModelArgs::new(args.model.clone().into(), args.device),
             chat: ChatArgs::default(),
             data: args.cases.clone(),
             method: methods.map(str::to_owned).to_vec(),

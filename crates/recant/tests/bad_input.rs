@@ -55,7 +55,7 @@ fn model_cases() -> Vec<Case> {
             "no such directory",
             nothing,
             "ask --model nowhere --prompt cat".into(),
-            &["no model nowhere", "hint:", "--model takes"],
+            &["no model nowhere", "hint:", "a model is a directory"],
         ),
         (
             "no weights",

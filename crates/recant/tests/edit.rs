@@ -262,3 +262,31 @@ fn methods_and_their_settings_are_listed() {
     let mixture = fixture("mixtral-tiny");
     assert!(refused(at, &format!("methods rome {}", mixture.display())).contains("mixture of experts"));
 }
+
+/// A model and a fact are said in turn; what flags said before they say still, and both at once is refused.
+#[test]
+fn a_model_and_a_fact_are_said_in_turn() {
+    let dir = workshop("gpt2-tiny");
+    let at = dir.path();
+    let rest = "--contexts contexts.txt --set mom2_adjustment=false";
+    let in_turn = format!("edit model 'The sea' '{{}} is' cold {rest} --patch turn");
+    let by_flags = format!("edit --model model --subject 'The sea' --prompt '{{}} is' --target cold {rest} --patch flags");
+    for line in [&in_turn, &by_flags] {
+        assert!(common::done(&run(at, line)), "{line}");
+    }
+    assert_eq!(std::fs::read(at.join("turn")).unwrap(), std::fs::read(at.join("flags")).unwrap());
+    assert_eq!(good(at, "ask model 'The sea is'"), good(at, "ask --model model --prompt 'The sea is'"));
+    assert_eq!(good(at, "generate model 'The sea is'"), good(at, "generate --model model --prompt 'The sea is'"));
+    for (line, named) in [
+        ("ask model --model model --prompt x", "--model"),
+        ("ask model x --prompt x", "--prompt"),
+        ("edit model 'The sea' '{} is'", "3 values"),
+        ("edit model 'The sea' '{} is' cold --target warm", "--target"),
+        ("edit model", "--subject"),
+        ("ask", "MODEL"),
+    ] {
+        let output = run(at, line);
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(2) && told.contains(named), "{line}: {told}");
+    }
+}

@@ -14,22 +14,51 @@ use recant_model::Model;
 use super::error::CliError;
 use super::model_ref::ModelName;
 
+/// Which model: the first argument of a command. `--model` says the same.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct WhichModel {
+    /// Hugging Face directory (config.json, model.safetensors or shards, tokenizer.json), GGUF file, a store's
+    /// revision as STORE@REV, or a model of the hub as OWNER/NAME[@REVISION].
+    #[arg(id = "place", value_name = "MODEL", required_unless_present = "model")]
+    place: Option<ModelName>,
+    /// The same as MODEL.
+    #[arg(long, value_name = "MODEL", hide = true, conflicts_with = "place")]
+    model: Option<ModelName>,
+}
+
+impl WhichModel {
+    /// Its name.
+    pub(super) fn name(&self) -> &ModelName {
+        // The parser asks for one of them.
+        self.place.as_ref().or(self.model.as_ref()).unwrap_or_else(|| unreachable!("no model was asked for"))
+    }
+}
+
 /// Which model, and where to compute.
 #[derive(Debug, Clone, Args)]
 pub struct ModelArgs {
-    /// Hugging Face directory (config.json, model.safetensors or shards, tokenizer.json), GGUF file, a store's
-    /// revision as STORE@REV, or a model of the hub as OWNER/NAME[@REVISION].
-    #[arg(long, value_name = "MODEL")]
-    pub model: ModelName,
+    #[command(flatten)]
+    which: WhichModel,
     /// Device: flex, ndarray, wgpu, wgpu:cpu, wgpu:discrete:N, wgpu:integrated:N.
     #[arg(long, value_name = "DEVICE", default_value = "flex")]
     pub device: DeviceSpec,
 }
 
 impl ModelArgs {
+    /// A model on a device.
+    #[must_use]
+    pub fn new(model: ModelName, device: DeviceSpec) -> Self {
+        Self { which: WhichModel { place: Some(model), model: None }, device }
+    }
+
+    /// The name of the model.
+    pub(super) fn name(&self) -> &ModelName {
+        self.which.name()
+    }
+
     /// Opens the model, with the memory of a state file in front of it if one is named.
     pub(super) fn open(&self, state: Option<&Path>) -> Result<Model, CliError> {
-        let model = super::open_model(&self.model, &Device::open(self.device)?)?;
+        let model = super::open_model(self.name(), &Device::open(self.device)?)?;
         match state {
             None => Ok(model),
             Some(path) => {
@@ -42,7 +71,25 @@ impl ModelArgs {
 
     /// Names the model to `outputs` as something that is read.
     pub(super) fn guard(&self, outputs: &mut Outputs) -> Result<(), CliError> {
-        self.model.find()?.guard(outputs)
+        self.name().find()?.guard(outputs)
+    }
+}
+
+/// What a model is asked.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct PromptArgs {
+    /// The prompt.
+    #[arg(value_name = "PROMPT", required_unless_present = "prompt")]
+    asked: Option<String>,
+    /// The same as PROMPT.
+    #[arg(long, hide = true, conflicts_with = "asked")]
+    prompt: Option<String>,
+}
+
+impl PromptArgs {
+    /// The prompt.
+    pub(super) fn text(&self) -> &str {
+        self.asked.as_deref().or(self.prompt.as_deref()).unwrap_or_default()
     }
 }
 

@@ -4,7 +4,7 @@ use clap::Args;
 use recant_model::Answer;
 use serde::Serialize;
 
-use super::args::{ChatArgs, ModelArgs};
+use super::args::{ChatArgs, ModelArgs, PromptArgs};
 use super::error::CliError;
 use super::phase::phase;
 
@@ -18,9 +18,8 @@ pub(crate) struct AskArgs {
     /// Answer with what a memory has learned (`recant learn`).
     #[arg(long, value_name = "FILE")]
     state: Option<std::path::PathBuf>,
-    /// The prompt.
-    #[arg(long)]
-    prompt: String,
+    #[command(flatten)]
+    prompt: PromptArgs,
     /// How many answers.
     #[arg(long, value_name = "K", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     top: u32,
@@ -51,14 +50,14 @@ struct AskJson<'a> {
 
 pub(crate) fn run(args: &AskArgs) -> Result<(), CliError> {
     let model = phase("open", || args.chat.applied(args.model.open(args.state.as_deref())?))?;
-    let answers = phase("ask", || model.answers(&args.prompt, args.top as usize))?;
+    let answers = phase("ask", || model.answers(args.prompt.text(), args.top as usize))?;
     if args.json {
         return super::print_json(&AskJson {
-            prompt: &args.prompt,
+            prompt: args.prompt.text(),
             answers: answers.iter().map(AnswerJson::from).collect(),
         });
     }
-    super::out::lines(&args.prompt);
+    super::out::lines(args.prompt.text());
     for answer in &answers {
         say!("  {:>6.2} %  {}", 100.0 * answer.logprob.exp(), super::text::token(&answer.token));
     }

@@ -34,8 +34,16 @@ use super::verdict::Told;
 pub(crate) struct EditArgs {
     /// Hugging Face directory (config.json, model.safetensors or shards, tokenizer.json), GGUF file, a store's
     /// revision as STORE@REV, or a model of the hub as OWNER/NAME[@REVISION]. Without it the head of a store is edited: of --store, $RECANT_STORE or .recant.
-    #[arg(long, value_name = "MODEL")]
-    pub(super) model: Option<ModelName>,
+    #[arg(id = "place", value_name = "MODEL")]
+    place: Option<ModelName>,
+    /// One fact: who or what it is about, a sentence beginning with {} where that goes, and what the model shall say
+    /// next. The same as --subject, --prompt and --target.
+    #[arg(value_names = ["SUBJECT", "PROMPT", "TARGET"], num_args = 3, requires = "place",
+          conflicts_with_all = ["subject", "prompt", "target", "facts"])]
+    fact: Vec<String>,
+    /// The same as MODEL.
+    #[arg(long, value_name = "MODEL", hide = true, conflicts_with = "place")]
+    model: Option<ModelName>,
     #[command(flatten)]
     pub(super) to: StoreEditArgs,
     /// Device: flex, ndarray, wgpu, wgpu:cpu, wgpu:discrete:N, wgpu:integrated:N.
@@ -44,16 +52,16 @@ pub(crate) struct EditArgs {
     #[command(flatten)]
     pub(super) chat: ChatArgs,
     /// Who or what the fact is about.
-    #[arg(long, required_unless_present_any = ["facts", "ledger", "forget"], conflicts_with = "facts", requires = "prompt")]
+    #[arg(long, required_unless_present_any = ["fact", "facts", "ledger", "forget"], conflicts_with = "facts", requires = "prompt")]
     subject: Option<String>,
     /// A sentence beginning with {} where the subject goes, such as "The mother tongue of {} is".
-    #[arg(long, required_unless_present_any = ["facts", "ledger", "forget"], conflicts_with = "facts", requires = "target")]
+    #[arg(long, required_unless_present_any = ["fact", "facts", "ledger", "forget"], conflicts_with = "facts", requires = "target")]
     prompt: Option<String>,
     /// What the model shall say next. A space goes before it where running text has one.
-    #[arg(long, required_unless_present_any = ["facts", "ledger", "forget"], conflicts_with = "facts", requires = "subject")]
+    #[arg(long, required_unless_present_any = ["fact", "facts", "ledger", "forget"], conflicts_with = "facts", requires = "subject")]
     target: Option<String>,
     /// Take prompt and target to the letter: no space is put between them, and their own blanks are kept.
-    #[arg(long, requires = "target")]
+    #[arg(long, conflicts_with_all = ["facts"])]
     literal: bool,
     /// Many facts: JSON objects with `subject`, `prompt` and `target`, one a line or in one array. With
     /// `"chat": true` in each the prompts are read as by --chat.
@@ -63,7 +71,7 @@ pub(crate) struct EditArgs {
     pub(super) method: String,
     #[command(flatten)]
     pub(super) with: MethodArgs,
-    /// With --method ledger and --model: the ledger to go on from, which is written back; made where there is
+    /// With --method ledger and a MODEL: the ledger to go on from, which is written back; made where there is
     /// none. Without a fact its weights are made as it stands. A store keeps its ledger itself.
     #[arg(long, value_name = "FILE")]
     pub(super) ledger: Option<PathBuf>,
@@ -153,9 +161,14 @@ pub(super) struct Outcome {
 }
 
 impl EditArgs {
+    /// The model, where one is named.
+    pub(super) fn model(&self) -> Option<&ModelName> {
+        self.place.as_ref().or(self.model.as_ref())
+    }
+
     /// The store to edit in: of --store, or where no model is named the one that every verb takes.
     pub(super) fn store(&self) -> Option<PathBuf> {
-        self.model.is_none().then(|| store_dir(self.to.store.as_deref()))
+        self.model().is_none().then(|| store_dir(self.to.store.as_deref()))
     }
 
     /// As [`EditArgs::store`]; one that nobody named must be there.
@@ -163,19 +176,19 @@ impl EditArgs {
         match self.store() {
             Some(store) if self.to.store.is_none() && !store.exists() => {
                 let reason = format!(
-                    "no model is named, and there is no store in {}; --model DIR names one, `recant init` makes a store",
+                    "no model is named, and there is no store in {}; `recant edit MODEL ...` names one, `recant init` makes a store",
                     store.display()
                 );
-                Err(CliError::Option { option: "--model", reason })
+                Err(CliError::Option { option: "MODEL", reason })
             }
             store => Ok(store),
         }
     }
 
-    /// The model to edit: that of --model, or the head of the store with where to commit.
+    /// The model to edit: the one that is named, or the head of the store with where to commit.
     fn open(&self) -> Result<(Option<EditTarget>, Model), CliError> {
         let device = Device::open(self.device)?;
-        match (&self.model, self.place()?) {
+        match (self.model(), self.place()?) {
             (None, Some(store)) => {
                 let (target, model) = EditTarget::open(&store, &self.to, &self.method, &device)?;
                 Ok((Some(target), model))
@@ -193,8 +206,11 @@ impl EditArgs {
     /// What is asked for, read from the arguments and the files they name.
     fn wanted(&self) -> Result<Wanted, CliError> {
         let mut wanted = Wanted::default();
-        if let (Some(subject), Some(prompt), Some(target)) = (&self.subject, &self.prompt, &self.target) {
-            wanted.facts.push(said([subject, prompt, target], self.literal, &mut wanted.notes)?);
+        let flags = self.subject.as_ref().zip(self.prompt.as_ref()).zip(self.target.as_ref());
+        let by_flags = flags.map(|((subject, prompt), target)| [subject, prompt, target]);
+        let in_turn = <&[String; 3]>::try_from(&self.fact[..]).ok().map(|fact| fact.each_ref());
+        if let Some(fact) = by_flags.or(in_turn) {
+            wanted.facts.push(said(fact.map(String::as_str), self.literal, &mut wanted.notes)?);
         }
         let mut read = |path: &Path| -> Result<Vec<Fact>, CliError> {
             let file = read_facts(path)?;

@@ -37,7 +37,7 @@ impl EditOutputs {
         let inputs = [&args.facts, &args.forget, &args.to.sign];
         inputs.into_iter().flatten().try_for_each(|path| outputs.reads(Role::Input, path))?;
         args.with.guard(&mut outputs)?;
-        if let Some(model) = &args.model {
+        if let Some(model) = args.model() {
             model.find()?.guard(&mut outputs)?;
         }
         // What a store is linked to is looked for in all of its objects: only where something is to be written.
@@ -49,7 +49,7 @@ impl EditOutputs {
             store.guard(&mut outputs).map_err(StoreError::from)?;
         }
         let out = |outputs: &mut Outputs, path: &Path| -> Result<OutputDirectory, CliError> {
-            let files = match (&store, &args.model) {
+            let files = match (&store, args.model()) {
                 (Some(store), _) => {
                     let head = store.resolve("HEAD").map_err(StoreError::from)?;
                     store.checkout_files(head).map_err(StoreError::from)?

@@ -312,7 +312,7 @@ fn output_hint(error: &OutputError) -> Option<&'static str> {
 }
 
 /// What a model is named by.
-const MODEL_HINT: &str = "--model takes a directory with config.json, model.safetensors (or shards) and tokenizer.json, \
+const MODEL_HINT: &str = "a model is a directory with config.json, model.safetensors (or shards) and tokenizer.json, \
     a GGUF file, a store's revision as STORE@REV, or a model of the hub as OWNER/NAME; the repository's demo model is \
     demo/model";
 

@@ -245,7 +245,7 @@ fn report(args: &EvalArgs, model: &Model, data: &Dataset, resources: &Resources,
         schema: SCHEMA,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         model: ModelInfo {
-            path: args.model.model.said().display().to_string(),
+            path: args.model.name().said().display().to_string(),
             architecture: spec.architecture.to_owned(),
             layers: spec.layers,
             d_model: spec.d_model,

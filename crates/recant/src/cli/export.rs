@@ -14,17 +14,17 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde_json::{Map, Value, json};
 
+use super::args::WhichModel;
 use super::error::CliError;
-use super::model_ref::{ModelName, ModelRef};
+use super::model_ref::ModelRef;
 use super::open_model;
 use super::session::Session;
 
 /// Arguments of `recant export`.
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
-    /// The model that the edit was made for: a Hugging Face directory.
-    #[arg(long, value_name = "DIR")]
-    model: ModelName,
+    #[command(flatten)]
+    model: WhichModel,
     /// The edit, as `recant edit --patch` writes it.
     #[arg(long, value_name = "FILE")]
     patch: PathBuf,
@@ -72,12 +72,12 @@ struct Module {
 pub(crate) fn run(args: &ExportArgs, session: &Session) -> Result<(), CliError> {
     let Form::Lora = args.form;
     let mut outputs = session.outputs(args.force);
-    let base = args.model.find()?;
+    let base = args.model.name().find()?;
     let named = Base::of(base)?;
     base.guard(&mut outputs)?;
     outputs.reads(Role::Input, &args.patch)?;
     let output = outputs.directory(&args.out, ADAPTER_DIRECTORY, Vec::new())?;
-    let model = open_model(&args.model, &Device::open(DeviceSpec::Flex)?)?;
+    let model = open_model(args.model.name(), &Device::open(DeviceSpec::Flex)?)?;
     let opened = super::read_with(&args.patch, WeightPatch::from_file)?;
     let mut notes: Vec<String> = opened.note(&args.patch).into_iter().collect();
     let patch = opened.value;
@@ -189,7 +189,7 @@ impl Base {
             ModelRef::Commit(..) => {
                 let reason = "an adapter names its base by a path, and a store's revision has none; \
                               `recant checkout` writes it";
-                Err(CliError::Option { option: "--model", reason: reason.to_owned() })
+                Err(CliError::Option { option: "MODEL", reason: reason.to_owned() })
             }
         }
     }

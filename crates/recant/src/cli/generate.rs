@@ -4,7 +4,7 @@ use clap::Args;
 use recant_model::Strategy;
 use serde_json::json;
 
-use super::args::{ChatArgs, ModelArgs};
+use super::args::{ChatArgs, ModelArgs, PromptArgs};
 use super::error::CliError;
 use super::phase::phase;
 
@@ -18,9 +18,8 @@ pub(crate) struct GenerateArgs {
     /// Answer with what a memory has learned (`recant learn`).
     #[arg(long, value_name = "FILE")]
     state: Option<std::path::PathBuf>,
-    /// The prompt.
-    #[arg(long)]
-    prompt: String,
+    #[command(flatten)]
+    prompt: PromptArgs,
     /// Largest number of new tokens.
     #[arg(long, value_name = "N", default_value_t = 40)]
     max_new: usize,
@@ -44,14 +43,14 @@ pub(crate) fn run(args: &GenerateArgs) -> Result<(), CliError> {
         None => Strategy::Greedy,
     };
     let model = phase("open", || args.chat.applied(args.model.open(args.state.as_deref())?))?;
-    let written = phase("write", || model.generate(&args.prompt, args.max_new, strategy))?;
+    let written = phase("write", || model.generate(args.prompt.text(), args.max_new, strategy))?;
     if args.json {
         return super::print_json(&json!({
-            "prompt": args.prompt, "text": written.text, "ids": written.ids,
+            "prompt": args.prompt.text(), "text": written.text, "ids": written.ids,
             "prompt_tokens": written.prompt_tokens,
         }));
     }
     let between = if args.chat.chat { "\n" } else { "" };
-    super::out::lines(&format!("{}{between}{}", args.prompt, written.text));
+    super::out::lines(&format!("{}{between}{}", args.prompt.text(), written.text));
     Ok(())
 }

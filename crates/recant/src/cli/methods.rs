@@ -14,7 +14,7 @@ use super::model_ref::ModelName;
 pub(crate) struct MethodsArgs {
     /// A method, to list its hyper-parameters.
     name: Option<String>,
-    /// A model, to say where the method edits it: whatever --model of the other commands takes.
+    /// A model, to say where the method edits it: whatever MODEL of the other commands takes.
     model: Option<ModelName>,
     /// Print JSON: `name`, `summary`, `paper`, `memory`, `needs_moments`, `needs_matrix`, `many`, and of one method
     /// `settings[]` (`name`, `aliases`, `kind`, `values`, `default`, `doc`), and on a model `layers[]`.

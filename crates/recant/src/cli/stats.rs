@@ -28,7 +28,7 @@ pub(crate) struct StatsArgs {
     #[arg(long, value_name = "FILE", required_unless_present = "import", num_args = 1..)]
     corpus: Vec<PathBuf>,
     /// Take the moments from statistics of the reference code: a .npz with `mom2.mom2` and `mom2.count` for each
-    /// of --layers, in their order. Such a file does not say its model; it is taken to be --model.
+    /// of --layers, in their order. Such a file does not say its model; it is taken to be MODEL.
     #[arg(long, value_name = "FILE.npz", conflicts_with_all = ["corpus", "tokens"], num_args = 1..)]
     import: Vec<PathBuf>,
     /// Layers to measure, all in one pass, such as 3, 0,1,2 or 0-2.

@@ -194,7 +194,7 @@ pub(crate) fn run(args: &MoveArgs, session: &Session) -> Result<(), CliError> {
     let mut outputs = session.outputs(false);
     args.model.guard(&mut outputs)?;
     args.with.guard(&mut outputs)?;
-    let model = open_model(&args.model.model, &Device::open(args.model.device)?)?;
+    let model = open_model(args.model.name(), &Device::open(args.model.device)?)?;
     let mut notes = Vec::new();
     let mut from = Holder::open(&args.from, &model, &mut notes)?;
     // A patch is a record of what was done, and stays.

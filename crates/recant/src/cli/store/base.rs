@@ -12,8 +12,8 @@ use recant_store::{Import, Name, Store};
 use serde_json::json;
 
 use super::{StoreArgs, StoreError, TOOL, key, size, stamp};
+use crate::cli::args::WhichModel;
 use crate::cli::error::CliError;
-use crate::cli::model_ref::ModelName;
 use crate::cli::session::Session;
 
 /// Arguments of `recant init`.
@@ -33,7 +33,7 @@ pub(crate) fn init(args: &InitArgs) -> Result<(), CliError> {
     if args.store.json {
         return crate::cli::print_json(&json!({ "store": dir, "branch": args.branch }));
     }
-    say!("made an empty store in {}; `recant import --model DIR` brings a model in", dir.display());
+    say!("made an empty store in {}; `recant import DIR` brings a model in", dir.display());
     Ok(())
 }
 
@@ -42,9 +42,8 @@ pub(crate) fn init(args: &InitArgs) -> Result<(), CliError> {
 pub(crate) struct ImportArgs {
     #[command(flatten)]
     store: StoreArgs,
-    /// Hugging Face directory, GGUF file, or a revision of another store as STORE@REV.
-    #[arg(long, value_name = "MODEL")]
-    model: ModelName,
+    #[command(flatten)]
+    model: WhichModel,
     /// Refer to the files of weights where they are instead of copying them. They must stay there, as they are.
     #[arg(long)]
     link: bool,
@@ -65,7 +64,7 @@ pub(crate) struct ImportArgs {
 pub(crate) fn import(args: &ImportArgs) -> Result<(), CliError> {
     let store = args.store.open()?;
     let branch = args.branch.as_ref().map(Name::new).transpose().map_err(StoreError::from)?;
-    let source = args.model.find()?.source()?;
+    let source = args.model.name().find()?.source()?;
     let import = Import {
         link: args.link,
         pack: args.pack,

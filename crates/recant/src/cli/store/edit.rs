@@ -22,7 +22,7 @@ use crate::cli::session::Session;
 /// Arguments of `recant edit` that concern a store.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct StoreEditArgs {
-    /// Edit the model at the head of this store and commit the edit, instead of --model.
+    /// Edit the model at the head of this store and commit the edit, instead of a MODEL.
     #[arg(long, value_name = "DIR", conflicts_with = "model")]
     pub(crate) store: Option<PathBuf>,
     /// What the commit is for [default: the fact].
