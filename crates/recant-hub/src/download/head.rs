@@ -46,8 +46,10 @@ impl Call<'_> {
             _ if status.is_success() || status.is_redirection() => {}
             _ => return Err(self.wrong(format!("{file}: {status}"))),
         }
-        let digest = header(answer, "x-linked-etag").or_else(|| header(answer, ETAG.as_str()));
-        let size = header(answer, "x-linked-size").or_else(|| header(answer, CONTENT_LENGTH.as_str()));
+        // An answer that sends on has a length and a tag of its own.
+        let own = |name: &str| header(answer, name).filter(|_| status.is_success());
+        let digest = header(answer, "x-linked-etag").or_else(|| own(ETAG.as_str()));
+        let size = header(answer, "x-linked-size").or_else(|| own(CONTENT_LENGTH.as_str()));
         let (Some(digest), Some(size)) = (digest, size.and_then(|size| size.parse().ok())) else {
             return Err(self.wrong(format!("{file}: it says no digest or no size")));
         };
@@ -63,7 +65,7 @@ fn moved(from: &Url, answer: &Response) -> Option<Url> {
         return None;
     }
     let there = from.join(&header(answer, LOCATION.as_str())?).ok()?;
-    let here = header(answer, "x-linked-etag").is_some();
+    let here = ["x-linked-etag", "x-linked-size"].iter().all(|name| header(answer, name).is_some());
     (!here && there.origin() == from.origin()).then_some(there)
 }
 
