@@ -128,6 +128,14 @@ fn a_cut_connection_is_gone_on_with() {
 }
 
 #[test]
+fn a_model_that_was_renamed_is_found_under_its_old_name() {
+    let setup = Setup::new(Served::default());
+    let dir = setup.find("old/name").unwrap();
+    assert_eq!(dir, setup.cache.path().join("models--old--name/snapshots").join(COMMIT));
+    assert_eq!(std::fs::read(dir.join("1.safetensors")).unwrap(), weights());
+}
+
+#[test]
 fn a_later_run_goes_on_where_the_former_one_stopped() {
     let setup = Setup::new(Served::default());
     let partial = setup.blob("1.safetensors").with_extension("incomplete");

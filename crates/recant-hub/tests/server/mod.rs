@@ -138,6 +138,12 @@ fn reply(
         reply.headers = "x-error-message: Access to model org/model is restricted.\r\n".to_owned();
         return reply;
     }
+    if path.contains("/old/name/") {
+        // The model has another name now; the answer has a length and a tag of its own.
+        let body = "Temporary Redirect";
+        let headers = format!("etag: \"another\"\r\nlocation: {}\r\n", path.replace("/old/name/", "/org/model/"));
+        return Reply { headers, ..plain("307 Temporary Redirect", body.to_owned()) };
+    }
     if ["/api/models/org/model/revision/main", &format!("/api/models/org/model/revision/{COMMIT}")]
         .contains(&path)
     {
