@@ -270,13 +270,18 @@ fn a_model_and_a_fact_are_said_in_turn() {
     let at = dir.path();
     let rest = "--contexts contexts.txt --set mom2_adjustment=false";
     let in_turn = format!("edit model 'The sea' '{{}} is' cold {rest} --patch turn");
-    let by_flags = format!("edit --model model --subject 'The sea' --prompt '{{}} is' --target cold {rest} --patch flags");
+    let by_flags = format!(
+        "edit --model model --subject 'The sea' --prompt '{{}} is' --target cold {rest} --patch flags"
+    );
     for line in [&in_turn, &by_flags] {
         assert!(common::done(&run(at, line)), "{line}");
     }
     assert_eq!(std::fs::read(at.join("turn")).unwrap(), std::fs::read(at.join("flags")).unwrap());
     assert_eq!(good(at, "ask model 'The sea is'"), good(at, "ask --model model --prompt 'The sea is'"));
-    assert_eq!(good(at, "generate model 'The sea is'"), good(at, "generate --model model --prompt 'The sea is'"));
+    assert_eq!(
+        good(at, "generate model 'The sea is'"),
+        good(at, "generate --model model --prompt 'The sea is'")
+    );
     for (line, named) in [
         ("ask model --model model --prompt x", "--model"),
         ("ask model x --prompt x", "--prompt"),

@@ -76,24 +76,20 @@ fn an_edit_of_a_model_of_the_hub_goes_elsewhere_and_leaves_the_cache() {
     let setup = Setup::new(Served::default());
     let fact =
         ["--subject", "Danielle Darrieux", "--prompt", "The mother tongue of {} is", "--target", "English"];
-    let edit = |out: &str| {
-        [
-            &[
-                "edit",
-                "--model",
-                "org/model",
-                "--set",
-                "steps=2",
-                "--set",
-                "mom2_adjustment=false",
-                "--out",
-                out,
-                "--patch",
-                "p",
-            ],
-            &fact[..],
-        ]
-        .concat()
+    let edit = |out: &'static str| {
+        let words = [
+            "edit",
+            "org/model",
+            "--set",
+            "steps=2",
+            "--set",
+            "mom2_adjustment=false",
+            "--patch",
+            "p",
+            "--out",
+            out,
+        ];
+        [&words[..], &fact[..]].concat()
     };
     let done = setup.run(&edit("edited"), &[]);
     assert!(setup.home.path().join("edited/model.safetensors").is_file(), "{}", text(&done.stderr));
@@ -104,7 +100,8 @@ fn an_edit_of_a_model_of_the_hub_goes_elsewhere_and_leaves_the_cache() {
     let before = std::fs::read(demo("model/model.safetensors")).unwrap();
     let snapshot = std::fs::read_dir(cache.join("snapshots")).unwrap().next().unwrap().unwrap().path();
     assert_eq!(std::fs::read(snapshot.join("model.safetensors")).unwrap(), before);
-    let inside = setup.run(&edit(snapshot.to_str().unwrap()), &[]);
+    let inside = [&["edit", "org/model", "--out", snapshot.to_str().unwrap(), "--force"], &fact[..]].concat();
+    let inside = setup.run(&inside, &[]);
     assert_eq!(inside.status.code(), Some(1), "the cache is an input");
 
     let export = ["export", "--model", "org/model", "--patch", "p", "--as", "lora", "--out", "lora"];

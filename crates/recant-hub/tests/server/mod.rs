@@ -141,7 +141,8 @@ fn reply(
     if path.contains("/old/name/") {
         // The model has another name now; the answer has a length and a tag of its own.
         let body = "Temporary Redirect";
-        let headers = format!("etag: \"another\"\r\nlocation: {}\r\n", path.replace("/old/name/", "/org/model/"));
+        let headers =
+            format!("etag: \"another\"\r\nlocation: {}\r\n", path.replace("/old/name/", "/org/model/"));
         return Reply { headers, ..plain("307 Temporary Redirect", body.to_owned()) };
     }
     if ["/api/models/org/model/revision/main", &format!("/api/models/org/model/revision/{COMMIT}")]
