@@ -81,7 +81,7 @@ fn an_edit_of_a_model_of_the_hub_goes_elsewhere_and_leaves_the_cache() {
             "edit",
             "org/model",
             "--set",
-            "steps=2",
+            "v_num_grad_steps=2",
             "--set",
             "mom2_adjustment=false",
             "--patch",
