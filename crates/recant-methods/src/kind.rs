@@ -123,7 +123,8 @@ impl fmt::Display for Kind {
 pub(crate) fn nearest<'a>(word: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let far = |name: &&str| strsim::damerau_levenshtein(&word.to_lowercase(), &name.to_lowercase());
     let longest = |name: &str| name.len().max(word.len());
-    let close = names.into_iter().filter(|name| 3 * far(name) <= longest(name));
+    let begun = |name: &str| word.len() > 2 && name.starts_with(word);
+    let close = names.into_iter().filter(|name| 3 * far(name) <= longest(name) || begun(name));
     close.min_by_key(far)
 }
 
@@ -158,6 +159,7 @@ mod tests {
         assert_eq!(nearest("v_num_grad_step", names), Some("v_num_grad_steps"));
         assert_eq!(nearest("KL_factor", names), Some("kl_factor"));
         assert_eq!(nearest("layer", names), Some("layers"));
+        assert_eq!(nearest("v_num", names), Some("v_num_grad_steps"));
         assert_eq!(nearest("temperature", names), None);
     }
 }

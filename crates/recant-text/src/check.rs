@@ -7,6 +7,7 @@
 use serde_json::{Map, Value};
 
 use crate::error::FormatError;
+use crate::pattern::{PatternBudget, pattern_len};
 use crate::template;
 
 /// Bytes of the longest token.
@@ -19,8 +20,6 @@ const MAX_UNIGRAM: usize = 8 << 20;
 const MAX_ADDED: usize = 64 << 20;
 /// Steps of a part.
 const MAX_STEPS: usize = 64;
-/// Bytes of a pattern.
-const MAX_PATTERN: usize = 1 << 16;
 /// How many times longer all steps of a part may make a text.
 const MAX_GROWTH: usize = 1 << 12;
 /// Ids are below this.
@@ -44,33 +43,121 @@ pub(crate) fn check(file: &mut Value) -> Result<Bounds, FormatError> {
         file.insert(name.to_owned(), Value::Null);
     }
     let part = |name: &str| file.get(name).unwrap_or(&Value::Null);
-    let normalizer = Part::new("normalizer", "normalizers").growth(part("normalizer"), normalizer_step)?;
-    let split = Part::new("pre_tokenizer", "pretokenizers").growth(part("pre_tokenizer"), split_step)?;
-    let decoder = Part::new("decoder", "decoders").growth(part("decoder"), decoder_step)?;
-    Part::new("post_processor", "processors").growth(part("post_processor"), template::step)?;
+    let growth = |kinds, step| Part::new(kinds).growth(part(kinds.part), step);
+    let normalizer = growth(&NORMALIZERS, normalizer_step)?;
+    let split = growth(&PRE_TOKENIZERS, split_step)?;
+    let decoder = growth(&DECODERS, decoder_step)?;
+    growth(&POST_PROCESSORS, template::step)?;
     let encode = bounded("pre_tokenizer", normalizer, split)?;
     let longest = added(part("added_tokens"), normalizer)?.max(model(file.get_mut("model"))?);
     Ok(Bounds { encode, token: longest * decoder })
 }
 
+/// The types of steps that a part can have.
+///
+/// Only these are let through: the library guesses what a step of another type is by the fields that it has, and
+/// would run a sequence that was not looked at here.
+struct Kinds {
+    part: &'static str,
+    /// The field that holds the steps of a sequence.
+    list: &'static str,
+    types: &'static [&'static str],
+}
+
+const NORMALIZERS: Kinds = Kinds {
+    part: "normalizer",
+    list: "normalizers",
+    types: &[
+        "BertNormalizer",
+        "ByteLevel",
+        "Lowercase",
+        "NFC",
+        "NFD",
+        "NFKC",
+        "NFKD",
+        "Nmt",
+        "Precompiled",
+        "Prepend",
+        "Replace",
+        "Sequence",
+        "Strip",
+        "StripAccents",
+    ],
+};
+
+const PRE_TOKENIZERS: Kinds = Kinds {
+    part: "pre_tokenizer",
+    list: "pretokenizers",
+    types: &[
+        "BertPreTokenizer",
+        "ByteLevel",
+        "Delimiter",
+        "CharDelimiterSplit",
+        "Digits",
+        "FixedLength",
+        "Metaspace",
+        "Punctuation",
+        "Sequence",
+        "Split",
+        "UnicodeScripts",
+        "Whitespace",
+        "WhitespaceSplit",
+    ],
+};
+
+const DECODERS: Kinds = Kinds {
+    part: "decoder",
+    list: "decoders",
+    types: &[
+        "BPEDecoder",
+        "ByteFallback",
+        "ByteLevel",
+        "CTC",
+        "Fuse",
+        "Metaspace",
+        "Replace",
+        "Sequence",
+        "Strip",
+        "WordPiece",
+    ],
+};
+
+const POST_PROCESSORS: Kinds = Kinds {
+    part: "post_processor",
+    list: "processors",
+    types: &["BertProcessing", "ByteLevel", "RobertaProcessing", "Sequence", "TemplateProcessing"],
+};
+
+/// Fields by which the library could take a step for one of another type, and the types that have them.
+const TELLING_FIELDS: [(&str, &[&str]); 8] = [
+    ("normalizers", &["Sequence"]),
+    ("pretokenizers", &["Sequence"]),
+    ("decoders", &["Sequence"]),
+    ("processors", &["Sequence"]),
+    ("pattern", &["Replace", "Split"]),
+    ("prepend", &["Prepend"]),
+    ("precompiled_charsmap", &["Precompiled"]),
+    ("single", &["TemplateProcessing"]),
+];
+
 /// Checks a step of a kind, by its fields, and says how many times longer it can make a text.
-type Step = fn(&Part, &str, &Map<String, Value>) -> Result<usize, FormatError>;
+type Step = fn(&mut Part, &str, &Map<String, Value>) -> Result<usize, FormatError>;
 
 /// A part that is one step or a sequence of steps.
 pub(crate) struct Part {
-    name: &'static str,
-    list: &'static str,
+    kinds: &'static Kinds,
     steps: usize,
+    patterns: PatternBudget,
 }
 
 impl Part {
-    fn new(name: &'static str, list: &'static str) -> Self {
-        Self { name, list, steps: 0 }
+    fn new(kinds: &'static Kinds) -> Self {
+        Self { kinds, steps: 0, patterns: PatternBudget::default() }
     }
 
     /// An error about this part.
     pub(crate) fn refuse<T>(&self, what: impl Into<String>) -> Result<T, FormatError> {
-        Err(FormatError::part(self.name, what))
+        Err(FormatError::part(self.kinds.part, what))
     }
 
     /// How many times longer the steps can make a text.
@@ -85,18 +172,42 @@ impl Part {
         if self.steps > MAX_STEPS {
             return self.refuse(format!("has more than {MAX_STEPS} steps"));
         }
+        self.known(kind, fields)?;
+        let part = self.kinds.part;
         if kind != "Sequence" {
-            return bounded(self.name, 1, step(self, kind, fields)?);
+            return bounded(part, 1, step(self, kind, fields)?);
         }
-        let Some(list) = fields.get(self.list).and_then(Value::as_array) else {
-            return self.refuse(format!("is a sequence without `{}`", self.list));
+        let list = self.kinds.list;
+        let Some(list) = fields.get(list).and_then(Value::as_array) else {
+            return self.refuse(format!("is a sequence without `{list}`"));
         };
         let mut growth = 1;
         for value in list {
             let next = self.growth(value, step)?;
-            growth = bounded(self.name, growth, next)?;
+            growth = bounded(part, growth, next)?;
         }
         Ok(growth)
+    }
+
+    /// A step is of a known type, and has no field that is another type's.
+    fn known(&self, kind: &str, fields: &Map<String, Value>) -> Result<(), FormatError> {
+        if !self.kinds.types.contains(&kind) {
+            return self.refuse(format!("has a step of the unknown type {kind:?}"));
+        }
+        let strange =
+            |(field, owners): &&(&str, &[&str])| fields.contains_key(*field) && !owners.contains(&kind);
+        match TELLING_FIELDS.iter().find(strange) {
+            Some((field, _)) => {
+                self.refuse(format!("has a step of the type {kind} with the field `{field}`"))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Length of a fixed pattern of a step; `None` for a regular expression.
+    fn pattern(&mut self, fields: &Map<String, Value>) -> Result<Option<usize>, FormatError> {
+        let found = pattern_len(&mut self.patterns, fields.get("pattern").unwrap_or(&Value::Null));
+        found.or_else(|what| self.refuse(what))
     }
 }
 
@@ -110,7 +221,7 @@ fn bounded(part: &str, a: usize, b: usize) -> Result<usize, FormatError> {
     Ok(growth)
 }
 
-fn normalizer_step(part: &Part, kind: &str, fields: &Map<String, Value>) -> Result<usize, FormatError> {
+fn normalizer_step(part: &mut Part, kind: &str, fields: &Map<String, Value>) -> Result<usize, FormatError> {
     Ok(match kind {
         "Replace" => replacement(part, fields)?,
         "Prepend" => 1 + text(fields, "prepend").len(),
@@ -126,13 +237,13 @@ fn normalizer_step(part: &Part, kind: &str, fields: &Map<String, Value>) -> Resu
     })
 }
 
-fn split_step(part: &Part, kind: &str, fields: &Map<String, Value>) -> Result<usize, FormatError> {
+fn split_step(part: &mut Part, kind: &str, fields: &Map<String, Value>) -> Result<usize, FormatError> {
     Ok(match kind {
         "ByteLevel" => 2 + usize::from(fields.get("add_prefix_space") == Some(&Value::Bool(true))),
         // Each blank becomes ▁, and each piece gets one in front.
         "Metaspace" => 6,
         "Split" => {
-            pattern(part, fields)?;
+            part.pattern(fields)?;
             1
         }
         "FixedLength" if fields.get("length") == Some(&0.into()) => {
@@ -142,7 +253,7 @@ fn split_step(part: &Part, kind: &str, fields: &Map<String, Value>) -> Result<us
     })
 }
 
-fn decoder_step(part: &Part, kind: &str, fields: &Map<String, Value>) -> Result<usize, FormatError> {
+fn decoder_step(part: &mut Part, kind: &str, fields: &Map<String, Value>) -> Result<usize, FormatError> {
     Ok(match kind {
         "Replace" => replacement(part, fields)?,
         "WordPiece" => 2,
@@ -153,29 +264,13 @@ fn decoder_step(part: &Part, kind: &str, fields: &Map<String, Value>) -> Result<
 }
 
 /// How many times longer a replacement can make a text.
-fn replacement(part: &Part, fields: &Map<String, Value>) -> Result<usize, FormatError> {
+fn replacement(part: &mut Part, fields: &Map<String, Value>) -> Result<usize, FormatError> {
     let content = text(fields, "content").len();
-    Ok(match pattern(part, fields)? {
+    Ok(match part.pattern(fields)? {
         Some(fixed) => content.div_ceil(fixed).max(1),
         // A regular expression can match between any two bytes.
         None => 1 + content,
     })
-}
-
-/// Length of a fixed pattern; `None` for a regular expression.
-fn pattern(part: &Part, fields: &Map<String, Value>) -> Result<Option<usize>, FormatError> {
-    let pattern = fields.get("pattern").unwrap_or(&Value::Null);
-    for kind in ["String", "Regex"] {
-        match pattern.get(kind).and_then(Value::as_str).map(str::len) {
-            Some(0) => return part.refuse("has an empty pattern"),
-            Some(len) if len > MAX_PATTERN => {
-                return part.refuse(format!("has a pattern of {len} bytes; at most {MAX_PATTERN} are read"));
-            }
-            Some(len) => return Ok((kind == "String").then_some(len)),
-            None => {}
-        }
-    }
-    part.refuse("has a step without a pattern")
 }
 
 fn text<'a>(fields: &'a Map<String, Value>, name: &str) -> &'a str {

@@ -9,6 +9,7 @@ mod chat;
 mod check;
 mod continuation;
 mod error;
+mod pattern;
 mod separator;
 mod settings;
 mod template;

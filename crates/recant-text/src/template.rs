@@ -9,7 +9,7 @@ use crate::error::FormatError;
 const MAX_ADDED: usize = 256;
 
 /// A template holds the text once, and knows the special tokens that it names. Returns 1: a text is not changed.
-pub(crate) fn step(part: &Part, kind: &str, fields: &Map<String, Value>) -> Result<usize, FormatError> {
+pub(crate) fn step(part: &mut Part, kind: &str, fields: &Map<String, Value>) -> Result<usize, FormatError> {
     if kind != "TemplateProcessing" {
         return Ok(1);
     }

@@ -31,6 +31,11 @@ fn chain(list: &str, length: usize) -> Value {
     sequence(list, vec![replace("a", "aa"); length])
 }
 
+fn other_type(mut step: Value, kind: &str) -> Value {
+    step["type"] = kind.into();
+    step
+}
+
 fn template(single: Value) -> Value {
     let special = json!({"<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]},
         "<many>": {"id": "<many>", "ids": vec![1; 1000], "tokens": vec!["x"; 1000]},
@@ -56,6 +61,19 @@ fn hostile_files_are_refused_by_part() {
         ("normalizer", json!({"type": "Sequence"}), "normalizers"),
         ("normalizer", json!({"type": "Precompiled", "precompiled_charsmap": "AAAA"}), "damaged"),
         ("normalizer", json!([]), "neither"),
+        // The library would take these for a sequence and a replacement, by their fields.
+        ("normalizer", other_type(chain("normalizers", 4), "Sequences"), "unknown type \"Sequences\""),
+        ("normalizer", other_type(chain("normalizers", 4), "BertNormalizer"), "`normalizers`"),
+        ("normalizer", other_type(replace("a", "aa"), "BertNormalizer"), "`pattern`"),
+        (
+            "normalizer",
+            json!({"type": "Replace", "pattern": {"Regex": "(a{99}b){99}"}, "content": ""}),
+            "9801 times",
+        ),
+        ("pre_tokenizer", other_type(chain("pretokenizers", 4), "Delimiter"), "`pretokenizers`"),
+        ("decoder", other_type(chain("decoders", 4), "sequence"), "unknown type"),
+        ("post_processor", other_type(template(json!([])), "BertProcessing"), "`single`"),
+        ("post_processor", other_type(template(json!([])), "Template"), "unknown type"),
         ("pre_tokenizer", json!({"type": "FixedLength", "length": 0}), "length 0"),
         ("pre_tokenizer", sequence("pretokenizers", vec![byte_level; 30]), "longer"),
         ("decoder", replace("", "x"), "empty pattern"),
