@@ -1,5 +1,7 @@
 //! Texts put before a prompt, so that an edit holds in running text and not only at its beginning.
 
+use std::collections::BTreeMap;
+
 use recant_model::{AskError, Model, Strategy};
 use serde::{Deserialize, Serialize};
 
@@ -81,22 +83,8 @@ impl Contexts {
     /// [`ContextError::Sample`] when the model cannot write.
     pub fn sample(model: &Model, lengths: &[(usize, usize)], seed: u64) -> Result<Self, ContextError> {
         let mut templates = Self::bare().templates;
-        for (tokens, count) in lengths {
-            for i in 0..*count {
-                let opener = Self::OPENERS[i % Self::OPENERS.len()];
-                // One stream per text: asking for more texts does not change the earlier ones.
-                let strategy = Strategy::Sample {
-                    top_k: 5,
-                    temperature: 1.0,
-                    seed: seed.wrapping_mul(1_000_003).wrapping_add(templates.len() as u64),
-                };
-                let ids = model.tokenizer().plain().encode(opener).map_err(AskError::from)?;
-                let new = tokens.saturating_sub(ids.len()).max(1);
-                let written = model.generate_ids(ids, new, strategy, true)?;
-                let text = format!("{opener}{}", written.text).replace(['{', '}', '\n'], " ");
-                let text = text.trim_end().trim_end_matches(['.', '!', '?']).to_owned();
-                templates.push(format!("{text}. {{}}"));
-            }
+        for &(tokens, count) in lengths {
+            templates.extend(texts(model, tokens, count, seed, templates.len())?);
         }
         Self::new(templates)
     }
@@ -111,6 +99,42 @@ impl Contexts {
     pub fn fill(&self, text: &str) -> Vec<String> {
         self.templates.iter().map(|template| template.replacen("{}", text, 1)).collect()
     }
+}
+
+/// `count` templates of `tokens` tokens each; `before` others stand before them.
+fn texts(
+    model: &Model,
+    tokens: usize,
+    count: usize,
+    seed: u64,
+    before: usize,
+) -> Result<Vec<String>, ContextError> {
+    let tokenizer = model.tokenizer().plain();
+    let opener = |at: usize| Contexts::OPENERS[at % Contexts::OPENERS.len()];
+    let prompts = (0..count).map(|at| tokenizer.encode(opener(at))).collect::<Result<Vec<_>, _>>();
+    let prompts = prompts.map_err(AskError::from)?;
+    // One stream per text: asking for more texts does not change the earlier ones.
+    let strategy = |at: usize| Strategy::Sample {
+        top_k: 5,
+        temperature: 1.0,
+        seed: seed.wrapping_mul(1_000_003).wrapping_add((before + at) as u64),
+    };
+    let mut by_length: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (at, prompt) in prompts.iter().enumerate() {
+        by_length.entry(prompt.len()).or_default().push(at);
+    }
+    let mut texts = vec![String::new(); count];
+    for (length, places) in by_length {
+        let rows: Vec<Vec<u32>> = places.iter().map(|&at| prompts[at].clone()).collect();
+        let strategies: Vec<Strategy> = places.iter().map(|&at| strategy(at)).collect();
+        let new = tokens.saturating_sub(length).max(1);
+        for (at, written) in places.into_iter().zip(model.generate_rows(&rows, new, &strategies, true)?) {
+            let text = format!("{}{}", opener(at), written.text).replace(['{', '}', '\n'], " ");
+            let text = text.trim_end().trim_end_matches(['.', '!', '?']);
+            texts[at] = format!("{text}. {{}}");
+        }
+    }
+    Ok(texts)
 }
 
 #[cfg(test)]

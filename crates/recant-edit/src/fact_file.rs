@@ -92,20 +92,28 @@ pub struct FactFile {
     pub chat: bool,
 }
 
-/// Reads facts: JSON objects with `subject`, `prompt` and `target`, and `literal` and `chat` if they are wanted, one a
-/// line or in one array.
+/// Reads facts: records ([`read_records`]) with `subject`, `prompt` and `target`, and `literal` and `chat` if they are
+/// wanted.
 ///
 /// # Errors
 /// [`FactFileError`] names the line, and the field where one is at fault.
 pub fn read_facts(path: &Path) -> Result<FactFile, FactFileError> {
+    facts_of(path, &read_records(path)?)
+}
+
+/// As [`read_facts`], of records that were read from `path`.
+///
+/// # Errors
+/// As [`read_facts`].
+pub fn facts_of(path: &Path, records: &[TextRecord]) -> Result<FactFile, FactFileError> {
     let mut file = FactFile { facts: Vec::new(), trimmed: Vec::new(), chat: false };
     let mut seen: BTreeMap<(String, String), (usize, String)> = BTreeMap::new();
     let mut first = None;
-    for record in read_records(path)? {
+    for record in records {
         let line = record.line;
         let own = || path.to_owned();
         let field = |name| {
-            field(&record, name).map_err(|reason| FactFileError::Field {
+            field(record, name).map_err(|reason| FactFileError::Field {
                 path: own(),
                 line,
                 field: name,
@@ -117,6 +125,9 @@ pub fn read_facts(path: &Path) -> Result<FactFile, FactFileError> {
         let flag = |field| match record.value.get(field) {
             None | Some(Value::Bool(false)) => Ok(false),
             Some(Value::Bool(true)) => Ok(true),
+            // The cell of a table.
+            Some(Value::String(text)) if text.is_empty() || text == "false" => Ok(false),
+            Some(Value::String(text)) if text == "true" => Ok(true),
             Some(_) => {
                 let reason = "is neither true nor false";
                 Err(FactFileError::Field { path: own(), line, field, reason })
@@ -206,6 +217,38 @@ mod tests {
         assert_eq!(lines.facts[1].prompt, "{} speaks");
         for text in [format!("[{GOOD},\n{other}]"), format!("\u{feff}{GOOD}\r\n{other}\r\n")] {
             assert_eq!(read(&text).unwrap(), lines);
+        }
+    }
+
+    #[test]
+    fn rows_of_a_table_are_facts() {
+        let file = |ending: &str, text: &str| {
+            let file = tempfile::Builder::new().suffix(ending).tempfile().unwrap();
+            std::fs::write(file.path(), text).unwrap();
+            read_facts(file.path()).map_err(|error| error.to_string())
+        };
+        let table = "target,subject,prompt,literal,note\r\nVeltish,Ada,\"{} speaks, as\nall do,\",,x\r\n\r\nTashic,Bo,{} speaks,true,\r\n";
+        let facts = file(".csv", &format!("\u{feff}{table}")).unwrap().facts;
+        assert_eq!((facts.len(), facts[0].prompt.as_str()), (2, "{} speaks, as\nall do,"));
+        assert_eq!(
+            (facts[1].subject.as_str(), facts[1].target.as_str(), facts[1].literal),
+            ("Bo", "Tashic", true)
+        );
+        let tabs = file(".TSV", "subject\tprompt\ttarget\nAda\t{} speaks, now\tVeltish\n").unwrap();
+        assert_eq!(tabs.facts[0].prompt, "{} speaks, now");
+        for (text, expected) in [
+            ("", "no facts"),
+            ("subject,prompt,target\n", "no facts"),
+            (
+                "subject,prompt,target\nAda,{} speaks\n",
+                "line 2: this row has 2 cells, and the first row names 3",
+            ),
+            ("subject,prompt\nAda,{} speaks\n", "line 2: `target` is missing"),
+            ("subject,prompt,subject\nAda,{} speaks,x\n", "line 1: the first row names `subject` twice"),
+            ("subject,prompt,target,chat\nAda,{} speaks,x,maybe\n", "line 2: `chat` is neither"),
+        ] {
+            let error = file(".csv", text).unwrap_err();
+            assert!(error.contains(expected), "{text:?}: {error}");
         }
     }
 }

@@ -23,8 +23,10 @@ mod text;
 pub use contexts::{ContextError, Contexts};
 pub use editor::{EditError, Editor, LossStep, Plan, Trace, refuse_adapters};
 pub use fact::{Request, RequestError};
-pub use fact_file::{FactFile, FactFileError, read_facts};
+pub use fact_file::{FactFile, FactFileError, facts_of, read_facts};
 pub use lifelong::{Lifelong, Memory, WeightSequence};
 pub use recant_records::{Carry, Fact, FactError};
 pub use scope::scoped;
-pub use text::{LooksLike, TextError, TextLines, TextRecord, read_records, read_text, text_lines};
+pub use text::{
+    LooksLike, TextError, TextLines, TextRecord, is_standard_input, read_records, read_text, text_lines,
+};

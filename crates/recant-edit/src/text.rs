@@ -1,7 +1,8 @@
 //! Text files that users give: facts, data sets, corpora, templates.
 //!
 //! One way to read them: a byte order mark is skipped, both line ends are known, and what is not UTF-8 is an
-//! error with its line and byte. JSON values come one a line or as one array; each knows the line where it begins.
+//! error with its line and byte. Records are JSON values, one a line or in one array, or the rows of a table (.csv,
+//! .tsv) whose first row names their fields; each knows the line where it begins. `-` is the standard input.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -37,6 +38,16 @@ pub enum TextError {
     /// The text is not the JSON that is expected.
     #[error("{path}, line {line}: {reason}")]
     Json {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The text is not the table that is expected.
+    #[error("{path}, line {line}: {reason}")]
+    Table {
         /// The file.
         path: PathBuf,
         /// The line, counted from 1.
@@ -146,8 +157,21 @@ fn line_of(mut bytes: Vec<u8>, line: usize, path: &Path) -> Result<String, TextE
 /// # Errors
 /// [`TextError`].
 pub fn read_text(path: &Path) -> Result<String, TextError> {
+    if is_standard_input(path) {
+        return whole(TextLines { path: path.to_owned(), input: Some(io::stdin().lock()), line: 0 });
+    }
+    whole(text_lines(path)?)
+}
+
+/// Whether a path is `-`, which means the standard input.
+#[must_use]
+pub fn is_standard_input(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+fn whole(lines: TextLines<impl BufRead>) -> Result<String, TextError> {
     let mut text = String::new();
-    for line in text_lines(path)? {
+    for line in lines {
         text.push_str(&line?.1);
         text.push('\n');
     }
@@ -163,13 +187,22 @@ pub struct TextRecord {
     pub value: Value,
 }
 
-/// The JSON objects of a file: one a line, or the entries of one array, however it is laid out. Empty lines are
-/// passed over.
+/// The records of a file: JSON objects, one a line or the entries of one array, however it is laid out; or the rows of a
+/// table, where the file is a .csv or a .tsv, as objects of texts. Empty lines are passed over.
 ///
 /// # Errors
 /// [`TextError`]; its line is that of the entry at fault.
 pub fn read_records(path: &Path) -> Result<Vec<TextRecord>, TextError> {
     let text = read_text(path)?;
+    let ending = path.extension().and_then(|ending| ending.to_str()).map(str::to_ascii_lowercase);
+    if let Some(separator) = match ending.as_deref() {
+        Some("csv") => Some(b','),
+        Some("tsv") => Some(b'\t'),
+        _ => None,
+    } {
+        let refuse = |(line, reason)| TextError::Table { path: path.to_owned(), line, reason };
+        return rows(&text, separator).map_err(refuse);
+    }
     let refuse = |line, reason| TextError::Json { path: path.to_owned(), line, reason };
     let records = if text.trim_start().starts_with('[') { array(&text) } else { lines(&text) };
     let records = records.map_err(|(line, reason)| refuse(line, reason))?;
@@ -180,6 +213,35 @@ pub fn read_records(path: &Path) -> Result<Vec<TextRecord>, TextError> {
 }
 
 type Misread = (usize, String);
+
+/// The rows of a table, by the names that its first row gives.
+fn rows(text: &str, separator: u8) -> Result<Vec<TextRecord>, Misread> {
+    let mut reader =
+        csv::ReaderBuilder::new().delimiter(separator).trim(csv::Trim::Headers).from_reader(text.as_bytes());
+    let misread = |error: csv::Error| {
+        let line = error.position().map_or(1, |at| usize::try_from(at.line()).unwrap_or(usize::MAX));
+        let reason = match error.kind() {
+            csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
+                format!("this row has {len} cells, and the first row names {expected_len}")
+            }
+            _ => format!("this is no row of a table: {error}"),
+        };
+        (line, reason)
+    };
+    let names = reader.headers().map_err(misread)?.clone();
+    if let Some(name) =
+        names.iter().enumerate().find_map(|(i, name)| names.iter().take(i).find(|&other| other == name))
+    {
+        return Err((1, format!("the first row names `{name}` twice")));
+    }
+    let read = |row: Result<csv::StringRecord, csv::Error>| {
+        let row = row.map_err(misread)?;
+        let line = row.position().map_or(1, |at| usize::try_from(at.line()).unwrap_or(usize::MAX));
+        let cells = names.iter().zip(&row).map(|(name, cell)| (name.to_owned(), Value::from(cell)));
+        Ok(TextRecord { line, value: Value::Object(cells.collect()) })
+    };
+    reader.records().map(read).collect()
+}
 
 fn lines(text: &str) -> Result<Vec<TextRecord>, Misread> {
     let filled = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());

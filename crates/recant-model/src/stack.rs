@@ -50,8 +50,19 @@ pub(crate) struct Linear {
 }
 
 impl Linear {
+    /// One product of two matrices, whatever the rank of `x`: broadcast over a batch, a weight that is a view of a
+    /// transposed matrix would be copied on every call, and packed anew for each row of the batch.
     pub(crate) fn of<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-        module::linear(x, self.weight.clone(), self.bias.clone())
+        let mut dims = x.dims();
+        let [inputs, outputs] = self.weight.dims();
+        let rows = dims[..D - 1].iter().product();
+        let y = x.reshape([rows, inputs]).matmul(self.weight.clone());
+        let y = match &self.bias {
+            Some(bias) => y + bias.clone().unsqueeze::<2>(),
+            None => y,
+        };
+        dims[D - 1] = outputs;
+        y.reshape(dims)
     }
 }
 

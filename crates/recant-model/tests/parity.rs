@@ -121,6 +121,24 @@ fn logits_and_every_site_equal_transformers() {
     }
 }
 
+/// Rows of one length go through the model together; each writes what it writes alone, ends included.
+#[test]
+fn rows_together_write_what_they_write_alone() {
+    for (device, name) in on_every_device() {
+        let model = Model::open(&fixture(&name), &device).unwrap();
+        let prompts: Vec<Vec<u32>> =
+            vec![vec![5, 6, 7], vec![8, 9], vec![3, 4, 5], vec![7, 5], vec![6, 6, 6]];
+        let draw = |seed| Strategy::Sample { top_k: 5, temperature: 1.0, seed };
+        let strategies = [Strategy::Greedy, draw(1), draw(2), Strategy::Greedy, draw(3)];
+        let together = model.generate_rows(&prompts, 6, &strategies, true).unwrap();
+        for (at, (prompt, &strategy)) in prompts.iter().zip(&strategies).enumerate() {
+            let alone = model.generate_ids(prompt.clone(), 6, strategy, true).unwrap();
+            assert_eq!(together[at], alone, "row {at} of {name} on {}", device.spec());
+        }
+        assert!(model.generate_rows(&[], 6, &[], true).unwrap().is_empty());
+    }
+}
+
 #[test]
 fn greedy_generation_with_a_cache_equals_transformers() {
     for (device, name) in on_every_device() {

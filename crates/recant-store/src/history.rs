@@ -23,7 +23,7 @@ pub enum HistoryError {
     Read(#[from] ReadError),
     /// A commit's generation does not follow from its parents'.
     #[error(
-        "commit {id} claims generation {generation}, which its parents contradict; `recant fsck` says more"
+        "commit {id} claims generation {generation}, which its parents contradict; `recant store fsck` says more"
     )]
     Generation {
         /// The commit.

@@ -43,7 +43,7 @@ pub enum RevError {
         kind: &'static str,
     },
     /// The head has no commit.
-    #[error("the store holds no model yet; `recant import` brings one in")]
+    #[error("the store holds no model yet; `recant store import` brings one in")]
     Empty,
     /// History does not go back so far.
     #[error("{text:?} goes back {steps} commits, behind the import")]

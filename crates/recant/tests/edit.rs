@@ -139,7 +139,7 @@ fn an_edit_finds_its_store_as_every_verb_does() {
     let dir = workshop("gpt2-tiny");
     let at = dir.path();
     let edit = EDIT.replace("--model model ", "");
-    assert!(refused(at, &edit).contains("recant init"));
+    assert!(refused(at, &edit).contains("recant store init"));
     good(at, "init");
     good(at, "import --model model");
     assert!(good(at, &edit).contains("commit "));
@@ -294,4 +294,89 @@ fn a_model_and_a_fact_are_said_in_turn() {
         let told = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.code() == Some(2) && told.contains(named), "{line}: {told}");
     }
+}
+
+/// Facts come from the files that people have, and from the standard input.
+#[test]
+fn facts_come_from_tables_data_sets_and_the_standard_input() {
+    let dir = workshop("gpt2-tiny");
+    let at = dir.path();
+    let write = |name: &str, text: &str| std::fs::write(at.join(name), text).unwrap();
+    let lines = "{\"subject\": \"The sea\", \"prompt\": \"{} is\", \"target\": \"cold\"}\n";
+    write("facts.jsonl", lines);
+    write("facts.csv", "subject,prompt,target\nThe sea,{} is,cold\n");
+    let case = "[{\"case_id\": 1, \"requested_rewrite\": {\"prompt\": \"{} is\", \"subject\": \"The sea\",
+        \"target_new\": {\"str\": \"cold\"}, \"target_true\": {\"str\": \"warm\"}}}]";
+    write("counterfact.json", case);
+    write(
+        "zsre.json",
+        "[{\"subject\": \"The sea\", \"src\": \"The sea is\", \"alt\": \"cold\", \"answers\": [\"warm\"]}]",
+    );
+    let edit = |file: &str| {
+        let line = format!(
+            "edit model --facts {file} --contexts contexts.txt --set mom2_adjustment=false --patch p --force"
+        );
+        let mut command = recant(at);
+        let child = command.args(common::words(&line)).stdin(std::process::Stdio::piped());
+        let mut child =
+            child.stderr(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).spawn().unwrap();
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), lines.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(common::done(&output), "{file}: {}", String::from_utf8_lossy(&output.stderr));
+        std::fs::read(at.join("p")).unwrap()
+    };
+    let patch = edit("facts.jsonl");
+    for file in ["facts.csv", "counterfact.json", "zsre.json", "-"] {
+        assert_eq!(edit(file), patch, "{file}");
+    }
+}
+
+/// What scripts of former versions say goes on working, and a note tells the new name.
+#[test]
+fn former_spellings_work_with_a_note() {
+    let dir = workshop("gpt2-tiny");
+    let at = dir.path();
+    for (former, now) in [
+        ("init", "store init"),
+        ("import model", "store import"),
+        ("fsck", "store fsck"),
+        ("undo", "op undo"),
+        ("redo", "op redo"),
+        ("checkout --out out", "store checkout"),
+    ] {
+        let output = common::run(at, former);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{former}: {told}");
+        assert!(told.contains(&format!("is now called `recant {now}`")), "{former}: {told}");
+        assert!(!String::from_utf8_lossy(&output.stdout).contains("is now called"), "{former}");
+    }
+    let told = common::good(at, "op log -n 1");
+    assert_eq!(told.lines().count(), 1, "{told}");
+}
+
+/// A ledger's facts are listed and taken out like those of a memory.
+#[test]
+fn facts_of_a_ledger_are_listed_and_taken_out() {
+    let dir = workshop("gpt2-tiny");
+    let at = dir.path();
+    let table = "subject,prompt,target\nThe sea,{} is,cold\nThe sun,{} is,old\n";
+    std::fs::write(at.join("facts.csv"), table).unwrap();
+    let with = "--contexts contexts.txt --set mom2_adjustment=false --set v_num_grad_steps=2";
+    common::good(at, &format!("edit model --facts facts.csv --method ledger --ledger l {with}"));
+    let listed = common::json(at, "facts list l");
+    assert_eq!((&listed["kind"], listed["facts"].as_array().unwrap().len()), (&"ledger".into(), 2));
+    let gone = listed["facts"][1]["subject"].as_str().unwrap().to_owned();
+    assert!(common::refused(at, "facts remove l --edit 2").contains("there is no edit 2"));
+    assert!(common::refused(at, "facts remove l --back-to 1").contains("a ledger is a set"));
+    assert_eq!(common::json(at, "facts remove l --edit 1")["edits"], 1);
+    let left = common::json(at, "facts list l");
+    assert_ne!(left["facts"][0]["subject"].as_str().unwrap(), gone);
+    assert!(common::good(at, "facts list l").contains("ledger, 1 fact"));
+    // A store's ledger, at any commit.
+    common::good(at, "store init");
+    common::good(at, "store import model");
+    common::good(at, &format!("edit --store .recant --facts facts.csv --method ledger {with}"));
+    assert_eq!(common::json(at, "facts list .recant")["facts"].as_array().unwrap().len(), 2);
+    assert_eq!(common::json(at, "facts list .recant@HEAD~1")["facts"].as_array().unwrap().len(), 0);
+    assert!(common::refused(at, "facts list model/config.json").starts_with("error:"));
 }

@@ -43,7 +43,7 @@ fn a_memory_is_taught_listed_asked_and_forgets() {
     let dir = workshop("gpt2-tiny");
     let dir = dir.path();
     let teach = format!("{LEARN} --subject 'The sea' --prompt '{{}} is' --target cold");
-    assert!(out(dir, &teach).contains("holds 1 edits"));
+    assert!(out(dir, &teach).contains("holds 1 edit"));
     assert!(out(dir, "learned --state memory").contains("0  The sea is -> cold"));
     let bare = out(dir, "ask --model model --prompt 'The sea is' --top 1");
     let taught = out(dir, "ask --model model --state memory --prompt 'The sea is' --top 1");
@@ -62,7 +62,7 @@ fn an_interrupted_run_goes_on_from_the_last_stored_edit() {
     out(dir, &format!("{LEARN} --data cases.json --limit 2"));
     let whole = std::fs::read(dir.join("memory")).unwrap();
     let back = "forget --model model --state memory --back-to 1";
-    assert!(out(dir, back).contains("holds 1 edits"));
+    assert!(out(dir, back).contains("holds 1 edit"));
     let rest = out(dir, &format!("{LEARN} --data cases.json --limit 2"));
     assert!(rest.contains("1 learned") && rest.contains("1 known already"), "{rest}");
     assert_eq!(std::fs::read(dir.join("memory")).unwrap(), whole);

@@ -253,7 +253,7 @@ fn a_closed_pipe_ends_quietly_and_a_full_one_does_not() {
     use std::process::Stdio;
     let dir = world();
     let at = dir.path();
-    for line in ["log", "show", "status", "fsck", "log --json", "--help", "learned --state memory"] {
+    for line in ["log", "show", "status", "store fsck", "log --json", "--help", "facts list memory"] {
         let mut child =
             recant(at).args(line.split(' ')).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         drop(child.stdout.take());

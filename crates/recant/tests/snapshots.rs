@@ -44,19 +44,28 @@ fn help(args: &[&str]) -> String {
 #[test]
 fn every_help_is_what_was_committed() {
     let first = help(&[]);
-    let commands = first.lines().skip_while(|line| *line != "Commands:").skip(1);
-    let commands: Vec<&str> = commands
-        .take_while(|line| !line.is_empty())
-        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
-        .filter_map(|line| line.split_whitespace().next())
-        .filter(|name| *name != "help")
-        .collect();
-    assert!(commands.len() > 20, "{commands:?}");
     let mut all = format!("$ recant --help\n{first}");
+    let commands = commands(first.lines().take_while(|line| *line != "Options:"));
+    assert!(commands.len() > 20, "{commands:?}");
     for command in commands {
-        write!(all, "\n$ recant {command} --help\n{}", help(&[command])).unwrap();
+        let text = help(&[&command]);
+        write!(all, "\n$ recant {command} --help\n{text}").unwrap();
+        let group = text.lines().skip_while(|line| *line != "Commands:").take_while(|line| !line.is_empty());
+        for inner in self::commands(group).iter().filter(|name| *name != "help") {
+            write!(all, "\n$ recant {command} {inner} --help\n{}", help(&[&command, inner])).unwrap();
+        }
     }
     compare("help.txt", &all);
+}
+
+/// The commands that lines of a help list: two blanks, a name, two blanks or more, what it does.
+fn commands<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let is_name = |name: &&str| name.chars().all(|c| c.is_ascii_lowercase() || c == '-');
+    let name = |line: &'a str| {
+        let (name, about) = line.strip_prefix("  ")?.split_once("  ")?;
+        Some(name).filter(is_name).filter(|name| !name.is_empty() && !about.trim().is_empty())
+    };
+    lines.filter_map(name).map(str::to_owned).collect()
 }
 
 /// Objects whose keys are data and not names of fields.
@@ -106,6 +115,8 @@ fn the_shape_of_every_json_is_what_was_committed() {
     let model = "--model model";
     let steps = [
         format!("ask {model} --prompt 'the sea is'"),
+        "ask model 'the sea is' --against model".to_owned(),
+        "generate model 'the sea is' --max-new 2 --against model".to_owned(),
         format!("generate {model} --prompt 'the sea is' --max-new 2"),
         format!("stats {model} --corpus corpus.txt --layers 1 --tokens 3000 --out stats"),
         format!("edit {model} {EDIT} {FACT} --out edited --patch one.patch"),
@@ -115,13 +126,16 @@ fn the_shape_of_every_json_is_what_was_committed() {
         format!("eval {model} --data data.json --method ft-m --out report"),
         format!("learn {model} --method memory --state state {EDIT} {FACT}")
             .replace(" --set mom2_adjustment=false", ""),
-        "learned --state state".to_owned(),
-        format!("move {model} --from state --to moved --as patch --all --copy --set mom2_adjustment=false"),
-        "init".to_owned(),
-        format!("import {model}"),
+        "facts list state".to_owned(),
+        "facts list facts.ledger".to_owned(),
+        format!(
+            "facts move {model} --from state --to moved --as patch --all --copy --set mom2_adjustment=false"
+        ),
+        "store init".to_owned(),
+        format!("store import {model}"),
         format!("edit --store .recant {EDIT} {FACT}"),
         "log".to_owned(),
-        "log --operations".to_owned(),
+        "op log".to_owned(),
         "show".to_owned(),
         "diff HEAD~1 HEAD".to_owned(),
         "status".to_owned(),
@@ -132,17 +146,21 @@ fn the_shape_of_every_json_is_what_was_committed() {
         "blame 'the sea is'".to_owned(),
         "bisect --run false".to_owned(),
         "revert HEAD".to_owned(),
-        "undo".to_owned(),
-        "redo".to_owned(),
+        "op undo".to_owned(),
+        "op redo".to_owned(),
         "switch main".to_owned(),
         "merge other".to_owned(),
-        "gc --dry-run".to_owned(),
-        "fsck".to_owned(),
-        "verify".to_owned(),
-        "checkout --out out".to_owned(),
-        "push shared".to_owned(),
-        "clone shared copy".to_owned(),
-        "pull shared --store copy".to_owned(),
+        "store gc --dry-run".to_owned(),
+        "store fsck".to_owned(),
+        "store verify".to_owned(),
+        "store checkout --out out".to_owned(),
+        "store push shared".to_owned(),
+        "store clone shared copy".to_owned(),
+        "store pull shared --store copy".to_owned(),
+        "facts remove facts.ledger --edit 0".to_owned(),
+        "facts remove state model --edit 0".to_owned(),
+        "config".to_owned(),
+        "completions bash".to_owned(),
     ];
     let mut all = String::new();
     for line in steps {

@@ -177,7 +177,21 @@ impl Dataset {
     /// # Errors
     /// [`DatasetError::Text`], [`DatasetError::Empty`].
     pub fn read(path: &Path, limit: Option<usize>) -> Result<Self, DatasetError> {
-        let records = records(path)?;
+        Self::of(path, &records(path)?, limit)
+    }
+
+    /// Whether a record has the form of one of the data sets, and not that of a plain fact.
+    #[must_use]
+    pub fn has_case(record: &TextRecord) -> bool {
+        let has = |key| record.value.get(key).is_some();
+        has("requested_rewrite") || has("src") || has("prompt") && has("target_new")
+    }
+
+    /// As [`Dataset::read`], of records that were read from `path`.
+    ///
+    /// # Errors
+    /// As [`Dataset::read`].
+    pub fn of(path: &Path, records: &[TextRecord], limit: Option<usize>) -> Result<Self, DatasetError> {
         let mut set = Self { path: path.to_owned(), available: records.len(), ..Self::default() };
         let limit = limit.unwrap_or(usize::MAX);
         for (entry, record) in records.iter().enumerate() {

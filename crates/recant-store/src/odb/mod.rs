@@ -59,7 +59,7 @@ pub struct Odb {
 #[non_exhaustive]
 pub enum ReadError {
     /// There is no such object.
-    #[error("object {id} is not in the store; `recant fsck` says what else is missing")]
+    #[error("object {id} is not in the store; `recant store fsck` says what else is missing")]
     Missing {
         /// The object.
         id: ObjectId,
@@ -81,7 +81,7 @@ pub enum ReadError {
         reason: String,
     },
     /// The file of an object says nonsense.
-    #[error("object {id} is damaged: {reason}; `recant fsck --repair` sets it aside")]
+    #[error("object {id} is damaged: {reason}; `recant store fsck --repair` sets it aside")]
     Frame {
         /// The object.
         id: ObjectId,
@@ -89,7 +89,9 @@ pub enum ReadError {
         reason: String,
     },
     /// The bytes are not those that the id promises.
-    #[error("object {id} is damaged: its bytes have digest {found}; `recant fsck --repair` sets it aside")]
+    #[error(
+        "object {id} is damaged: its bytes have digest {found}; `recant store fsck --repair` sets it aside"
+    )]
     Digest {
         /// The object.
         id: ObjectId,

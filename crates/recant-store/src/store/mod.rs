@@ -61,7 +61,7 @@ pub struct Store {
 #[non_exhaustive]
 pub enum OpenError {
     /// There is no store.
-    #[error("{dir} is not a recant store; `recant init` makes one")]
+    #[error("{dir} is not a recant store; `recant store init` makes one")]
     NotAStore {
         /// The folder.
         dir: PathBuf,
@@ -110,7 +110,7 @@ pub enum HeadError {
     },
     /// The pointer is not an id.
     #[error(
-        "the store's head is damaged: {text:?} is no id; `recant fsck --repair` finds the newest operation"
+        "the store's head is damaged: {text:?} is no id; `recant store fsck --repair` finds the newest operation"
     )]
     Damaged {
         /// What stands there.

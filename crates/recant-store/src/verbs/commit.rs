@@ -102,7 +102,7 @@ pub struct Draft {
 #[non_exhaustive]
 pub enum CommitError {
     /// There is nothing to edit.
-    #[error("the store holds no model yet; `recant import` brings one in")]
+    #[error("the store holds no model yet; `recant store import` brings one in")]
     Empty,
     /// Somebody else committed in between.
     #[error("the head moved from {planned} to {now} while the edit was planned; plan it again")]

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use recant_app::{MethodSources, ModelName};
 use recant_backend::{Device, DeviceSpec};
 use recant_core::is_blank;
 use recant_edit::Fact;
@@ -12,7 +13,6 @@ use recant_methods::{Setting, Wishes, open_memory, parse_layers};
 use recant_model::Model;
 
 use super::error::CliError;
-use super::model_ref::ModelName;
 
 /// Which model: the first argument of a command. `--model` says the same.
 #[derive(Debug, Clone, Args)]
@@ -71,8 +71,34 @@ impl ModelArgs {
 
     /// Names the model to `outputs` as something that is read.
     pub(super) fn guard(&self, outputs: &mut Outputs) -> Result<(), CliError> {
-        self.name().find()?.guard(outputs)
+        Ok(super::found(self.name())?.guard(outputs)?)
     }
+}
+
+/// A model to compare with.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct AgainstArgs {
+    /// Ask this model too, and show both side by side: such as the model before an edit.
+    #[arg(long, value_name = "MODEL")]
+    against: Option<ModelName>,
+}
+
+impl AgainstArgs {
+    /// Opens the model to compare with, on the device of the other one and reading prompts as that does.
+    pub(super) fn open(&self, model: &ModelArgs, chat: ChatArgs) -> Result<Option<Other>, CliError> {
+        let Some(name) = &self.against else { return Ok(None) };
+        let opened = super::open_model(name, &Device::open(model.device)?)?;
+        let names = [model.name(), name].map(|name| name.said().display().to_string());
+        Ok(Some(Other { names, model: chat.applied(opened)? }))
+    }
+}
+
+/// A model that another one is compared with.
+pub(super) struct Other {
+    /// How both are named: the first model, then this one.
+    pub(super) names: [String; 2],
+    /// This one.
+    pub(super) model: Model,
 }
 
 /// What a model is asked.
@@ -147,7 +173,7 @@ pub struct MethodArgs {
 
 impl MethodArgs {
     /// What is asked of methods.
-    pub(super) fn wishes(&self) -> Result<Wishes, CliError> {
+    fn wishes(&self) -> Result<Wishes, CliError> {
         let settings = self.set.iter().map(|text| Setting::parse(text)).collect::<Result<_, _>>()?;
         let layers = self.layers.as_ref().map(|text| {
             parse_layers(text).ok_or_else(|| CliError::Option {
@@ -156,6 +182,16 @@ impl MethodArgs {
             })
         });
         Ok(Wishes { layer: self.layer, layers: layers.transpose()?, seed: self.seed, settings })
+    }
+
+    /// Where what methods need comes from.
+    pub(super) fn sources(&self) -> Result<MethodSources, CliError> {
+        Ok(MethodSources {
+            wishes: self.wishes()?,
+            contexts: self.contexts.clone(),
+            stats: self.stats.clone(),
+            corpus: self.corpus.clone(),
+        })
     }
 
     /// Names the files to `outputs` as something that is read.

@@ -6,9 +6,11 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Args;
+use recant_app::{ModelName, Resources};
 use recant_backend::{Device, DeviceSpec};
 use recant_core::{Blobs, CommitId};
-use recant_edit::{Fact, FactFile, Plan, Trace, read_facts};
+use recant_edit::{Fact, FactFile, Plan, Trace, facts_of, read_records};
+use recant_eval::Dataset;
 use recant_eval::{Verdict, verdicts};
 use recant_methods::ledger::Ledger;
 use recant_methods::ledger::conflict::ConflictReport;
@@ -22,9 +24,8 @@ use super::edit_outputs::EditOutputs;
 use super::edit_shown::show;
 use super::error::CliError;
 use super::ledger;
-use super::model_ref::ModelName;
 use super::phase::phase;
-use super::resources::Resources;
+use super::progress::Terminal;
 use super::session::Session;
 use super::store::{Account, EditTarget, LedgerEdit, StoreEditArgs, scores, store_dir};
 use super::verdict::Told;
@@ -63,8 +64,9 @@ pub(crate) struct EditArgs {
     /// Take prompt and target to the letter: no space is put between them, and their own blanks are kept.
     #[arg(long, conflicts_with_all = ["facts"])]
     literal: bool,
-    /// Many facts: JSON objects with `subject`, `prompt` and `target`, one a line or in one array. With
-    /// `"chat": true` in each the prompts are read as by --chat.
+    /// Many facts: JSON objects with `subject`, `prompt` and `target`, one a line or in one array, or the rows of a table
+    /// (.csv, .tsv); with `"chat": true` in each the prompts are read as by --chat. Or the facts of a data set:
+    /// CounterFact, zsRE, KnowEdit. `-` reads the standard input.
     #[arg(long, value_name = "FILE")]
     pub(super) facts: Option<PathBuf>,
     #[arg(long, default_value = "r-rome", help = method_help())]
@@ -176,7 +178,7 @@ impl EditArgs {
         match self.store() {
             Some(store) if self.to.store.is_none() && !store.exists() => {
                 let reason = format!(
-                    "no model is named, and there is no store in {}; `recant edit MODEL ...` names one, `recant init` makes a store",
+                    "no model is named, and there is no store in {}; `recant edit MODEL ...` names one, `recant store init` makes a store",
                     store.display()
                 );
                 Err(CliError::Option { option: "MODEL", reason })
@@ -213,7 +215,12 @@ impl EditArgs {
             wanted.facts.push(said(fact.map(String::as_str), self.literal, &mut wanted.notes)?);
         }
         let mut read = |path: &Path| -> Result<Vec<Fact>, CliError> {
-            let file = read_facts(path)?;
+            let records = read_records(path)?;
+            if records.first().is_some_and(Dataset::has_case) {
+                let cases = Dataset::of(path, &records, None)?.all_usable()?.cases;
+                return Ok(cases.into_iter().map(|case| case.fact).collect());
+            }
+            let file = facts_of(path, &records)?;
             wanted.notes.extend(trimmed(path, &file));
             if file.chat && !self.chat.chat {
                 wanted.chat = true;
@@ -239,7 +246,8 @@ impl EditArgs {
         }
         let base = target.map_or_else(|| model.digest(), |target| target.base);
         let methods = std::slice::from_ref(&self.method);
-        let resources = Resources::gather_over(&self.with, methods, model, base)?;
+        let resources =
+            Resources::gather_over(&self.with.sources()?, methods, model, base, &Terminal::default())?;
         let notes = resources.notes(model);
         Ok(Basis { inputs: resources.inputs(&self.method)?, statistics: resources.statistics(), notes })
     }

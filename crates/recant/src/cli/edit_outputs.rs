@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use recant_core::CommitId;
+use recant_edit::is_standard_input;
 use recant_files::{MODEL_DIRECTORY, OutputDirectory, OutputFile, Outputs, Role};
 use recant_methods::ledger::LEDGER;
 use recant_model::Model;
@@ -35,10 +36,11 @@ impl EditOutputs {
         }
         let mut outputs = session.outputs(args.force);
         let inputs = [&args.facts, &args.forget, &args.to.sign];
-        inputs.into_iter().flatten().try_for_each(|path| outputs.reads(Role::Input, path))?;
+        let mut files = inputs.into_iter().flatten().filter(|path| !is_standard_input(path));
+        files.try_for_each(|path| outputs.reads(Role::Input, path))?;
         args.with.guard(&mut outputs)?;
         if let Some(model) = args.model() {
-            model.find()?.guard(&mut outputs)?;
+            super::found(model)?.guard(&mut outputs)?;
         }
         // What a store is linked to is looked for in all of its objects: only where something is to be written.
         let written = [&args.out, &args.patch, &args.dump, &args.verdicts, &args.ledger];
@@ -54,7 +56,7 @@ impl EditOutputs {
                     let head = store.resolve("HEAD").map_err(StoreError::from)?;
                     store.checkout_files(head).map_err(StoreError::from)?
                 }
-                (None, Some(model)) => model.find()?.files()?,
+                (None, Some(model)) => super::found(model)?.files()?,
                 (None, None) => Vec::new(),
             };
             Ok(outputs.directory(path, MODEL_DIRECTORY, files)?)

@@ -1,6 +1,5 @@
 //! What `recant edit` says.
 
-use comfy_table::{CellAlignment, Table, presets};
 use recant_core::{Addend, Delta, WeightPatch};
 use recant_methods::ledger::Ledger;
 use recant_model::Answer;
@@ -28,7 +27,7 @@ fn print(args: &EditArgs, outcome: &Outcome) {
     let plan = &outcome.planned.plan;
     if let ([fact], Some(answers)) = (&outcome.facts[..], &outcome.answers) {
         super::out::lines(&fact.text());
-        super::out::lines(&table(answers).to_string());
+        super::side_by_side::print(["before", "after"], answers);
     }
     outcome.planned.conflicts.iter().for_each(print_conflicts);
     let layers = layers(outcome);
@@ -54,27 +53,6 @@ fn print(args: &EditArgs, outcome: &Outcome) {
 /// The layers that were edited, as the editor says them.
 fn layers(outcome: &Outcome) -> &str {
     outcome.planned.settings.get("layers").map_or("", String::as_str)
-}
-
-fn table([before, after]: &[Vec<Answer>; 2]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_BORDERS_ONLY);
-    table.set_header(["before", "", "after", ""]);
-    let cells = |answer: Option<&Answer>| match answer {
-        Some(answer) => [super::text::token(&answer.token), format!("{:.2} %", 100.0 * answer.logprob.exp())],
-        None => [String::new(), String::new()],
-    };
-    for i in 0..before.len().max(after.len()) {
-        let [before, before_p] = cells(before.get(i));
-        let [after, after_p] = cells(after.get(i));
-        table.add_row([before, before_p, after, after_p]);
-    }
-    for column in [1, 3] {
-        if let Some(column) = table.column_mut(column) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    table
 }
 
 /// One object for one fact and for many; a single fact's own keys come on top.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use recant_app::{DialogueError, ModelRefError, ResourceError};
 use recant_checkpoint::{Foreign, SourceError};
 use recant_files::OutputError;
 use recant_methods::lifelong::StateFileError;
@@ -40,6 +41,12 @@ pub enum CliError {
     /// An output may not go where it was asked to go, or cannot.
     #[error(transparent)]
     Output(#[from] OutputError),
+    /// A dialogue has nothing to take back, or did not take it back exactly.
+    #[error("{0}")]
+    Dialogue(DialogueError),
+    /// A line of a chat cannot be understood.
+    #[error(transparent)]
+    Line(#[from] super::chat::LineError),
     /// A prompt cannot be asked.
     #[error(transparent)]
     Ask(#[from] recant_model::AskError),
@@ -169,6 +176,51 @@ pub enum CliError {
     },
 }
 
+impl From<ModelRefError> for CliError {
+    fn from(error: ModelRefError) -> Self {
+        match error {
+            ModelRefError::NoModel { name } => Self::NoModel { name },
+            ModelRefError::Hub(error) => Self::Hub(error),
+            ModelRefError::Source(error) => Self::Source(error),
+            ModelRefError::Rev(error) => Self::Store(error.into()),
+            ModelRefError::Checkout(error) => Self::Store(error.into()),
+            ModelRefError::Guard(error) => Self::Store(error.into()),
+            ModelRefError::Output(error) => Self::Output(error),
+            ModelRefError::Read { path, source } => Self::Read { path, reason: source.to_string() },
+        }
+    }
+}
+
+impl From<ResourceError> for CliError {
+    fn from(error: ResourceError) -> Self {
+        match error {
+            ResourceError::Edit(error) => Self::Edit(error),
+            ResourceError::Moments(error) => Self::Moments(error),
+            ResourceError::MomentsFile(error) => Self::MomentsFile(error),
+            ResourceError::Collect(error) => Self::Collect(error),
+            ResourceError::Contexts(error) => Self::Contexts(error),
+            ResourceError::Text(error) => Self::Text(error),
+            ResourceError::ContextsFile { path, source } => {
+                Self::Read { path, reason: format!("a JSON array of strings is expected: {source}") }
+            }
+        }
+    }
+}
+
+impl From<DialogueError> for CliError {
+    fn from(error: DialogueError) -> Self {
+        match error {
+            DialogueError::Resources(error) => error.into(),
+            DialogueError::Edit(error) => Self::Edit(error),
+            DialogueError::Score(error) => Self::Score(error),
+            DialogueError::Ask(error) => Self::Ask(error),
+            error @ (DialogueError::NothingToUndo | DialogueError::OtherModel { .. }) => {
+                Self::Dialogue(error)
+            }
+        }
+    }
+}
+
 impl CliError {
     /// What to try, where the message itself does not say.
     #[must_use]
@@ -219,7 +271,7 @@ impl CliError {
                 Some(format!("{other}the memories `memory` and `grace` work at every block: `recant learn`"))
             }
             Self::Edit(EditError::State { .. }) => {
-                Some("`recant learned --state FILE` says what the file holds".to_owned())
+                Some("`recant facts list FILE` says what the file holds".to_owned())
             }
             Self::Edit(EditError::Locality { .. }) => Some(
                 "--locality \"PROMPT\" gives one; with --data, --limit leaves cases to take them from; \

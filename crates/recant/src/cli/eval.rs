@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use recant_app::Resources;
 use recant_eval::report::{DataInfo, ModelInfo, ReportFiles, SCHEMA, StatisticsInfo};
 use recant_eval::{
     Dataset, Event, Exam, Report, Run, RunOptions, Scenario, attach_locality, check_retained,
@@ -15,8 +16,7 @@ use recant_model::Model;
 use super::args::{ChatArgs, MethodArgs, ModelArgs};
 use super::error::CliError;
 use super::phase::phase;
-use super::progress;
-use super::resources::Resources;
+use super::progress::{self, Terminal};
 use super::resume::Journal;
 use super::session::Session;
 
@@ -129,7 +129,9 @@ pub fn evaluate(args: &EvalArgs, session: &Session) -> Result<(), CliError> {
     attach_locality(&mut data.cases, &data.spare);
     let cases = &data.cases[..];
     let scenarios = args.scenarios(cases.len())?;
-    let resources = phase("resources", || Resources::gather(&args.with, &args.method, &model))?;
+    let sources = args.with.sources()?;
+    let resources =
+        phase("resources", || Resources::gather(&sources, &args.method, &model, &Terminal::default()))?;
     let editors = args
         .method
         .iter()
@@ -263,8 +265,8 @@ fn report(args: &EvalArgs, model: &Model, data: &Dataset, resources: &Resources,
         },
         device: model.device().spec().to_string(),
         seed: args.with.seed.unwrap_or(0),
-        statistics: resources.moments.as_ref().map(|moments| StatisticsInfo {
-            source: resources.moments_source.clone(),
+        statistics: resources.moments().map(|(moments, source)| StatisticsInfo {
+            source: source.to_owned(),
             tokens: moments.tokens,
             corpus: moments.corpus.iter().map(|byte| format!("{byte:02x}")).collect(),
         }),

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use recant_app::ModelRef;
 use recant_backend::{Device, DeviceSpec};
 use recant_core::{Addend, Delta, Matrix, ParamPath, WeightPatch};
 use recant_files::{ADAPTER_DIRECTORY, Role};
@@ -16,7 +17,6 @@ use serde_json::{Map, Value, json};
 
 use super::args::WhichModel;
 use super::error::CliError;
-use super::model_ref::ModelRef;
 use super::open_model;
 use super::session::Session;
 
@@ -72,7 +72,7 @@ struct Module {
 pub(crate) fn run(args: &ExportArgs, session: &Session) -> Result<(), CliError> {
     let Form::Lora = args.form;
     let mut outputs = session.outputs(args.force);
-    let base = args.model.name().find()?;
+    let base = super::found(args.model.name())?;
     let named = Base::of(base)?;
     base.guard(&mut outputs)?;
     outputs.reads(Role::Input, &args.patch)?;
@@ -188,7 +188,7 @@ impl Base {
             }
             ModelRef::Commit(..) => {
                 let reason = "an adapter names its base by a path, and a store's revision has none; \
-                              `recant checkout` writes it";
+                              `recant store checkout` writes it";
                 Err(CliError::Option { option: "MODEL", reason: reason.to_owned() })
             }
         }

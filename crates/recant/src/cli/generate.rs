@@ -1,10 +1,10 @@
 //! `recant generate`.
 
 use clap::Args;
-use recant_model::Strategy;
+use recant_model::{Model, Strategy};
 use serde_json::json;
 
-use super::args::{ChatArgs, ModelArgs, PromptArgs};
+use super::args::{AgainstArgs, ChatArgs, ModelArgs, PromptArgs};
 use super::error::CliError;
 use super::phase::phase;
 
@@ -32,7 +32,9 @@ pub(crate) struct GenerateArgs {
     /// Seed of the draw.
     #[arg(long, value_name = "S", default_value_t = 0)]
     seed: u64,
-    /// Print JSON: `prompt`, `text`, `ids`, `prompt_tokens`.
+    #[command(flatten)]
+    against: AgainstArgs,
+    /// Print JSON: `prompt`, `text`, `ids`, `prompt_tokens`, and of --against `against` with `model`, `text`, `ids`.
     #[arg(long)]
     json: bool,
 }
@@ -43,14 +45,31 @@ pub(crate) fn run(args: &GenerateArgs) -> Result<(), CliError> {
         None => Strategy::Greedy,
     };
     let model = phase("open", || args.chat.applied(args.model.open(args.state.as_deref())?))?;
-    let written = phase("write", || model.generate(args.prompt.text(), args.max_new, strategy))?;
+    let write = |model: &Model| model.generate(args.prompt.text(), args.max_new, strategy);
+    let written = phase("write", || write(&model))?;
+    let other = args.against.open(&args.model, args.chat)?;
+    let others = other.as_ref().map(|other| write(&other.model)).transpose()?;
+    let other = other.as_ref().map(|other| &other.names).zip(others);
     if args.json {
-        return super::print_json(&json!({
+        let mut object = json!({
             "prompt": args.prompt.text(), "text": written.text, "ids": written.ids,
             "prompt_tokens": written.prompt_tokens,
-        }));
+        });
+        if let Some(([_, model], other)) = &other {
+            object["against"] = json!({ "model": model, "text": other.text, "ids": other.ids });
+        }
+        return super::print_json(&object);
     }
     let between = if args.chat.chat { "\n" } else { "" };
-    super::out::lines(&format!("{}{between}{}", args.prompt.text(), written.text));
+    let print = |text: &str| super::out::lines(&format!("{}{between}{text}", args.prompt.text()));
+    match other {
+        None => print(&written.text),
+        Some(([name, other], others)) => {
+            for (name, text) in [(name, written.text), (other, others.text)] {
+                say!("{name}:");
+                print(&text);
+            }
+        }
+    }
     Ok(())
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Args;
+use recant_app::ModelName;
 use recant_checkpoint::Source;
 use recant_core::{Dtype, ParamPath};
 use recant_eval::report::grouped;
@@ -11,7 +12,6 @@ use recant_model::{ChatError, Layout, MixtureSpec, ModelSpec, OpenError, Slot, T
 use serde_json::{Value, json};
 
 use super::error::CliError;
-use super::model_ref::ModelName;
 use super::store::size;
 
 /// Arguments of `recant info`.
@@ -113,7 +113,7 @@ fn methods(spec: &ModelSpec) -> Result<Vec<OnModel>, CliError> {
 }
 
 pub(crate) fn run(args: &InfoArgs) -> Result<(), CliError> {
-    let source = args.model.find()?.source()?;
+    let source = super::found(&args.model)?.source()?;
     let info = Info::of(&*source)?;
     let methods = methods(&info.spec)?;
     if args.json { super::print_json(&as_json(&info, &methods)) } else { shown(&info, &methods) }

@@ -1,11 +1,11 @@
-//! `recant learn`, `recant forget` and `recant learned`: a memory beside the weights, in a file.
+//! `recant learn`: a memory beside the weights, in a file.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Args;
-use recant_core::AdapterState;
+use recant_app::Resources;
 use recant_edit::{Fact, Memory};
 use recant_eval::{Dataset, attach_locality, verdicts};
 use recant_files::Role;
@@ -18,8 +18,7 @@ use super::args::{ChatArgs, MethodArgs, ModelArgs, said};
 use super::error::CliError;
 use super::kinds::VERDICTS;
 use super::phase::phase;
-use super::progress;
-use super::resources::Resources;
+use super::progress::{self, Terminal};
 use super::session::Session;
 use super::verdict::Told;
 
@@ -72,36 +71,6 @@ fn method_help() -> String {
     format!(
         "Method of a memory that is begun: {names}; `recant methods` says what they do. One that is there knows its own"
     )
-}
-
-/// Arguments of `recant forget`.
-#[derive(Debug, Args)]
-pub(crate) struct ForgetArgs {
-    #[command(flatten)]
-    model: ModelArgs,
-    /// The memory.
-    #[arg(long, value_name = "FILE")]
-    state: PathBuf,
-    /// Which edit, as `recant learned` counts them.
-    #[arg(long, value_name = "I", required_unless_present = "back_to")]
-    edit: Option<usize>,
-    /// Go back to the memory as it was after this many steps instead.
-    #[arg(long, value_name = "STEPS", conflicts_with = "edit")]
-    back_to: Option<usize>,
-    /// Print JSON: `edits`, `bytes`, `state`.
-    #[arg(long)]
-    json: bool,
-}
-
-/// Arguments of `recant learned`.
-#[derive(Debug, Args)]
-pub(crate) struct LearnedArgs {
-    /// The memory.
-    #[arg(long, value_name = "FILE")]
-    state: PathBuf,
-    /// Print JSON: `kind`, `base`, `layer`, `id`, `bytes`, `settings`, `facts[]`.
-    #[arg(long)]
-    json: bool,
 }
 
 /// What a memory is taught, each fact once.
@@ -224,58 +193,12 @@ fn begun(args: &LearnArgs, model: Model) -> Result<(Box<dyn Memory>, Vec<String>
         let notes = opened.note(&args.state).into_iter().collect();
         return Ok((open_memory(&opened.value, model)?, notes));
     }
-    let resources = Resources::gather(&args.with, std::slice::from_ref(&args.method), &model)?;
+    let resources = Resources::gather(
+        &args.with.sources()?,
+        std::slice::from_ref(&args.method),
+        &model,
+        &Terminal::default(),
+    )?;
     let notes = resources.notes(&model);
     Ok((memory(&args.method, &resources.inputs(&args.method)?, model)?, notes))
-}
-
-pub(crate) fn forget(args: &ForgetArgs, session: &Session) -> Result<(), CliError> {
-    let mut outputs = session.outputs(false);
-    args.model.guard(&mut outputs)?;
-    let output = outputs.continued(&args.state, MEMORY)?;
-    let opened = load_state(&args.state)?;
-    let mut memory = open_memory(&opened.value, args.model.open(None)?)?;
-    match (args.edit, args.back_to) {
-        (Some(edit), _) => memory.forget(edit)?,
-        (None, Some(steps)) => memory.roll_back(steps)?,
-        (None, None) => {}
-    }
-    let state = memory.state()?;
-    save_state_to(&state, &output)?;
-    let edits = memory.facts().len();
-    let note = opened.note(&args.state);
-    if args.json {
-        let (bytes, id) = (memory.state_bytes(), state.id().to_string());
-        return super::print_json(&json!({
-            "edits": edits, "bytes": bytes, "state": id, "notes": note.as_slice(),
-        }));
-    }
-    say!("{} holds {edits} edits", args.state.display());
-    note.iter().for_each(|note| say!("note: {note}"));
-    Ok(())
-}
-
-pub(crate) fn learned(args: &LearnedArgs) -> Result<(), CliError> {
-    let opened = load_state(&args.state)?;
-    let (note, state): (_, AdapterState) = (opened.note(&args.state), opened.value);
-    let facts = state.facts();
-    if args.json {
-        let one = |fact: &recant_core::StoredFact| {
-            json!({
-                "step": fact.step, "subject": fact.subject, "prompt": fact.prompt, "target": fact.target,
-                "locality": fact.locality,
-            })
-        };
-        return super::print_json(&json!({
-            "kind": state.kind(), "base": state.base().to_string(), "layer": state.layer(),
-            "id": state.id().to_string(), "bytes": state.encode().len(), "settings": state.settings(),
-            "facts": facts.iter().map(one).collect::<Vec<_>>(), "notes": note.as_slice(),
-        }));
-    }
-    say!("{} at layer {}, for model {}", state.kind(), state.layer(), state.base().short());
-    for (at, fact) in facts.iter().enumerate() {
-        say!("{at:>5}  {} -> {}", fact.statement().text(), fact.target);
-    }
-    note.iter().for_each(|note| say!("note: {note}"));
-    Ok(())
 }

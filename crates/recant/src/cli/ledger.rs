@@ -1,7 +1,6 @@
 //! `recant edit --method ledger`: a ledger that is changed, or one that lives for a call.
 
-use std::cell::RefCell;
-
+use recant_app::{Observer, Progress, Unit};
 use recant_edit::{EditError, Editor, Plan};
 use recant_methods::ledger::conflict::{self, ConflictReport, DISTURBED};
 use recant_methods::ledger::{Gram, Ledger, LedgerEditor, OnConflict, Work};
@@ -10,7 +9,7 @@ use recant_records::Record;
 
 use super::edit::{EditArgs, Planned, Request};
 use super::error::CliError;
-use super::progress::{self, Progress};
+use super::progress::Terminal;
 
 /// Options that go with a ledger alone, and with one place for it.
 pub(super) fn check(args: &EditArgs) -> Result<(), CliError> {
@@ -40,9 +39,9 @@ pub(super) fn plan(request: &Request<'_>) -> Result<Planned, CliError> {
     let mut grams = Vec::new();
     let mut notes: Vec<String> = editor.metric().notes().into_iter().collect();
     let (ledger, conflicts) = changed(request, &editor, held, &mut grams, &mut notes)?;
-    let told = Told::default();
-    let (patch, trace) = editor.materialise(model, &ledger, &mut grams, &mut told.hears())?;
-    told.clear();
+    let told = Terminal::default();
+    let (patch, trace) = editor.materialise(model, &ledger, &mut grams, &mut hears(&told))?;
+    told.idle();
     let mut plan = Plan::new(patch);
     plan.traces.push(trace);
     plan.notes = notes;
@@ -81,10 +80,10 @@ fn changed(
         ledger.remove(fact).map_err(unfit)?;
     }
     let fresh: Vec<_> = wanted.facts.iter().filter(|fact| !ledger.holds(fact)).cloned().collect();
-    let told = Told::default();
+    let told = Terminal::default();
     let entries =
-        if fresh.is_empty() { Vec::new() } else { editor.entries(model, &fresh, &mut told.hears())? };
-    told.clear();
+        if fresh.is_empty() { Vec::new() } else { editor.entries(model, &fresh, &mut hears(&told))? };
+    told.idle();
     let conflicts = if fresh.is_empty() {
         None
     } else {
@@ -113,33 +112,14 @@ fn changed(
     Ok((ledger, conflicts))
 }
 
-/// A bar for whichever work of a ledger is going on.
-#[derive(Default)]
-struct Told(RefCell<Option<(Work, Progress)>>);
-
-impl Told {
-    fn hears(&self) -> impl FnMut(Work, usize, usize) {
-        |work, done, of| {
-            let mut shown = self.0.borrow_mut();
-            if shown.as_ref().is_none_or(|(former, _)| *former != work) {
-                let (label, unit) = match work {
-                    Work::Joint => ("joint values", "passes"),
-                    _ => ("values", "facts"),
-                };
-                if let Some((_, former)) = shown.replace((work, progress::bar(of as u64, label, unit))) {
-                    former.finish_and_clear();
-                }
-            }
-            if let Some((_, bar)) = &*shown {
-                bar.set_position(done as u64);
-            }
-        }
-    }
-
-    fn clear(&self) {
-        if let Some((_, bar)) = self.0.take() {
-            bar.finish_and_clear();
-        }
+/// Tells how far the work of a ledger has come.
+fn hears(observer: &dyn Observer) -> impl FnMut(Work, usize, usize) {
+    |work, done, of| {
+        let (work, unit) = match work {
+            Work::Joint => ("joint values", Unit::Passes),
+            _ => ("values", Unit::Facts),
+        };
+        observer.progress(Progress { work, detail: "", done: done as u64, of: of as u64, unit });
     }
 }
 

@@ -2,12 +2,12 @@
 
 use clap::Args;
 use comfy_table::{Table, presets};
+use recant_app::ModelName;
 use recant_methods::{LayerRule, MethodSpec, ParamInfo, Wishes};
 use recant_model::ModelSpec;
 use serde_json::{Value, json};
 
 use super::error::CliError;
-use super::model_ref::ModelName;
 
 /// Arguments of `recant methods`.
 #[derive(Debug, Args)]
@@ -31,7 +31,7 @@ pub(crate) fn run(args: &MethodsArgs) -> Result<(), CliError> {
 
 /// The layers that the method edits on a model where nobody says others.
 fn layers(method: &MethodSpec, model: &ModelName) -> Result<Vec<usize>, CliError> {
-    let (architecture, _) = recant_model::architecture(&*model.find()?.source()?)?;
+    let (architecture, _) = recant_model::architecture(&*super::found(model)?.source()?)?;
     let spec: ModelSpec = architecture.spec();
     Ok(Wishes::default().of_all(&[method], &spec)?.remove(0).layers)
 }

@@ -43,13 +43,27 @@ pub(crate) fn json(value: &impl serde::Serialize) -> Result<(), serde_json::Erro
     Ok(())
 }
 
+/// Prints a JSON document on one line.
+pub(crate) fn json_line(value: &impl serde::Serialize) -> Result<(), serde_json::Error> {
+    put(&text::json(&serde_json::to_string(value)?));
+    Ok(())
+}
+
+/// Prints a piece of a text, without a line's end.
+pub(crate) fn piece(piece: &str) {
+    write(&text::lines(piece));
+}
+
 /// Thrown through a command whose output cannot be written, so that everything it holds is put away.
 struct Unwritable(io::Error);
 
 fn put(safe: &str) {
+    write(&format!("{safe}\n"));
+}
+
+fn write(safe: &str) {
     let mut out = io::stdout().lock();
-    let written =
-        out.write_all(safe.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush());
+    let written = out.write_all(safe.as_bytes()).and_then(|()| out.flush());
     match written {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => resume_unwind(Box::new(Unwritable(error))),
         _ => {}

@@ -1,10 +1,12 @@
 //! Progress on standard error: a bar on a terminal, a plain line every ten seconds elsewhere.
 
+use std::cell::RefCell;
 use std::io::IsTerminal;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use recant_app::{Observer, Unit};
 
 use super::text;
 
@@ -17,6 +19,42 @@ pub(crate) struct Progress {
     unit: &'static str,
     /// When the last line was printed; `None` on a terminal, which has the bar.
     last_line: Option<Mutex<Instant>>,
+}
+
+/// Shows what goes on: a bar for the work that is being done, a line for each note.
+#[derive(Default)]
+pub(crate) struct Terminal(RefCell<Option<(String, Progress)>>);
+
+impl Observer for Terminal {
+    fn note(&self, note: &str) {
+        remark!("note: {note}");
+    }
+
+    fn progress(&self, progress: recant_app::Progress<'_>) {
+        let recant_app::Progress { work, detail, done, of, unit } = progress;
+        let mut shown = self.0.borrow_mut();
+        if shown.as_ref().is_none_or(|(former, _)| former != work) {
+            let made = match unit {
+                Unit::Bytes => bytes(of, work),
+                unit => bar(of, work, unit.name()),
+            };
+            if let Some((_, former)) = shown.replace((work.to_owned(), made)) {
+                former.finish_and_clear();
+            }
+        }
+        let Some((_, bar)) = &*shown else { return };
+        bar.set_length(of);
+        if !detail.is_empty() && bar.message() != detail {
+            bar.set_message(detail.to_owned());
+        }
+        bar.set_position(done);
+    }
+
+    fn idle(&self) {
+        if let Some((_, bar)) = self.0.take() {
+            bar.finish_and_clear();
+        }
+    }
 }
 
 /// Progress over a known number of steps; `unit` names them.

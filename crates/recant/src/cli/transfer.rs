@@ -1,8 +1,9 @@
-//! `recant move`: one fact's edit from a memory, a ledger or a patch to another, without another search.
+//! `recant facts move`: one fact's edit from a memory, a ledger or a patch to another, without another search.
 
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use recant_app::Resources;
 use recant_backend::Device;
 use recant_core::WeightPatch;
 use recant_edit::{Fact, Memory};
@@ -21,10 +22,10 @@ use super::args::{MethodArgs, ModelArgs, said};
 use super::error::CliError;
 use super::kinds::PATCH;
 use super::open_model;
-use super::resources::Resources;
+use super::progress::Terminal;
 use super::session::Session;
 
-/// Arguments of `recant move`.
+/// Arguments of `recant facts move`.
 #[derive(Debug, Args)]
 pub(crate) struct MoveArgs {
     /// The base model that both sides stand on.
@@ -131,8 +132,13 @@ fn chosen(args: &MoveArgs, holder: &Holder, model: &Model) -> Result<Vec<Loose>,
                 return Err(CliError::Option { option: "--from", reason: reason.to_owned() });
             };
             let fact = said([subject, prompt, target], args.literal, &mut Vec::new())?;
-            let resources = Resources::gather(&args.with, &["r-rome".to_owned()], model)?;
-            return Ok(vec![Loose::in_patch(model, patch, &fact, &resources.contexts)?]);
+            let resources = Resources::gather(
+                &args.with.sources()?,
+                &["r-rome".to_owned()],
+                model,
+                &Terminal::default(),
+            )?;
+            return Ok(vec![Loose::in_patch(model, patch, &fact, resources.contexts())?]);
         }
     };
     if args.subject.is_some() {
@@ -154,9 +160,10 @@ fn chosen(args: &MoveArgs, holder: &Holder, model: &Model) -> Result<Vec<Loose>,
 /// The other side, empty, at the edit's layer.
 fn begun(args: &MoveArgs, form: Form, layer: usize, model: &Model) -> Result<Option<Holder>, CliError> {
     let name = if form == Form::Memory { "memory" } else { "ledger" };
-    let inputs = || {
+    let inputs = || -> Result<_, CliError> {
         let with = MethodArgs { layer: Some(layer), layers: Some(layer.to_string()), ..args.with.clone() };
-        Resources::gather(&with, &[name.to_owned()], model)?.inputs(name)
+        let resources = Resources::gather(&with.sources()?, &[name.to_owned()], model, &Terminal::default())?;
+        Ok(resources.inputs(name)?)
     };
     Ok(match form {
         Form::Memory => Some(Holder::Memory(Box::new(make_retrieval(&inputs()?, model.clone())?))),
@@ -175,7 +182,8 @@ fn written(args: &MoveArgs, loose: Vec<Loose>, model: &Model) -> Result<Holder, 
         CliError::Option { option: "--as", reason }
     })?;
     let with = MethodArgs { layer: Some(one.layer), layers: None, ..args.with.clone() };
-    let inputs = Resources::gather(&with, &["r-rome".to_owned()], model)?.inputs("r-rome")?;
+    let inputs = Resources::gather(&with.sources()?, &["r-rome".to_owned()], model, &Terminal::default())?
+        .inputs("r-rome")?;
     let identity = inputs.settings.iter().any(|set| set.key == "mom2_adjustment" && set.value == "false");
     let covariance = match (inputs.covariance, identity) {
         (_, true) => Covariance::Identity,

@@ -33,7 +33,7 @@ pub(crate) fn workshop(name: &str) -> TempDir {
 /// The binary, ready for arguments, in `dir`.
 pub(crate) fn recant(dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_recant"));
-    command.current_dir(dir).env_remove("RUST_LOG").env_remove("RUST_BACKTRACE");
+    command.current_dir(dir).env_remove("RUST_LOG").env_remove("RUST_BACKTRACE").env("RECANT_CONFIG", "");
     command
 }
 

@@ -1,4 +1,4 @@
-//! `recant init`, `recant import`, `recant checkout`.
+//! `recant store init`, `recant store import`, `recant store checkout`.
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -16,7 +16,7 @@ use crate::cli::args::WhichModel;
 use crate::cli::error::CliError;
 use crate::cli::session::Session;
 
-/// Arguments of `recant init`.
+/// Arguments of `recant store init`.
 #[derive(Debug, Args)]
 pub(crate) struct InitArgs {
     #[command(flatten)]
@@ -33,11 +33,11 @@ pub(crate) fn init(args: &InitArgs) -> Result<(), CliError> {
     if args.store.json {
         return crate::cli::print_json(&json!({ "store": dir, "branch": args.branch }));
     }
-    say!("made an empty store in {}; `recant import DIR` brings a model in", dir.display());
+    say!("made an empty store in {}; `recant store import DIR` brings a model in", dir.display());
     Ok(())
 }
 
-/// Arguments of `recant import`.
+/// Arguments of `recant store import`.
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
     #[command(flatten)]
@@ -64,7 +64,7 @@ pub(crate) struct ImportArgs {
 pub(crate) fn import(args: &ImportArgs) -> Result<(), CliError> {
     let store = args.store.open()?;
     let branch = args.branch.as_ref().map(Name::new).transpose().map_err(StoreError::from)?;
-    let source = args.model.name().find()?.source()?;
+    let source = crate::cli::found(args.model.name())?.source()?;
     let import = Import {
         link: args.link,
         pack: args.pack,
@@ -102,7 +102,7 @@ fn ties(source: &dyn Source) -> Result<Vec<(ParamPath, ParamPath)>, CliError> {
     Ok(architecture.ties(&has))
 }
 
-/// Arguments of `recant checkout`.
+/// Arguments of `recant store checkout`.
 #[derive(Debug, Args)]
 pub(crate) struct CheckoutArgs {
     #[command(flatten)]

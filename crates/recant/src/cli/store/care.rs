@@ -1,4 +1,4 @@
-//! `recant gc`, `recant fsck`, `recant verify`, `recant keygen`.
+//! `recant store gc`, `recant store fsck`, `recant store verify`, `recant store key`.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ use crate::cli::error::CliError;
 use crate::cli::kinds::KEY;
 use crate::cli::session::Session;
 
-/// Arguments of `recant gc`.
+/// Arguments of `recant store gc`.
 #[derive(Debug, Args)]
 pub(crate) struct GcArgs {
     #[command(flatten)]
@@ -26,7 +26,7 @@ pub(crate) struct GcArgs {
     dry_run: bool,
 }
 
-/// Arguments of `recant fsck`.
+/// Arguments of `recant store fsck`.
 #[derive(Debug, Args)]
 pub(crate) struct FsckArgs {
     #[command(flatten)]
@@ -36,7 +36,7 @@ pub(crate) struct FsckArgs {
     repair: bool,
 }
 
-/// Arguments of `recant verify`.
+/// Arguments of `recant store verify`.
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
     #[command(flatten)]
@@ -54,7 +54,7 @@ pub(crate) struct VerifyArgs {
     rebuild: RebuildArgs,
 }
 
-/// Arguments of `recant keygen`.
+/// Arguments of `recant store key`.
 #[derive(Debug, Args)]
 pub(crate) struct KeygenArgs {
     /// Where to write the secret key; the public one goes beside it, with `.pub` behind the name.

@@ -1,4 +1,4 @@
-//! `recant revert`, `recant cherry-pick`, `recant merge`, `recant undo`, `recant redo`.
+//! `recant revert`, `recant cherry-pick`, `recant merge`, `recant op undo`, `recant op redo`.
 
 use std::path::PathBuf;
 
@@ -77,7 +77,7 @@ impl RebuildArgs {
     }
 }
 
-/// Arguments of `recant undo` and `recant redo`.
+/// Arguments of `recant op undo` and `recant op redo`.
 #[derive(Debug, Args)]
 pub(crate) struct UndoArgs {
     #[command(flatten)]

@@ -200,12 +200,14 @@ impl StoreError {
                 ));
             }
             Self::Object(recant_store::ReadError::Bundle { .. }) => {
-                "`recant fsck --repair` takes what is whole out of it and sets it aside"
+                "`recant store fsck --repair` takes what is whole out of it and sets it aside"
             }
             Self::Checkout(recant_store::CheckoutError::Apart { .. }) => {
-                "`recant verify` lists every difference; an edit changes numbers alone, so somebody made this commit by hand"
+                "`recant store verify` lists every difference; an edit changes numbers alone, so somebody made this commit by hand"
             }
-            Self::Damaged { .. } => "`recant fsck --repair` mends what can be mended and says what it did",
+            Self::Damaged { .. } => {
+                "`recant store fsck --repair` mends what can be mended and says what it did"
+            }
             _ => return None,
         };
         Some(hint.to_owned())

@@ -25,17 +25,27 @@ pub(crate) struct LogArgs {
     /// At most this many commits.
     #[arg(long, short = 'n', value_name = "N")]
     max: Option<usize>,
-    /// List operations on the store instead of commits.
-    #[arg(long, conflicts_with_all = ["rev", "all", "graph"])]
+    /// The same as `recant op log`.
+    #[arg(long, hide = true, conflicts_with_all = ["rev", "all", "graph"])]
     operations: bool,
 }
 
+/// Arguments of `recant op log`.
+#[derive(Debug, Args)]
+pub(crate) struct OperationsArgs {
+    #[command(flatten)]
+    store: StoreArgs,
+    /// At most this many operations.
+    #[arg(long, short = 'n', value_name = "N")]
+    max: Option<usize>,
+}
+
 pub(crate) fn log(args: &LogArgs) -> Result<(), CliError> {
+    if args.operations {
+        return operations(&OperationsArgs { store: args.store.clone(), max: args.max });
+    }
     let store = args.store.open()?;
     let max = args.max.unwrap_or(usize::MAX);
-    if args.operations {
-        return operations(args, &store, max);
-    }
     let view = store.view().map_err(StoreError::from)?;
     let tips: Vec<CommitId> = match &args.rev {
         _ if args.all => view.commits().collect(),
@@ -129,7 +139,9 @@ impl Lanes {
     }
 }
 
-fn operations(args: &LogArgs, store: &recant_store::Store, max: usize) -> Result<(), CliError> {
+pub(crate) fn operations(args: &OperationsArgs) -> Result<(), CliError> {
+    let store = args.store.open()?;
+    let max = args.max.unwrap_or(usize::MAX);
     let operations = store.walk_operations().map_err(StoreError::from)?.take(max);
     let operations = operations.collect::<Result<Vec<_>, _>>().map_err(StoreError::from)?;
     let operations = operations.into_iter();
@@ -178,7 +190,9 @@ pub(crate) fn status(args: &StatusArgs) -> Result<(), CliError> {
         }));
     }
     match (&view.head, head) {
-        (Head::Unborn(name), _) => say!("on branch {name}, no model yet; `recant import` brings one in"),
+        (Head::Unborn(name), _) => {
+            say!("on branch {name}, no model yet; `recant store import` brings one in")
+        }
         (Head::Branch(name), Some(id)) => say!("on branch {name} at {}", id.short()),
         (_, Some(id)) => say!("at {}, on no branch", id.short()),
         (_, None) => {}
@@ -190,7 +204,7 @@ pub(crate) fn status(args: &StatusArgs) -> Result<(), CliError> {
     say!("{}, {}", count(view.branches.len(), "branch"), count(view.tags.len(), "tag"));
     say!("{}, {} on disk", count(size.objects, "object"), super::size(size.bytes));
     if n_linked > 0 {
-        say!("{n_linked} tensors are linked in place; `recant verify` reads them");
+        say!("{n_linked} tensors are linked in place; `recant store verify` reads them");
     }
     Ok(())
 }

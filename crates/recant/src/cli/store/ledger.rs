@@ -6,6 +6,7 @@
 //! commit. So a clone of the store can take any fact out without a file from outside.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use recant_backend::{Device, DeviceSpec};
@@ -109,6 +110,19 @@ impl EditTarget {
         let kind = EditKind::Ledger { set, patch: edit.patch.clone() };
         self.put(args, account, &kind, states, edit.gone)
     }
+}
+
+/// The facts of the ledger at `STORE` or `STORE@REV`; `None` where the place is no store.
+pub(crate) fn ledger_facts(place: &Path) -> Result<Option<Vec<Fact>>, StoreError> {
+    let text = place.to_string_lossy();
+    let (dir, rev) = match text.rsplit_once('@').filter(|_| !place.exists()) {
+        Some((dir, rev)) => (Path::new(dir), rev),
+        None => (place, "HEAD"),
+    };
+    let Ok(store) = Store::open(dir) else { return Ok(None) };
+    let set = store.ledger(store.resolve(rev)?)?;
+    let ledger = read(&set)?;
+    Ok(Some(ledger.map(|ledger| ledger.facts().cloned().collect()).unwrap_or_default()))
 }
 
 /// Rebuilds ledgers of a store: the base is opened, and the editor made again from what a commit keeps.

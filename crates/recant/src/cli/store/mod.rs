@@ -18,21 +18,21 @@ use clap::{Args, Subcommand};
 use recant_core::CommitId;
 use recant_store::{SecretKey, Stamp, Store};
 
+pub(crate) use base::{CheckoutArgs, ImportArgs, InitArgs};
+pub(crate) use care::{FsckArgs, GcArgs, KeygenArgs, VerifyArgs};
+pub(crate) use change::UndoArgs;
 pub(crate) use edit::{Account, EditTarget, StoreEditArgs, scores};
 pub use error::StoreError;
 pub(crate) use error::system_hint;
-pub(crate) use ledger::LedgerEdit;
+pub(crate) use ledger::{LedgerEdit, ledger_facts};
+pub(crate) use share::{CloneArgs, PullArgs, PushArgs};
 
 use super::error::CliError;
 use super::session::Session;
 
-/// Commands that work on a store.
+/// Commands on the history of a model in a store.
 #[derive(Debug, Subcommand)]
-pub(crate) enum StoreCommand {
-    /// Make an empty store for the history of a model.
-    Init(base::InitArgs),
-    /// Bring a model directory into the store, tensor by tensor.
-    Import(base::ImportArgs),
+pub(crate) enum HistoryCommand {
     /// List commits, newest first.
     Log(history::LogArgs),
     /// Show one commit: facts, method, settings, matrices.
@@ -47,22 +47,38 @@ pub(crate) enum StoreCommand {
     Tag(names::NameArgs),
     /// Put the head onto a branch or a commit.
     Switch(names::SwitchArgs),
-    /// Write the model at a commit as a Hugging Face directory.
-    Checkout(base::CheckoutArgs),
     /// Take one commit back, whichever it is.
     Revert(change::RevertArgs),
     /// Do another branch's edit again on the head.
     CherryPick(change::PickArgs),
     /// Join another branch's edits into the head.
     Merge(change::MergeArgs),
-    /// Take the last operation on the store back.
-    Undo(change::UndoArgs),
-    /// Do again what the last undo took back.
-    Redo(change::UndoArgs),
     /// Say which commits move the answer to a prompt, and by how much.
     Blame(ask::BlameArgs),
     /// Find the commit from which on a command fails.
     Bisect(ask::BisectArgs),
+}
+
+/// Commands on the operations of a store.
+#[derive(Debug, Subcommand)]
+pub(crate) enum OpCommand {
+    /// List operations, newest first.
+    Log(history::OperationsArgs),
+    /// Take the last operation on the store back.
+    Undo(change::UndoArgs),
+    /// Do again what the last undo took back.
+    Redo(change::UndoArgs),
+}
+
+/// Commands on a store as a whole.
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreCommand {
+    /// Make an empty store for the history of a model.
+    Init(base::InitArgs),
+    /// Bring a model directory into the store, tensor by tensor.
+    Import(base::ImportArgs),
+    /// Write the model at a commit as a Hugging Face directory.
+    Checkout(base::CheckoutArgs),
     /// Remove what nothing leads to.
     Gc(care::GcArgs),
     /// Check every object of the store.
@@ -70,7 +86,7 @@ pub(crate) enum StoreCommand {
     /// Derive weights again from the base, and check signatures.
     Verify(care::VerifyArgs),
     /// Make a key that signs commits.
-    Keygen(care::KeygenArgs),
+    Key(care::KeygenArgs),
     /// Send branches to a shared place; only what it lacks travels.
     Push(share::PushArgs),
     /// Fetch branches from a shared place, verify them, and move the local ones forward.
@@ -79,29 +95,40 @@ pub(crate) enum StoreCommand {
     Clone(share::CloneArgs),
 }
 
+pub(crate) fn history(command: &HistoryCommand, session: &Session) -> Result<(), CliError> {
+    match command {
+        HistoryCommand::Log(args) => history::log(args),
+        HistoryCommand::Show(args) => show::show(args),
+        HistoryCommand::Diff(args) => show::diff(args),
+        HistoryCommand::Status(args) => history::status(args),
+        HistoryCommand::Branch(args) => names::branch(args),
+        HistoryCommand::Tag(args) => names::tag(args),
+        HistoryCommand::Switch(args) => names::switch(args),
+        HistoryCommand::Revert(args) => change::revert(args),
+        HistoryCommand::CherryPick(args) => change::pick(args),
+        HistoryCommand::Merge(args) => change::merge(args),
+        HistoryCommand::Blame(args) => ask::blame(args),
+        HistoryCommand::Bisect(args) => ask::bisect(args, session),
+    }
+}
+
+pub(crate) fn op(command: &OpCommand) -> Result<(), CliError> {
+    match command {
+        OpCommand::Log(args) => history::operations(args),
+        OpCommand::Undo(args) => change::undo(args),
+        OpCommand::Redo(args) => change::redo(args),
+    }
+}
+
 pub(crate) fn run(command: &StoreCommand, session: &Session) -> Result<(), CliError> {
     match command {
         StoreCommand::Init(args) => base::init(args),
         StoreCommand::Import(args) => base::import(args),
-        StoreCommand::Log(args) => history::log(args),
-        StoreCommand::Show(args) => show::show(args),
-        StoreCommand::Diff(args) => show::diff(args),
-        StoreCommand::Status(args) => history::status(args),
-        StoreCommand::Branch(args) => names::branch(args),
-        StoreCommand::Tag(args) => names::tag(args),
-        StoreCommand::Switch(args) => names::switch(args),
         StoreCommand::Checkout(args) => base::checkout(args, session),
-        StoreCommand::Revert(args) => change::revert(args),
-        StoreCommand::CherryPick(args) => change::pick(args),
-        StoreCommand::Merge(args) => change::merge(args),
-        StoreCommand::Undo(args) => change::undo(args),
-        StoreCommand::Redo(args) => change::redo(args),
-        StoreCommand::Blame(args) => ask::blame(args),
-        StoreCommand::Bisect(args) => ask::bisect(args, session),
         StoreCommand::Gc(args) => care::gc(args),
         StoreCommand::Fsck(args) => care::fsck(args),
         StoreCommand::Verify(args) => care::verify(args),
-        StoreCommand::Keygen(args) => care::keygen(args, session),
+        StoreCommand::Key(args) => care::keygen(args, session),
         StoreCommand::Push(args) => share::push(args),
         StoreCommand::Pull(args) => share::pull(args),
         StoreCommand::Clone(args) => share::clone(args),
@@ -189,7 +216,7 @@ pub(super) fn size(bytes: u64) -> String {
 }
 
 /// A number of things: `1 edit`, `2 edits`.
-fn count(n: usize, thing: &str) -> String {
+pub(super) fn count(n: usize, thing: &str) -> String {
     // Branches.
     let ending = if thing.ends_with("ch") { "es" } else { "s" };
     format!("{n} {thing}{}", if n == 1 { "" } else { ending })

@@ -1,4 +1,4 @@
-//! `recant push`, `recant pull`, `recant clone`.
+//! `recant store push`, `recant store pull`, `recant store clone`.
 
 use std::path::PathBuf;
 
@@ -28,7 +28,7 @@ impl RemoteArgs {
     }
 }
 
-/// Arguments of `recant push`.
+/// Arguments of `recant store push`.
 #[derive(Debug, Args)]
 pub(crate) struct PushArgs {
     #[command(flatten)]
@@ -42,7 +42,7 @@ pub(crate) struct PushArgs {
     tags: bool,
 }
 
-/// Arguments of `recant pull`.
+/// Arguments of `recant store pull`.
 #[derive(Debug, Args)]
 pub(crate) struct PullArgs {
     #[command(flatten)]
@@ -53,7 +53,7 @@ pub(crate) struct PullArgs {
     branches: Vec<String>,
 }
 
-/// Arguments of `recant clone`.
+/// Arguments of `recant store clone`.
 #[derive(Debug, Args)]
 pub(crate) struct CloneArgs {
     #[command(flatten)]

@@ -59,7 +59,7 @@ pub(crate) fn show(args: &ShowArgs) -> Result<(), CliError> {
         SignatureState::Bad(key) => say!("  signed by {key}: the signature is not this commit's"),
         SignatureState::Good(key) => say!("  signed by {key}"),
         SignatureState::Unknown(key) => {
-            say!("  signed by {key}; `recant verify --signers` says who that is")
+            say!("  signed by {key}; `recant store verify --signers` says who that is")
         }
     }
     commit.message.lines().for_each(|line| say!("    {line}"));

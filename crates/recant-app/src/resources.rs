@@ -1,34 +1,76 @@
-//! From arguments to what a method is made from.
+//! From what is asked of methods to what they are made from.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use recant_core::{ModelDigest, ObjectId};
-use recant_edit::{Contexts, EditError};
-use recant_methods::moments::Moments;
+use recant_edit::{ContextError, Contexts, EditError, TextError};
+use recant_methods::moments::{CollectError, Moments, MomentsError, MomentsFileError};
 use recant_methods::rome::Covariance;
-use recant_methods::{Asked, MethodInputs, MethodSpec};
+use recant_methods::{Asked, MethodInputs, MethodSpec, Wishes};
 use recant_model::Model;
 
-use super::args::MethodArgs;
-use super::error::CliError;
-use super::progress;
+use crate::observer::{Observer, Progress, Unit};
 
 /// Sampled contexts of ROME's code: ten texts of five tokens, ten of ten.
 const CONTEXT_LENGTHS: [(usize, usize); 2] = [(5, 10), (10, 10)];
 /// Sampled contexts of MEMIT's code: five texts of ten tokens.
 const FEW_CONTEXT_LENGTHS: [(usize, usize); 1] = [(10, 5)];
 
+/// What methods need and cannot be given.
+#[derive(Debug, thiserror::Error)]
+pub enum ResourceError {
+    /// A method or a setting is unknown or out of range, or a method lacks something.
+    #[error(transparent)]
+    Edit(#[from] EditError),
+    /// Second moments cannot be used.
+    #[error(transparent)]
+    Moments(#[from] MomentsError),
+    /// A statistics file cannot be read.
+    #[error(transparent)]
+    MomentsFile(#[from] MomentsFileError),
+    /// Second moments cannot be measured.
+    #[error(transparent)]
+    Collect(#[from] CollectError),
+    /// Context templates cannot be used.
+    #[error(transparent)]
+    Contexts(#[from] ContextError),
+    /// A file of contexts cannot be read.
+    #[error(transparent)]
+    Text(#[from] TextError),
+    /// A file of contexts is not what is expected.
+    #[error("{path}: a JSON array of strings is expected: {source}")]
+    ContextsFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
+}
+
+/// Where what methods need comes from.
+#[derive(Debug, Clone, Default)]
+pub struct MethodSources {
+    /// Layers, seed and settings.
+    pub wishes: Wishes,
+    /// A file of context templates: a JSON array, or one a line. Without it they are sampled from the model.
+    pub contexts: Option<PathBuf>,
+    /// A file of second moments.
+    pub stats: Option<PathBuf>,
+    /// Files over whose texts second moments are measured, where there is no file of them.
+    pub corpus: Vec<PathBuf>,
+}
+
 /// Everything that methods need, gathered once.
-pub(crate) struct Resources {
+pub struct Resources {
     /// What is asked of each method.
     asked: Vec<(&'static MethodSpec, Asked)>,
-    pub(crate) contexts: Contexts,
+    contexts: Contexts,
     /// Contexts of the methods that write many facts.
     few_contexts: Contexts,
-    pub(crate) moments: Option<Arc<Moments>>,
-    pub(crate) moments_source: String,
+    moments: Option<Arc<Moments>>,
+    moments_source: String,
     covariance: Option<Covariance>,
     /// What to know about the files that were read.
     notes: Vec<String>,
@@ -36,19 +78,31 @@ pub(crate) struct Resources {
 
 impl Resources {
     /// Reads or makes what `methods` need on `model`.
-    pub(crate) fn gather(args: &MethodArgs, methods: &[String], model: &Model) -> Result<Self, CliError> {
-        Self::gather_over(args, methods, model, model.digest())
+    ///
+    /// # Errors
+    /// [`ResourceError`].
+    pub fn gather(
+        sources: &MethodSources,
+        methods: &[String],
+        model: &Model,
+        observer: &dyn Observer,
+    ) -> Result<Self, ResourceError> {
+        Self::gather_over(sources, methods, model, model.digest(), observer)
     }
 
     /// As [`Resources::gather`], where statistics may also be those of the model that `model` was edited from.
-    pub(crate) fn gather_over(
-        args: &MethodArgs,
+    ///
+    /// # Errors
+    /// [`ResourceError`].
+    pub fn gather_over(
+        sources: &MethodSources,
         methods: &[String],
         model: &Model,
         base: ModelDigest,
-    ) -> Result<Self, CliError> {
+        observer: &dyn Observer,
+    ) -> Result<Self, ResourceError> {
         let infos = methods.iter().map(|name| MethodSpec::find(name)).collect::<Result<Vec<_>, _>>()?;
-        let asked = args.wishes()?.of_all(&infos, model.spec())?;
+        let asked = sources.wishes.of_all(&infos, model.spec())?;
         let asked: Vec<(&MethodSpec, Asked)> = infos.into_iter().zip(asked).collect();
         for (info, Asked { layers, seed, settings }) in &asked {
             let set: Vec<String> = settings.iter().map(|set| format!("{}={}", set.key, set.value)).collect();
@@ -59,7 +113,7 @@ impl Resources {
             asked.iter().filter(move |(info, asked)| info.needs_moments && !identity(asked))
         };
         let mut notes = Vec::new();
-        let (moments, moments_source) = match &args.stats {
+        let (moments, moments_source) = match &sources.stats {
             _ if needing().next().is_none() => (None, String::new()),
             Some(path) => {
                 let opened = Moments::load(path)?;
@@ -71,9 +125,10 @@ impl Resources {
                 notes.extend(moments.factors_beside(path, &factored)?.notes);
                 (Some(moments), path.display().to_string())
             }
-            None if !args.corpus.is_empty() => {
-                let names: Vec<String> = args.corpus.iter().map(|path| path.display().to_string()).collect();
-                let moments = measure(model, &layers_of(needing()), &args.corpus)?;
+            None if !sources.corpus.is_empty() => {
+                let names: Vec<String> =
+                    sources.corpus.iter().map(|path| path.display().to_string()).collect();
+                let moments = measure(model, &layers_of(needing()), &sources.corpus, observer)?;
                 (Some(moments), format!("measured over {}", names.join(", ")))
             }
             None => (None, String::new()),
@@ -82,12 +137,14 @@ impl Resources {
         let own = moments.as_ref().is_some_and(|moments| moments.model == model.digest());
         let owner = if own { model.digest() } else { base };
         let covariance = moments.clone().map(|moments| Covariance::of_base(moments, owner)).transpose()?;
-        let given = args.contexts.as_deref().map(read_contexts).transpose()?;
+        let given = sources.contexts.as_deref().map(read_contexts).transpose()?;
         let sample = |many: bool, lengths: &[(usize, usize)]| {
             let wanted = asked.iter().any(|(info, _)| info.needs_moments && info.many == many);
             match &given {
                 Some(given) => Ok(Some(given.clone())),
-                None if wanted => Contexts::sample(model, lengths, args.seed.unwrap_or(0)).map(Some),
+                None if wanted => {
+                    Contexts::sample(model, lengths, sources.wishes.seed.unwrap_or(0)).map(Some)
+                }
                 None => Ok(None),
             }
         };
@@ -97,15 +154,29 @@ impl Resources {
         Ok(Self { asked, few_contexts, contexts, moments, moments_source, covariance, notes })
     }
 
+    /// The context templates of the methods that write one fact.
+    #[must_use]
+    pub fn contexts(&self) -> &Contexts {
+        &self.contexts
+    }
+
+    /// The second moments, and where they come from.
+    #[must_use]
+    pub fn moments(&self) -> Option<(&Moments, &str)> {
+        Some((self.moments.as_deref()?, &self.moments_source))
+    }
+
     /// What a history says of the statistics: whose they are, and over what.
-    pub(crate) fn statistics(&self) -> Option<String> {
+    #[must_use]
+    pub fn statistics(&self) -> Option<String> {
         let moments = self.moments.as_ref()?;
         let corpus = ObjectId::from_bytes(moments.corpus).short();
         Some(format!("of model {}, {} tokens of corpus {corpus}", moments.model, moments.tokens))
     }
 
     /// What to know about the files that were read, and of statistics that are not of the model that is edited.
-    pub(crate) fn notes(&self, model: &Model) -> Vec<String> {
+    #[must_use]
+    pub fn notes(&self, model: &Model) -> Vec<String> {
         let of = self.moments.as_ref().map(|moments| moments.model).filter(|&of| of != model.digest());
         let base = of.map(|of| {
             format!("the statistics are of the base model {}, without the edits since", of.short())
@@ -117,7 +188,7 @@ impl Resources {
     ///
     /// # Errors
     /// [`EditError::Setting`] when it is none of them.
-    pub(crate) fn inputs(&self, method: &str) -> Result<MethodInputs, CliError> {
+    pub fn inputs(&self, method: &str) -> Result<MethodInputs, EditError> {
         let found = self.asked.iter().find(|(info, _)| info.name == method);
         let (info, asked) = found.ok_or_else(|| EditError::Setting {
             key: "method".to_owned(),
@@ -142,25 +213,31 @@ fn layers_of<'a>(asked: impl Iterator<Item = &'a (&'static MethodSpec, Asked)>) 
 }
 
 /// A JSON array of templates, or one template a line.
-fn read_contexts(path: &Path) -> Result<Contexts, CliError> {
-    let refuse = |reason: String| CliError::Read { path: path.to_owned(), reason };
+fn read_contexts(path: &Path) -> Result<Contexts, ResourceError> {
     let text = recant_edit::read_text(path)?;
     let templates = if text.trim_start().starts_with('[') {
         serde_json::from_str(&text)
-            .map_err(|error| refuse(format!("a JSON array of strings is expected: {error}")))?
+            .map_err(|source| ResourceError::ContextsFile { path: path.to_owned(), source })?
     } else {
         text.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned).collect()
     };
     Ok(Contexts::new(templates)?)
 }
 
-/// Measures second moments over corpus files, with a progress bar, until the default budget is met.
-fn measure(model: &Model, layers: &[usize], corpus: &[PathBuf]) -> Result<Moments, CliError> {
-    let bar = progress::bar(0, "second moments", "tokens");
+/// Measures second moments over corpus files until the default budget is met.
+fn measure(
+    model: &Model,
+    layers: &[usize],
+    corpus: &[PathBuf],
+    observer: &dyn Observer,
+) -> Result<Moments, CollectError> {
+    let told = |done: u64, of: u64| {
+        observer.progress(Progress { work: "second moments", detail: "", done, of, unit: Unit::Tokens });
+    };
+    told(0, 0);
     let moments = Moments::measure(model, layers, corpus, None, |progress| {
-        bar.set_length(progress.budget);
-        bar.set_position(progress.tokens.min(progress.budget));
+        told(progress.tokens.min(progress.budget), progress.budget);
     });
-    bar.finish_and_clear();
-    Ok(moments?)
+    observer.idle();
+    moments
 }

@@ -1,0 +1,190 @@
+//! A model that is asked, edited, compared with its base and taken back.
+
+use std::time::Instant;
+
+use recant_core::ModelDigest;
+use recant_edit::{EditError, Fact, Lifelong};
+use recant_eval::{ScoreError, Verdict, verdicts};
+use recant_methods::{MethodSpec, lifelong};
+use recant_model::{Answer, AskError, Model, Strategy};
+
+use crate::observer::Observer;
+use crate::resources::{MethodSources, ResourceError, Resources};
+
+/// What cannot be done in a dialogue; it then stands as before.
+#[derive(Debug, thiserror::Error)]
+pub enum DialogueError {
+    /// What the method is made from cannot be had.
+    #[error(transparent)]
+    Resources(#[from] ResourceError),
+    /// An edit cannot be made or taken back.
+    #[error(transparent)]
+    Edit(#[from] EditError),
+    /// An edit cannot be judged.
+    #[error(transparent)]
+    Score(#[from] ScoreError),
+    /// A prompt cannot be asked.
+    #[error(transparent)]
+    Ask(#[from] AskError),
+    /// There is no edit to take back.
+    #[error("there is no edit to take back")]
+    NothingToUndo,
+    /// Taking an edit back gave another model than the one before it.
+    #[error(
+        "after the undo the model is {found}, and before the edit it was {expected}; this is a defect of recant"
+    )]
+    OtherModel {
+        /// Before the edit.
+        expected: ModelDigest,
+        /// After it was taken back.
+        found: ModelDigest,
+    },
+}
+
+/// An edit of a dialogue.
+#[derive(Debug, Clone)]
+pub struct Held {
+    /// The fact.
+    pub fact: Fact,
+    /// What became of it.
+    pub verdict: Verdict,
+    /// What the method says of the edit.
+    pub notes: Vec<String>,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+    /// The model before it.
+    pub before: ModelDigest,
+}
+
+/// What a model says to a prompt.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    /// The most probable next tokens, the best first.
+    pub answers: Vec<Answer>,
+    /// What it writes, greedily.
+    pub text: String,
+}
+
+/// A base model, the edits on it so far, and the model that they give. The base is never changed.
+pub struct Dialogue {
+    base: Model,
+    method: String,
+    sources: MethodSources,
+    /// Begun by the first edit: what a method needs may take a while, and a dialogue may be only about questions.
+    learner: Option<Box<dyn Lifelong>>,
+    held: Vec<Held>,
+}
+
+impl Dialogue {
+    /// A dialogue without edits.
+    ///
+    /// # Errors
+    /// [`EditError::Setting`] when there is no such method.
+    pub fn new(base: Model, method: &str, sources: MethodSources) -> Result<Self, EditError> {
+        let method = MethodSpec::find(method)?.name.to_owned();
+        Ok(Self { base, method, sources, learner: None, held: Vec::new() })
+    }
+
+    /// The model before all edits.
+    #[must_use]
+    pub fn base(&self) -> &Model {
+        &self.base
+    }
+
+    /// The model after all edits.
+    #[must_use]
+    pub fn model(&self) -> &Model {
+        self.learner.as_ref().map_or(&self.base, |learner| learner.model())
+    }
+
+    /// The name of the method that edits.
+    #[must_use]
+    pub fn method(&self) -> &str {
+        &self.method
+    }
+
+    /// The edits, the first one first.
+    #[must_use]
+    pub fn edits(&self) -> &[Held] {
+        &self.held
+    }
+
+    /// Edits one fact into the model and judges it.
+    ///
+    /// # Errors
+    /// [`DialogueError`]; no edit was made.
+    pub fn edit(&mut self, fact: Fact, observer: &dyn Observer) -> Result<&Held, DialogueError> {
+        let mut learner = match self.learner.take() {
+            Some(learner) => learner,
+            None => self.begun(observer)?,
+        };
+        let started = Instant::now();
+        let (before, steps) = (learner.model().clone(), learner.steps());
+        let facts = [fact];
+        let learned = learner.learn(&facts).map_err(DialogueError::from).and_then(|notes| {
+            let seconds = started.elapsed().as_secs_f64();
+            let verdict = verdicts(&before, learner.model(), &facts)?.into_iter().next();
+            Ok((notes, seconds, verdict))
+        });
+        if learned.is_err() {
+            learner.roll_back(steps)?;
+        }
+        self.learner = Some(learner);
+        let (notes, seconds, verdict) = learned?;
+        let [fact] = facts;
+        // One fact has one verdict.
+        let verdict = verdict.unwrap_or_else(|| unreachable!("a fact without a verdict"));
+        self.held.push(Held { fact, verdict, notes, seconds, before: before.digest() });
+        Ok(&self.held[self.held.len() - 1])
+    }
+
+    /// Takes the last edit back; the model is then the one before it, bit for bit.
+    ///
+    /// # Errors
+    /// [`DialogueError::NothingToUndo`], [`DialogueError::OtherModel`].
+    pub fn undo(&mut self) -> Result<Held, DialogueError> {
+        let (Some(learner), Some(held)) = (&mut self.learner, self.held.pop()) else {
+            return Err(DialogueError::NothingToUndo);
+        };
+        learner.roll_back(self.held.len())?;
+        let found = learner.model().digest();
+        if found != held.before {
+            return Err(DialogueError::OtherModel { expected: held.before, found });
+        }
+        Ok(held)
+    }
+
+    /// What the model writes, greedily, in up to `max_new` tokens; `told` hears each piece of it as it comes.
+    ///
+    /// # Errors
+    /// [`DialogueError::Ask`].
+    pub fn say(
+        &self,
+        prompt: &str,
+        max_new: usize,
+        told: &mut dyn FnMut(&str),
+    ) -> Result<String, DialogueError> {
+        Ok(self.model().generate_told(prompt, max_new, Strategy::Greedy, told)?.text)
+    }
+
+    /// What the base and the model after all edits say to a prompt.
+    ///
+    /// # Errors
+    /// [`DialogueError::Ask`].
+    pub fn compare(&self, prompt: &str, top: usize, max_new: usize) -> Result<[Reply; 2], DialogueError> {
+        let reply = |model: &Model| -> Result<Reply, AskError> {
+            let text = model.generate(prompt, max_new, Strategy::Greedy)?.text;
+            Ok(Reply { answers: model.answers(prompt, top)?, text })
+        };
+        Ok([reply(&self.base)?, reply(self.model())?])
+    }
+
+    fn begun(&self, observer: &dyn Observer) -> Result<Box<dyn Lifelong>, DialogueError> {
+        let methods = std::slice::from_ref(&self.method);
+        let resources = Resources::gather(&self.sources, methods, &self.base, observer)?;
+        for note in resources.notes(&self.base) {
+            observer.note(&note);
+        }
+        Ok(lifelong(&self.method, &resources.inputs(&self.method)?, self.base.clone())?)
+    }
+}

@@ -1,0 +1,67 @@
+//! Whoever shows what goes on.
+
+/// What steps of some work are counted in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Unit {
+    /// Bytes of files.
+    Bytes,
+    /// Tokens of a text.
+    Tokens,
+    /// Facts.
+    Facts,
+    /// Passes of a model over its input.
+    Passes,
+}
+
+impl Unit {
+    /// As it stands behind a number.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bytes => "bytes",
+            Self::Tokens => "tokens",
+            Self::Facts => "facts",
+            Self::Passes => "passes",
+        }
+    }
+}
+
+/// How far some work has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress<'a> {
+    /// The work, such as `second moments`. Another one means that the former work is over.
+    pub work: &'a str,
+    /// What of it is being done, such as the name of a file; may be empty.
+    pub detail: &'a str,
+    /// Steps done.
+    pub done: u64,
+    /// Steps to do in all.
+    pub of: u64,
+    /// What a step is.
+    pub unit: Unit,
+}
+
+/// Hears what goes on. The calls come from one thread, and should return at once.
+pub trait Observer {
+    /// Something worth knowing that is no result.
+    fn note(&self, note: &str);
+
+    /// Some work goes on; told before its first step too.
+    fn progress(&self, progress: Progress<'_>);
+
+    /// No work goes on.
+    fn idle(&self);
+}
+
+/// Hears and shows nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Silent;
+
+impl Observer for Silent {
+    fn note(&self, _: &str) {}
+
+    fn progress(&self, _: Progress<'_>) {}
+
+    fn idle(&self) {}
+}
