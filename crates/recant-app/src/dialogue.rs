@@ -8,7 +8,7 @@ use recant_eval::{ScoreError, Verdict, verdicts};
 use recant_methods::{MethodSpec, lifelong};
 use recant_model::{Answer, AskError, Model, Strategy};
 
-use crate::observer::Observer;
+use crate::observer::{Observer, Silent};
 use crate::resources::{MethodSources, ResourceError, Resources};
 
 /// What cannot be done in a dialogue; it then stands as before.
@@ -109,14 +109,25 @@ impl Dialogue {
         &self.held
     }
 
-    /// Edits one fact into the model and judges it.
+    /// Gathers what the method needs, which may take minutes, unless that was done before.
+    ///
+    /// # Errors
+    /// [`DialogueError::Resources`], [`DialogueError::Edit`].
+    pub fn prepare(&mut self, observer: &dyn Observer) -> Result<(), DialogueError> {
+        if self.learner.is_none() {
+            self.learner = Some(self.begun(observer)?);
+        }
+        Ok(())
+    }
+
+    /// Edits one fact into the model and judges it. Prepares what was not prepared.
     ///
     /// # Errors
     /// [`DialogueError`]; no edit was made.
-    pub fn edit(&mut self, fact: Fact, observer: &dyn Observer) -> Result<&Held, DialogueError> {
+    pub fn edit(&mut self, fact: Fact) -> Result<&Held, DialogueError> {
         let mut learner = match self.learner.take() {
             Some(learner) => learner,
-            None => self.begun(observer)?,
+            None => self.begun(&Silent)?,
         };
         let started = Instant::now();
         let (before, steps) = (learner.model().clone(), learner.steps());

@@ -8,6 +8,8 @@ pub enum Unit {
     Bytes,
     /// Tokens of a text.
     Tokens,
+    /// Texts, whatever their length.
+    Texts,
     /// Facts.
     Facts,
     /// Passes of a model over its input.
@@ -21,6 +23,7 @@ impl Unit {
         match self {
             Self::Bytes => "bytes",
             Self::Tokens => "tokens",
+            Self::Texts => "texts",
             Self::Facts => "facts",
             Self::Passes => "passes",
         }

@@ -143,7 +143,13 @@ impl Resources {
             match &given {
                 Some(given) => Ok(Some(given.clone())),
                 None if wanted => {
-                    Contexts::sample(model, lengths, sources.wishes.seed.unwrap_or(0)).map(Some)
+                    let of = lengths.iter().map(|&(_, count)| count as u64).sum();
+                    let told = |done| Progress { work: "contexts", detail: "", done, of, unit: Unit::Texts };
+                    observer.progress(told(0));
+                    let sampled = Contexts::sample(model, lengths, sources.wishes.seed.unwrap_or(0));
+                    observer.progress(told(of));
+                    observer.idle();
+                    sampled.map(Some)
                 }
                 None => Ok(None),
             }

@@ -1,8 +1,6 @@
 //! Texts put before a prompt, so that an edit holds in running text and not only at its beginning.
 
-use std::collections::BTreeMap;
-
-use recant_model::{AskError, Model, Strategy};
+use recant_model::{AskError, Generation, Model, Row, Strategy};
 use serde::{Deserialize, Serialize};
 
 /// Context templates: texts with one `{}` where the prompt goes. An explicit value, stored with the edit:
@@ -119,22 +117,18 @@ fn texts(
         temperature: 1.0,
         seed: seed.wrapping_mul(1_000_003).wrapping_add((before + at) as u64),
     };
-    let mut by_length: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-    for (at, prompt) in prompts.iter().enumerate() {
-        by_length.entry(prompt.len()).or_default().push(at);
-    }
-    let mut texts = vec![String::new(); count];
-    for (length, places) in by_length {
-        let rows: Vec<Vec<u32>> = places.iter().map(|&at| prompts[at].clone()).collect();
-        let strategies: Vec<Strategy> = places.iter().map(|&at| strategy(at)).collect();
-        let new = tokens.saturating_sub(length).max(1);
-        for (at, written) in places.into_iter().zip(model.generate_rows(&rows, new, &strategies, true)?) {
-            let text = format!("{}{}", opener(at), written.text).replace(['{', '}', '\n'], " ");
-            let text = text.trim_end().trim_end_matches(['.', '!', '?']);
-            texts[at] = format!("{text}. {{}}");
-        }
-    }
-    Ok(texts)
+    let row = |(at, prompt): (usize, Vec<u32>)| Row {
+        max_new: tokens.saturating_sub(prompt.len()).max(1),
+        prompt,
+        strategy: strategy(at),
+    };
+    let rows: Vec<Row> = prompts.into_iter().enumerate().map(row).collect();
+    let written = model.generate_rows(&rows, true)?;
+    let text = |(at, written): (usize, Generation)| {
+        let text = format!("{}{}", opener(at), written.text).replace(['{', '}', '\n'], " ");
+        format!("{}. {{}}", text.trim_end().trim_end_matches(['.', '!', '?']))
+    };
+    Ok(written.into_iter().enumerate().map(text).collect())
 }
 
 #[cfg(test)]

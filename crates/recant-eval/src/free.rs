@@ -3,7 +3,7 @@
 //! Teacher forcing feeds the right answer token by token and so never punishes a wrong first one. Here the model
 //! reads only the prompt and continues greedily.
 
-use recant_model::{AskError, Model, Strategy};
+use recant_model::{AskError, Generation, Model, Row, Strategy, TokenBatch};
 use serde::{Deserialize, Serialize};
 
 use crate::dataset::Case;
@@ -30,11 +30,15 @@ pub struct FreeScores {
 /// # Errors
 /// [`ScoreError`] names the prompt that cannot be asked.
 pub fn free_scores(model: &Model, cases: &[Case]) -> Result<FreeScores, ScoreError> {
+    let of_case = |case: &Case| {
+        let prompts = [case.fact.text()].into_iter().chain(case.paraphrases.iter().cloned());
+        prompts.map(|prompt| (prompt, case.fact.target.clone())).collect::<Vec<_>>()
+    };
+    let mut judged = judge(model, &cases.iter().flat_map(of_case).collect::<Vec<_>>())?.into_iter();
     let (mut rewrite, mut rephrase) = (Vec::new(), Vec::new());
     for case in cases {
-        rewrite.push(judge(model, &case.fact.text(), &case.fact.target)?);
-        let paraphrases = case.paraphrases.iter().map(|prompt| judge(model, prompt, &case.fact.target));
-        let judged = paraphrases.collect::<Result<Vec<_>, _>>()?;
+        rewrite.extend(judged.next());
+        let judged: Vec<[f64; 2]> = judged.by_ref().take(case.paraphrases.len()).collect();
         let share = |of: fn(&[f64; 2]) -> f64| mean(judged.iter().map(of));
         if let (Some(length), Some(natural)) = (share(|both| both[0]), share(|both| both[1])) {
             rephrase.push([length, natural]);
@@ -49,15 +53,32 @@ pub fn free_scores(model: &Model, cases: &[Case]) -> Result<FreeScores, ScoreErr
     })
 }
 
-/// Whether the model's own continuation is the target: up to the target's length, and up to its own end.
-fn judge(model: &Model, prompt: &str, target: &str) -> Result<[f64; 2], ScoreError> {
-    let ask = |source: AskError| ScoreError::Ask { prompt: prompt.to_owned(), source };
-    let tokens = model.tokenizer().continuation(prompt, target, false).map_err(|error| ask(error.into()))?;
-    let new = NATURAL_TOKENS.max(tokens.target.len());
-    let written = model.generate_ids(tokens.prompt, new, Strategy::Greedy, true).map_err(ask)?;
-    let said = &written.ids[written.prompt_tokens..];
-    let natural = written.text.split(['.', '\n']).next().unwrap_or_default().trim() == target;
-    Ok([said.starts_with(&tokens.target), natural].map(f64::from))
+/// Whether the model's own continuation of each prompt is its target: up to the target's length, and up to its own end.
+fn judge(model: &Model, asked: &[(String, String)]) -> Result<Vec<[f64; 2]>, ScoreError> {
+    let (mut rows, mut targets) = (Vec::new(), Vec::new());
+    for (prompt, target) in asked {
+        let ask = |source: AskError| ScoreError::Ask { prompt: prompt.clone(), source };
+        let tokens = model.tokenizer().continuation(prompt, target, false);
+        let tokens = tokens.map_err(|error| ask(error.into()))?;
+        let max_new = NATURAL_TOKENS.max(tokens.target.len());
+        rows.push(Row { prompt: tokens.prompt, max_new, strategy: Strategy::Greedy });
+        targets.push(tokens.target);
+    }
+    let written = model.generate_rows(&rows, true).map_err(|error| ScoreError::Ask {
+        prompt: unfit(model, &rows).map_or_else(String::new, |at| asked[at].0.clone()),
+        source: error,
+    })?;
+    let one = |((written, ids), (_, target)): ((Generation, Vec<u32>), &(String, String))| {
+        let said = &written.ids[written.prompt_tokens..];
+        let natural = written.text.split(['.', '\n']).next().unwrap_or_default().trim() == target;
+        [said.starts_with(&ids), natural].map(f64::from)
+    };
+    Ok(written.into_iter().zip(targets).zip(asked).map(one).collect())
+}
+
+/// The first row that the model does not take.
+fn unfit(model: &Model, rows: &[Row]) -> Option<usize> {
+    rows.iter().position(|row| TokenBatch::new(std::slice::from_ref(&row.prompt), model.spec()).is_err())
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Whether facts hold after an edit, each by the whole of its target.
 
 use recant_edit::Fact;
-use recant_model::{AskError, Model, Strategy};
+use recant_model::{AskError, Model, Row, Strategy};
 use serde::Serialize;
 
 use crate::score::{Probe, ProbeScore, ScoreError, score_probes};
@@ -46,16 +46,33 @@ pub fn verdicts(before: &Model, after: &Model, facts: &[Fact]) -> Result<Vec<Ver
     for together in facts.chunks(AT_ONCE) {
         let probes: Vec<Probe> = together.iter().map(Probe::of).collect();
         let (was, is) = (score_probes(before, &probes)?, score_probes(after, &probes)?);
-        for (fact, probe) in together.iter().zip(&probes) {
-            verdicts.push(judge(after, fact, &was[probe], &is[probe])?);
+        let row = |(fact, probe): (&Fact, &Probe)| {
+            let prompt = fact.text();
+            let max_new = is[probe].target.len() + FURTHER;
+            match after.tokenizer().encode(&prompt) {
+                Ok(prompt) => Ok(Row { prompt, max_new, strategy: Strategy::Greedy }),
+                Err(error) => Err(ScoreError::Ask { prompt, source: error.into() }),
+            }
+        };
+        let rows = together.iter().zip(&probes).map(row).collect::<Result<Vec<_>, _>>()?;
+        // Each prompt was scored, with its target: none is too long.
+        let ask = |source| ScoreError::Ask { prompt: together[0].text(), source };
+        let written = after.generate_rows(&rows, true).map_err(ask)?;
+        for ((fact, probe), written) in together.iter().zip(&probes).zip(written) {
+            verdicts.push(judge(after, fact, &was[probe], &is[probe], written.text)?);
         }
     }
     Ok(verdicts)
 }
 
-fn judge(after: &Model, fact: &Fact, was: &ProbeScore, is: &ProbeScore) -> Result<Verdict, ScoreError> {
-    let prompt = fact.text();
-    let ask = |source: AskError| ScoreError::Ask { prompt: prompt.clone(), source };
+fn judge(
+    after: &Model,
+    fact: &Fact,
+    was: &ProbeScore,
+    is: &ProbeScore,
+    continuation: String,
+) -> Result<Verdict, ScoreError> {
+    let ask = |source: AskError| ScoreError::Ask { prompt: fact.text(), source };
     let leaves = is.best.iter().zip(&is.target).position(|(best, target)| best != target);
     let best = leaves.map(|at| {
         let ids = [&is.target[..at], &is.best[at..=at]].concat();
@@ -63,14 +80,13 @@ fn judge(after: &Model, fact: &Fact, was: &ProbeScore, is: &ProbeScore) -> Resul
         let text = after.tokenizer().decode(&ids).map_err(|error| ask(error.into()))?;
         Ok::<_, ScoreError>(Rival { text, probability: log_prob.exp() })
     });
-    let new = is.target.len() + FURTHER;
     Ok(Verdict {
         // A model whose numbers are not finite has no best tokens, and holds nothing.
         holds: is.best == is.target,
         probability_before: was.whole_probability(),
         probability_after: is.whole_probability(),
         best: best.transpose()?,
-        continuation: after.generate(&prompt, new, Strategy::Greedy).map_err(ask)?.text,
+        continuation,
         answer: is.answers.first().map(|answer| answer.token.clone()).unwrap_or_default(),
     })
 }

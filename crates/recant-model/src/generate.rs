@@ -1,6 +1,6 @@
 //! Greedy and sampled generation with a key-value cache.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use burn::tensor::activation;
 use rand::{RngExt, SeedableRng};
@@ -34,6 +34,20 @@ pub struct SamplingError {
     /// The temperature given.
     pub temperature: f32,
 }
+
+/// What one row of a generation begins with, and how it goes on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    /// Token ids of the prompt.
+    pub prompt: Vec<u32>,
+    /// Largest number of new tokens.
+    pub max_new: usize,
+    /// How the next token is chosen.
+    pub strategy: Strategy,
+}
+
+/// Rows that go through a model together.
+const AT_ONCE: usize = 32;
 
 /// What a model wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,7 +105,8 @@ impl Model {
                 text.clone_into(&mut shown);
             }
         };
-        let generation = self.extended(vec![ids], max_new, &[strategy], true, &mut |rows| {
+        let row = Row { prompt: ids, max_new, strategy };
+        let generation = self.extended(vec![row], true, &mut |rows| {
             let text = self.tokenizer().decode_after(&rows[0], prompt_tokens)?;
             // A character of several tokens may not be whole yet.
             if !text.ends_with(char::REPLACEMENT_CHARACTER) {
@@ -115,51 +130,49 @@ impl Model {
         strategy: Strategy,
         stop: bool,
     ) -> Result<Generation, AskError> {
-        Ok(Self::alone(self.generate_rows(&[ids], max_new, &[strategy], stop)?))
+        let row = Row { prompt: ids, max_new, strategy };
+        Ok(Self::alone(self.extended(vec![row], stop, &mut |_| Ok(()))?))
     }
 
-    /// As [`Model::generate_ids`] for several prompts, each with a strategy of its own. Those of one length go through the
-    /// model together: its weights are read once for all of them.
+    /// As [`Model::generate_ids`] for several rows. Those whose prompts have one length go through the model together, up to
+    /// 32 at once: its weights are read once for all of them.
     ///
     /// # Errors
     /// As [`Model::generate`].
-    pub fn generate_rows(
-        &self,
-        prompts: &[Vec<u32>],
-        max_new: usize,
-        strategies: &[Strategy],
-        stop: bool,
-    ) -> Result<Vec<Generation>, AskError> {
-        let mut written: Vec<Option<Generation>> = vec![None; prompts.len()];
-        let lengths: BTreeSet<usize> = prompts.iter().map(Vec::len).collect();
-        for length in lengths {
-            let places: Vec<usize> = (0..prompts.len()).filter(|&at| prompts[at].len() == length).collect();
-            let rows = places.iter().map(|&at| prompts[at].clone()).collect();
-            let strategies: Vec<Strategy> = places.iter().map(|&at| strategies[at]).collect();
-            let together = self.extended(rows, max_new, &strategies, stop, &mut |_| Ok(()))?;
-            places.into_iter().zip(together).for_each(|(at, one)| written[at] = Some(one));
+    pub fn generate_rows(&self, rows: &[Row], stop: bool) -> Result<Vec<Generation>, AskError> {
+        let mut by_length: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for (at, row) in rows.iter().enumerate() {
+            by_length.entry(row.prompt.len()).or_default().push(at);
+        }
+        let mut written: Vec<Option<Generation>> = vec![None; rows.len()];
+        for places in by_length.values().flat_map(|places| places.chunks(AT_ONCE)) {
+            let together: Vec<Row> = places.iter().map(|&at| rows[at].clone()).collect();
+            let together = self.extended(together, stop, &mut |_| Ok(()))?;
+            places.iter().zip(together).for_each(|(&at, one)| written[at] = Some(one));
         }
         Ok(written.into_iter().flatten().collect())
     }
 
-    /// Of prompts of one length. `told` hears the ids of every row after each new token.
+    /// Of rows whose prompts have one length. `told` hears the ids of every row after each new token.
     fn extended(
         &self,
-        mut rows: Vec<Vec<u32>>,
-        max_new: usize,
-        strategies: &[Strategy],
+        requests: Vec<Row>,
         stop: bool,
         told: &mut dyn FnMut(&[Vec<u32>]) -> Result<(), AskError>,
     ) -> Result<Vec<Generation>, AskError> {
+        let limits: Vec<usize> =
+            requests.iter().map(|row| row.prompt.len().saturating_add(row.max_new)).collect();
+        let mut choosers: Vec<Chooser> = requests.iter().map(|row| Chooser::new(row.strategy)).collect();
+        let mut rows: Vec<Vec<u32>> = requests.into_iter().map(|row| row.prompt).collect();
         let batch = TokenBatch::new(&rows, self.spec())?;
         let (count, prompt_tokens) = (rows.len(), batch.width());
         let mut session = self.session(&vec![prompt_tokens; count]);
         let mut cache = KvCache::default();
-        let mut choosers: Vec<Chooser> = strategies.iter().map(|&strategy| Chooser::new(strategy)).collect();
-        // What a row wrote ends where it ended by itself; it is computed further with the others.
-        let mut ends: Vec<Option<usize>> = vec![None; count];
+        // Where each row has ended; it is computed further with the others.
+        let mut ends: Vec<Option<usize>> =
+            limits.iter().map(|&limit| (limit == prompt_tokens).then_some(limit)).collect();
         let mut input = ForwardInput::tokens(&batch, self.device()).keeping(&mut cache);
-        for _ in 0..max_new {
+        while ends.iter().any(Option::is_none) {
             let Some(hidden) = self.net().forward(input, &mut session) else { break };
             let [_, tokens, width] = hidden.dims();
             let last = hidden.narrow(1, tokens - 1, 1).reshape([count, width]);
@@ -167,16 +180,19 @@ impl Model {
             let log_probs = log_probs.chunks_exact(log_probs.len() / count);
             let next: Vec<u32> =
                 choosers.iter_mut().zip(log_probs).map(|(chooser, row)| chooser.choose(row)).collect();
-            for ((row, &next), end) in rows.iter_mut().zip(&next).zip(&mut ends) {
-                if stop && end.is_none() && self.spec().eos.contains(&next) {
-                    *end = Some(row.len());
-                }
+            for (at, (row, &next)) in rows.iter_mut().zip(&next).enumerate() {
+                let is_end = stop && self.spec().eos.contains(&next);
                 row.push(next);
+                let end = if is_end {
+                    Some(row.len() - 1)
+                } else {
+                    Some(row.len()).filter(|&end| end == limits[at])
+                };
+                ends[at] = ends[at].or(end);
             }
-            if ends.iter().all(Option::is_some) {
-                break;
+            if ends.iter().zip(&rows).any(|(end, row)| end.is_none_or(|end| end == row.len())) {
+                told(&rows)?;
             }
-            told(&rows)?;
             let length = rows.first().map_or(0, Vec::len);
             if length == self.spec().context {
                 break;

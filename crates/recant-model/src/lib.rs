@@ -37,7 +37,7 @@ pub use attention::{KvCache, Past};
 pub use checkpoint::{OpenError, architecture, chat_frame, source_at, tokenizer};
 pub use family::{Activation, Architecture, ConfigError, EditDefaults, Layout, ModelSpec, Slot, families};
 pub use forward::{ForwardInput, InputError, Positions, Source, TokenBatch, gather_rows};
-pub use generate::{Generation, SamplingError, Strategy};
+pub use generate::{Generation, Row, SamplingError, Strategy};
 pub use hook::{Flow, Hook, NoHook, Observer};
 pub use mixture::{MixtureError, MixtureSpec};
 pub use model::{Answer, AskError, LanguageModel, Model, PatchError};

@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex};
 use burn::tensor::Tensor;
 use recant_backend::{Device, DeviceSpec, upload_f32};
 use recant_core::{Point, Site};
-use recant_model::{Adapter, Flow, Hook, Model, SaveError, SaveOptions, Strategy, TokenBatch, replace_rows};
+use recant_model::{
+    Adapter, Flow, Hook, Model, Row, SaveError, SaveOptions, Strategy, TokenBatch, replace_rows,
+};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
@@ -130,6 +132,14 @@ fn generation_holds_the_route() {
             assert_eq!(written.ids, ids, "{name}, prompt of {}", prompt.len());
         }
         assert!(seen.lock().unwrap().iter().all(|(prompts, _)| *prompts == [4] || *prompts == [3]));
+        // Each row of several keeps its own route.
+        let row = |prompt: &[u32]| Row { prompt: prompt.to_vec(), max_new: 6, strategy: Strategy::Greedy };
+        let rows = [row(&[5, 6, 7, 8]), row(&[5, 6, 7]), row(&[6, 6, 7, 9]), row(&[7, 6, 5, 4])];
+        let together = adapted.generate_rows(&rows, false).unwrap();
+        for (row, together) in rows.into_iter().zip(together) {
+            let alone = adapted.generate_ids(row.prompt, row.max_new, row.strategy, false).unwrap();
+            assert_eq!(together, alone, "{name}");
+        }
     }
 }
 

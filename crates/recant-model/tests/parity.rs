@@ -13,7 +13,7 @@ use burn::tensor::Tensor;
 use recant_backend::{Device, DeviceSpec, host, upload_f32};
 use recant_core::{Point, Site};
 use recant_model::{
-    ForwardInput, KvCache, Model, ModelSpec, NoHook, Observer, Past, Positions, Slot, Source, Strategy,
+    ForwardInput, KvCache, Model, ModelSpec, NoHook, Observer, Past, Positions, Row, Slot, Source, Strategy,
     TokenBatch, gather_rows,
 };
 use safetensors::SafeTensors;
@@ -126,16 +126,22 @@ fn logits_and_every_site_equal_transformers() {
 fn rows_together_write_what_they_write_alone() {
     for (device, name) in on_every_device() {
         let model = Model::open(&fixture(&name), &device).unwrap();
-        let prompts: Vec<Vec<u32>> =
-            vec![vec![5, 6, 7], vec![8, 9], vec![3, 4, 5], vec![7, 5], vec![6, 6, 6]];
         let draw = |seed| Strategy::Sample { top_k: 5, temperature: 1.0, seed };
-        let strategies = [Strategy::Greedy, draw(1), draw(2), Strategy::Greedy, draw(3)];
-        let together = model.generate_rows(&prompts, 6, &strategies, true).unwrap();
-        for (at, (prompt, &strategy)) in prompts.iter().zip(&strategies).enumerate() {
-            let alone = model.generate_ids(prompt.clone(), 6, strategy, true).unwrap();
+        let row = |prompt: &[u32], max_new, strategy| Row { prompt: prompt.to_vec(), max_new, strategy };
+        let rows = [
+            row(&[5, 6, 7], 6, Strategy::Greedy),
+            row(&[8, 9], 3, draw(1)),
+            row(&[3, 4, 5], 2, draw(2)),
+            row(&[7, 5], 6, Strategy::Greedy),
+            row(&[6, 6, 6], 0, draw(3)),
+        ];
+        let together = model.generate_rows(&rows, true).unwrap();
+        for (at, Row { prompt, max_new, strategy }) in rows.into_iter().enumerate() {
+            let alone = model.generate_ids(prompt, max_new, strategy, true).unwrap();
             assert_eq!(together[at], alone, "row {at} of {name} on {}", device.spec());
+            assert!(alone.ids.len() <= alone.prompt_tokens + max_new);
         }
-        assert!(model.generate_rows(&[], 6, &[], true).unwrap().is_empty());
+        assert!(model.generate_rows(&[], true).unwrap().is_empty());
     }
 }
 

@@ -127,7 +127,7 @@ fn two_stores_meet_through_a_folder() {
     good(at, "init");
     good(at, "import --model model --link");
     let cold = json(at, &edit("cold"));
-    assert!(refused(at, "clone nowhere other").contains("recant push"));
+    assert!(refused(at, "clone nowhere other").contains("recant store push"));
     assert!(!at.join("nowhere").exists() && !at.join("other").exists());
     let pushed = json(at, "push shared");
     assert_eq!(pushed["moved"][0]["commit"], cold["commit"]);
@@ -170,7 +170,7 @@ fn bad_cases() -> Vec<Case> {
     fn nothing(_: &Path) {}
     vec![
         ("not a store", nothing, "log --store model", &["model is not a recant store", "hint:"]),
-        ("no store at all", nothing, "status --store nowhere", &["nowhere", "recant init"]),
+        ("no store at all", nothing, "status --store nowhere", &["nowhere", "recant store init"]),
         (
             "a newer store",
             |d| std::fs::write(d.join(".recant/FORMAT"), "recant store 9\n").unwrap(),

@@ -6,7 +6,7 @@ fn main() -> std::io::Result<()> {
     for (key, value) in server.environment() {
         println!("export {key}='{value}'");
     }
-    println!("# recant push s3://{}/anything", recant_s3_test::BUCKET);
+    println!("# recant store push s3://{}/anything", recant_s3_test::BUCKET);
     loop {
         std::thread::park();
     }

@@ -20,6 +20,7 @@ impl Desk<'_> {
     fn run(&self, line: &str, environment: &[(&str, &str)]) -> Output {
         let mut command = Command::new(&self.binary);
         command.current_dir(self.dir).args(line.split_whitespace()).envs(self.server.environment());
+        command.env("RECANT_CONFIG", "");
         command.envs(environment.iter().copied()).output().unwrap()
     }
 
@@ -65,7 +66,7 @@ fn the_binary_shares_a_store_through_the_server() {
     model("llama-tiny-tied", &dir.path().join("other"));
     let home = format!("s3://{BUCKET}/home");
 
-    assert!(desk.refused(&format!("clone {home} b"), &[]).contains("`recant push` makes one"));
+    assert!(desk.refused(&format!("clone {home} b"), &[]).contains("`recant store push` makes one"));
     assert!(!dir.path().join("b").exists());
     desk.good("init");
     let base = desk.json("import --model model --link");

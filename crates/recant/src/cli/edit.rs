@@ -24,7 +24,7 @@ use super::edit_outputs::EditOutputs;
 use super::edit_shown::show;
 use super::error::CliError;
 use super::ledger;
-use super::phase::phase;
+use super::phase::{long_phase, phase};
 use super::progress::Terminal;
 use super::session::Session;
 use super::store::{Account, EditTarget, LedgerEdit, StoreEditArgs, scores, store_dir};
@@ -283,7 +283,11 @@ pub(crate) fn run(args: &EditArgs, session: &Session) -> Result<ExitCode, CliErr
     let basis = phase("resources", || args.basis(target, &model))?;
     let started = Instant::now();
     let request = Request { args, inputs: &basis.inputs, target, model: &model, wanted: &wanted };
-    let mut planned = phase("plan", || plan(&request))?;
+    let mut planned = match method.name {
+        // It shows its own progress.
+        "ledger" => phase("plan", || plan(&request))?,
+        _ => long_phase("plan", || plan(&request))?,
+    };
     planned.settings.extend(chat.chat.then(|| ("chat".to_owned(), "true".to_owned())));
     planned.plan.notes.extend(wanted.notes.iter().chain(&basis.notes).cloned());
     let patch = &planned.plan.patch;
@@ -295,7 +299,7 @@ pub(crate) fn run(args: &EditArgs, session: &Session) -> Result<ExitCode, CliErr
         _ => Ok((model.clone(), model.apply(patch, &Blobs::new())?.0)),
     })?;
     let seconds = started.elapsed().as_secs_f64();
-    let verdicts = phase("score", || verdicts(&before, &after, &wanted.facts))?;
+    let verdicts = long_phase("score", || verdicts(&before, &after, &wanted.facts))?;
     let mut outcome = Outcome {
         contexts: basis.inputs.contexts.templates().to_vec(),
         seconds,

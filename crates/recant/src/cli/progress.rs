@@ -11,7 +11,7 @@ use recant_app::{Observer, Unit};
 use super::text;
 
 /// How often a log, a pipe or a CI job hears that the work continues.
-const LINE_EVERY: Duration = Duration::from_secs(10);
+pub(super) const LINE_EVERY: Duration = Duration::from_secs(10);
 
 /// How far some work has come. Shows itself at once, before the first step is done.
 pub(crate) struct Progress {

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
-use recant_app::{Dialogue, Held, Observer as _};
+use recant_app::{Dialogue, Held};
 use recant_files::MODEL_DIRECTORY;
 use recant_model::{ChatError, Model, OpenError};
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ use self::input::Input;
 use super::args::{MethodArgs, ModelArgs};
 use super::ask::AnswerJson;
 use super::error::CliError;
-use super::phase::phase;
+use super::phase::{long_phase, phase};
 use super::progress::Terminal;
 use super::session::Session;
 use super::verdict::{NOT_ALL_HOLD, Told};
@@ -118,13 +118,8 @@ impl Chat<'_> {
             Line::Say(prompt) => self.say(prompt)?,
             Line::Top(prompt) => self.top(prompt)?,
             Line::Edit(fact) => {
-                if self.person {
-                    remark!("editing by {} ...", self.args.method);
-                }
-                let told = Terminal::default();
-                let held = phase("edit", || self.dialogue.edit(fact, &told));
-                told.idle();
-                let held = held?;
+                phase("resources", || self.dialogue.prepare(&Terminal::default()))?;
+                let held = long_phase("edit", || self.dialogue.edit(fact))?;
                 holds = held.verdict.holds;
                 edited(held, self.args.json)?;
             }
@@ -186,7 +181,7 @@ impl Chat<'_> {
     }
 
     fn undo(&mut self) -> Result<(), CliError> {
-        let held = phase("undo", || self.dialogue.undo())?;
+        let held = long_phase("undo", || self.dialogue.undo())?;
         let (model, left) = (self.dialogue.model().digest(), self.dialogue.edits().len());
         if self.args.json {
             let fact = &held.fact;
@@ -206,7 +201,7 @@ impl Chat<'_> {
             );
         };
         let (top, max_new) = (self.args.top as usize, self.args.max_new);
-        let [before, after] = phase("diff", || self.dialogue.compare(&prompt, top, max_new))?;
+        let [before, after] = long_phase("diff", || self.dialogue.compare(&prompt, top, max_new))?;
         if self.args.json {
             let side = |reply: &recant_app::Reply| {
                 let answers: Vec<AnswerJson> = reply.answers.iter().map(AnswerJson::from).collect();
@@ -245,7 +240,7 @@ impl Chat<'_> {
         let base = super::found(self.args.model.name())?;
         base.guard(&mut outputs)?;
         let out = outputs.directory(dir, MODEL_DIRECTORY, base.files()?)?;
-        phase("save", || self.dialogue.model().save_to(&out))?;
+        long_phase("save", || self.dialogue.model().save_to(&out))?;
         let edits = self.dialogue.edits().len();
         if self.args.json {
             let dir = out.path().display().to_string();
