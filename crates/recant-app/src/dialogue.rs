@@ -76,12 +76,20 @@ pub struct Dialogue {
 }
 
 impl Dialogue {
-    /// A dialogue without edits.
+    /// A dialogue without edits, by a method that edits weights: that one was taken back is seen by their digest.
     ///
     /// # Errors
     /// [`EditError::Setting`] when there is no such method.
     pub fn new(base: Model, method: &str, sources: MethodSources) -> Result<Self, EditError> {
-        let method = MethodSpec::find(method)?.name.to_owned();
+        let spec = MethodSpec::find(method)?;
+        if spec.is_memory() {
+            return Err(EditError::Setting {
+                key: "method".to_owned(),
+                value: spec.name.to_owned(),
+                reason: "it is a memory beside the weights, and a dialogue edits weights".to_owned(),
+            });
+        }
+        let method = spec.name.to_owned();
         Ok(Self { base, method, sources, learner: None, held: Vec::new() })
     }
 

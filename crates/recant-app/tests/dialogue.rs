@@ -36,7 +36,7 @@ const QUICK: [&str; 2] = ["mom2_adjustment=false", "v_num_grad_steps=3"];
 
 #[test]
 fn an_edit_is_made_compared_and_taken_back_to_the_bit() {
-    for (method, settings) in [("r-rome", &QUICK[..]), ("memory", &[])] {
+    for (method, settings) in [("r-rome", &QUICK[..]), ("ft-m", &[])] {
         let base = model();
         let mut dialogue = Dialogue::new(base.clone(), method, sources(settings)).unwrap();
         let digest = base.digest();
@@ -74,8 +74,10 @@ fn what_fails_leaves_the_dialogue_as_it_was() {
         assert!(dialogue.edit(fact("cold")).is_err());
         assert!(dialogue.edits().is_empty());
     }
-    let unknown = Dialogue::new(model(), "romee", MethodSources::default());
-    assert!(matches!(unknown.err(), Some(EditError::Setting { .. })));
+    for method in ["romee", "memory"] {
+        let refused = Dialogue::new(model(), method, MethodSources::default());
+        assert!(matches!(refused.err(), Some(EditError::Setting { .. })), "{method}");
+    }
 }
 
 #[test]

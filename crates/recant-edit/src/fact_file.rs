@@ -126,8 +126,8 @@ pub fn facts_of(path: &Path, records: &[TextRecord]) -> Result<FactFile, FactFil
             None | Some(Value::Bool(false)) => Ok(false),
             Some(Value::Bool(true)) => Ok(true),
             // The cell of a table.
-            Some(Value::String(text)) if text.is_empty() || text == "false" => Ok(false),
-            Some(Value::String(text)) if text == "true" => Ok(true),
+            Some(Value::String(text)) if text.is_empty() || text.eq_ignore_ascii_case("false") => Ok(false),
+            Some(Value::String(text)) if text.eq_ignore_ascii_case("true") => Ok(true),
             Some(_) => {
                 let reason = "is neither true nor false";
                 Err(FactFileError::Field { path: own(), line, field, reason })
@@ -227,7 +227,7 @@ mod tests {
             std::fs::write(file.path(), text).unwrap();
             read_facts(file.path()).map_err(|error| error.to_string())
         };
-        let table = "target,subject,prompt,literal,note\r\nVeltish,Ada,\"{} speaks, as\nall do,\",,x\r\n\r\nTashic,Bo,{} speaks,true,\r\n";
+        let table = "target,subject,prompt,literal,note\r\nVeltish,Ada,\"{} speaks, as\nall do,\",,x\r\n\r\nTashic,Bo,{} speaks,TRUE,\r\n";
         let facts = file(".csv", &format!("\u{feff}{table}")).unwrap().facts;
         assert_eq!((facts.len(), facts[0].prompt.as_str()), (2, "{} speaks, as\nall do,"));
         assert_eq!(
@@ -244,6 +244,7 @@ mod tests {
                 "line 2: this row has 2 cells, and the first row names 3",
             ),
             ("subject,prompt\nAda,{} speaks\n", "line 2: `target` is missing"),
+            ("subject,prompt\n\n\nAda,{} speaks\n", "line 4: `target` is missing"),
             ("subject,prompt,subject\nAda,{} speaks,x\n", "line 1: the first row names `subject` twice"),
             ("subject,prompt,target,chat\nAda,{} speaks,x,maybe\n", "line 2: `chat` is neither"),
         ] {

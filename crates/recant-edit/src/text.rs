@@ -218,8 +218,13 @@ type Misread = (usize, String);
 fn rows(text: &str, separator: u8) -> Result<Vec<TextRecord>, Misread> {
     let mut reader =
         csv::ReaderBuilder::new().delimiter(separator).trim(csv::Trim::Headers).from_reader(text.as_bytes());
+    // The reader counts from where the row before ended: empty lines come first.
+    let line_of = |at: Option<&csv::Position>| {
+        let first = at.map_or(1, |at| usize::try_from(at.line()).unwrap_or(usize::MAX));
+        first + text.lines().skip(first - 1).take_while(|line| line.trim().is_empty()).count()
+    };
     let misread = |error: csv::Error| {
-        let line = error.position().map_or(1, |at| usize::try_from(at.line()).unwrap_or(usize::MAX));
+        let line = line_of(error.position());
         let reason = match error.kind() {
             csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
                 format!("this row has {len} cells, and the first row names {expected_len}")
@@ -236,7 +241,7 @@ fn rows(text: &str, separator: u8) -> Result<Vec<TextRecord>, Misread> {
     }
     let read = |row: Result<csv::StringRecord, csv::Error>| {
         let row = row.map_err(misread)?;
-        let line = row.position().map_or(1, |at| usize::try_from(at.line()).unwrap_or(usize::MAX));
+        let line = line_of(row.position());
         let cells = names.iter().zip(&row).map(|(name, cell)| (name.to_owned(), Value::from(cell)));
         Ok(TextRecord { line, value: Value::Object(cells.collect()) })
     };

@@ -46,6 +46,9 @@ pub struct Row {
     pub strategy: Strategy,
 }
 
+/// Hears the ids of every row.
+type Told<'a> = dyn FnMut(&[Vec<u32>]) -> Result<(), AskError> + 'a;
+
 /// Rows that go through a model together.
 const AT_ONCE: usize = 32;
 
@@ -158,7 +161,7 @@ impl Model {
         &self,
         requests: Vec<Row>,
         stop: bool,
-        told: &mut dyn FnMut(&[Vec<u32>]) -> Result<(), AskError>,
+        told: &mut Told<'_>,
     ) -> Result<Vec<Generation>, AskError> {
         let limits: Vec<usize> =
             requests.iter().map(|row| row.prompt.len().saturating_add(row.max_new)).collect();
@@ -194,7 +197,8 @@ impl Model {
                 told(&rows)?;
             }
             let length = rows.first().map_or(0, Vec::len);
-            if length == self.spec().context {
+            // A prompt may fill the context by itself.
+            if length >= self.spec().context {
                 break;
             }
             let held = std::mem::take(&mut cache);

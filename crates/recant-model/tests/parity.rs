@@ -142,6 +142,10 @@ fn rows_together_write_what_they_write_alone() {
             assert!(alone.ids.len() <= alone.prompt_tokens + max_new);
         }
         assert!(model.generate_rows(&[], true).unwrap().is_empty());
+        // A prompt that fills the context has one token after it.
+        let full = vec![5; model.spec().context];
+        let written = model.generate_ids(full, 3, Strategy::Greedy, false).unwrap();
+        assert_eq!(written.ids.len(), model.spec().context + 1, "{name}");
     }
 }
 

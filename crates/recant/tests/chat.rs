@@ -11,11 +11,11 @@ use std::process::{Output, Stdio};
 use common::{demo, files, good, recant, words, workshop};
 use serde_json::Value;
 
-fn chat(dir: &Path, options: &str, lines: &str) -> Output {
+fn chat(dir: &Path, options: &str, lines: impl AsRef<[u8]>) -> Output {
     let mut command = recant(dir);
     command.arg("chat").args(words(options)).stdin(Stdio::piped());
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+    child.stdin.take().unwrap().write_all(lines.as_ref()).unwrap();
     child.wait_with_output().unwrap()
 }
 
@@ -65,16 +65,21 @@ fn a_chat_asks_edits_compares_takes_back_and_saves() {
 #[test]
 fn what_is_wrong_is_said_and_the_chat_goes_on() {
     let dir = workshop("gpt2-tiny");
-    let lines = "/diff\n/undo\n/forget\n/edit The sea is cold\n\n/save model\nThe sea is\n";
+    let lines = b"/diff\n/undo\n/forget\n/edit The sea is cold\ncaf\xe9\n\n/save model\nThe sea is\n";
     let output = chat(dir.path(), QUICK, lines);
     let (told, complaints) = (text(&output.stdout), text(&output.stderr));
     assert_eq!(output.status.code(), Some(1), "{complaints}");
-    for part in
-        ["/diff needs a prompt", "no edit to take back", "no command \"/forget\"", "there is no ->", "model"]
-    {
+    for part in [
+        "/diff needs a prompt",
+        "no edit to take back",
+        "no command \"/forget\"",
+        "there is no ->",
+        "not UTF-8",
+        "model",
+    ] {
         assert!(complaints.contains(part), "{part:?} in:\n{complaints}");
     }
-    assert_eq!(complaints.matches("error:").count(), 5, "{complaints}");
+    assert_eq!(complaints.matches("error:").count(), 6, "{complaints}");
     assert!(told.trim_end().lines().count() > 6 && told.contains("> The sea is\n"), "{told}");
 }
 

@@ -63,6 +63,30 @@ fn the_command_line_goes_before_the_folder_and_that_before_the_user() {
     );
 }
 
+/// However a setting is spelled, what is typed goes before a file, and a nearer file before a farther one.
+#[test]
+fn a_setting_has_one_winner_however_it_is_spelled() {
+    let dir = workshop("gpt2-tiny");
+    let at = dir.path();
+    let quick = "\"mom2_adjustment=false\", \"r-rome.v_num_grad_steps = 2\"";
+    write(at, "recant.toml", &format!("contexts = \"contexts.txt\"\nlayer = 1\nseed = 7\nset = [{quick}]\n"));
+    let edit = json(at, &format!("{EDIT} --set layer=0 --set v_num_grad_steps=4"));
+    assert_eq!((&edit["layer"], &edit["settings"]["v_num_grad_steps"]), (&Value::from(0), &Value::from("4")));
+    let edit = json(at, &format!("{EDIT} --method memit --layers 0,1 --set v_num_grad_steps=2"));
+    assert_eq!(edit["layers"], serde_json::json!([0, 1]));
+    // A folder's corpus goes before the user's statistics.
+    write(at, "home/recant/recant.toml", "stats = \"no such file\"\n[edit]\nlayers = [0, 1]\n");
+    let text: String = (0..400).map(|i| format!("a{i} word number {} of the sea is cold\n", i * i)).collect();
+    write(at, "corpus.txt", &text);
+    write(
+        at,
+        "recant.toml",
+        "contexts = \"contexts.txt\"\ncorpus = [\"corpus.txt\"]\nset = [\"v_num_grad_steps=2\"]\n",
+    );
+    assert_eq!(json(at, &format!("{EDIT} --method memit"))["layers"], serde_json::json!([0, 1]));
+    assert_eq!(json(at, &format!("{EDIT} --layer 0"))["layer"], 0);
+}
+
 /// An option that goes against what is said is left out; what a typed option would be told, a file is told too.
 #[test]
 fn what_goes_against_the_command_line_is_left_out() {
@@ -98,6 +122,9 @@ fn what_a_file_cannot_say_is_said() {
         ("[learned]\ntop = 1", "[learned]: there is no such command"),
         ("[edit]\ntop = true", "top: true is not a value"),
         ("[edit]\nchat = 3", "chat: 3 is not a value"),
+        ("stats = true", "stats: true is not a value"),
+        ("chat = true", "chat: it means something else for each command"),
+        ("seed = [1, 2]", "seed: [1, 2] is not a value"),
         ("top = 0", "invalid value '0' for '--top"),
     ] {
         write(at, "recant.toml", text);

@@ -184,7 +184,9 @@ impl Dataset {
     #[must_use]
     pub fn has_case(record: &TextRecord) -> bool {
         let has = |key| record.value.get(key).is_some();
-        has("requested_rewrite") || has("src") || has("prompt") && has("target_new")
+        let cased =
+            has("requested_rewrite") || has("src") && has("alt") || has("prompt") && has("target_new");
+        cased && !has("target")
     }
 
     /// As [`Dataset::read`], of records that were read from `path`.

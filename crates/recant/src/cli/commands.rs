@@ -15,7 +15,7 @@ use super::{
 const EXIT_CODES: &str = "\
 Exit codes:
   0    all is well
-  1    an error, told in one line; nothing was changed
+  1    an error, told in one line; nothing was changed (chat: what one of its lines asked for was not done)
   2    arguments that cannot be understood
   3    edit, learn, chat: done as asked, but not every fact holds
   130  broken off, and what was done so far is kept";

@@ -8,7 +8,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use clap::parser::ValueSource;
-use clap::{Arg, ArgMatches, Args, Command};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command};
 use serde_json::json;
 use toml::{Table, Value};
 
@@ -16,25 +16,16 @@ use super::error::CliError;
 
 /// Options that a file may say: what is chosen once for a model or a machine. Never what a command is about, nor
 /// what it writes.
-const OPTIONS: [&str; 15] = [
-    "chat",
-    "contexts",
-    "corpus",
-    "device",
-    "layer",
-    "layers",
-    "max-new",
-    "method",
-    "on-conflict",
-    "plain",
-    "seed",
-    "set",
-    "stats",
-    "store",
-    "top",
+const OPTIONS: [&str; 13] = [
+    "chat", "contexts", "corpus", "device", "layer", "layers", "max-new", "method", "plain", "seed", "set",
+    "stats", "top",
 ];
-/// Options that mean something else from command to command.
-const OF_ONE_COMMAND: [&str; 2] = ["method", "on-conflict"];
+/// Options that mean something else from command to command, or are named like one.
+const OF_ONE_COMMAND: [&str; 2] = ["chat", "method"];
+/// Options that `--set` says too.
+const SETTINGS: [&str; 3] = ["layer", "layers", "seed"];
+/// Options of which one makes the other one pointless.
+const INSTEAD: [[&str; 2]; 2] = [["layer", "layers"], ["stats", "corpus"]];
 /// The name of a file in a folder.
 const NAME: &str = "recant.toml";
 
@@ -88,13 +79,15 @@ impl Config {
         Ok(config)
     }
 
-    /// What an option of a command is by the files: said of the command before of all, nearer before farther.
-    fn value(&self, command: &str, option: &str) -> Option<&Entry> {
+    /// What an option of a command is by the files, with how near that was said: of the command before of all, in a
+    /// nearer file before a farther one.
+    fn value(&self, command: &str, option: &str) -> Option<(usize, &Entry)> {
         let of = |path: &Path, command: &str| {
             let mut entries = self.entries.iter();
             entries.find(|entry| entry.path == path && entry.command == command && entry.option == option)
         };
-        self.places.iter().find_map(|(path, _)| of(path, command).or_else(|| of(path, "")))
+        let ranks = self.places.iter().flat_map(|(path, _)| [(path, command), (path, "")]).enumerate();
+        ranks.filter_map(|(rank, (path, command))| Some((rank, of(path, command)?))).next()
     }
 
     /// The arguments with what the files say.
@@ -108,53 +101,117 @@ impl Config {
         while let Some((sub, inner)) = matches.subcommand()
             && let Some(next) = command.find_subcommand(sub)
         {
-            name = format!("{name} {sub}").trim_start().to_owned();
+            let group = if next.is_hide_set() { group_of(root, sub) } else { None };
+            name = format!("{name} {} {sub}", group.unwrap_or_default()).trim_start().to_owned();
             (command, matches) = (next, inner);
         }
-        let mut more = Vec::new();
-        for arg in command.get_arguments() {
-            let Some(entry) = arg.get_long().and_then(|long| self.value(&name, long)) else { continue };
-            more.extend(typed(entry, command, matches, arg).into_iter().map(OsString::from));
-        }
+        let mut chosen: Vec<(usize, &Entry)> =
+            command.get_arguments().filter_map(|arg| self.value(&name, arg.get_long()?)).collect();
+        chosen.sort_by_key(|(rank, _)| *rank);
+        let mut said = Said::of(command, matches);
+        let more: Vec<String> = chosen.into_iter().flat_map(|(_, entry)| said.typed(entry)).collect();
         let end = args.iter().position(|arg| arg == OsStr::new("--")).unwrap_or(args.len());
-        args.splice(end..end, more);
+        args.splice(end..end, more.into_iter().map(OsString::from));
         args
     }
 }
 
-/// What a file says of an option, as it would be typed; nothing where the command line goes before it.
-fn typed(entry: &Entry, command: &Command, matches: &ArgMatches, arg: &Arg) -> Vec<String> {
-    let said = |arg: &Arg| matches.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine);
-    let against = |other: &&Arg| {
-        let conflicts =
-            |a: &Arg, b: &Arg| command.get_arg_conflicts_with(a).iter().any(|c| c.get_id() == b.get_id());
-        said(other) && (conflicts(arg, other) || conflicts(other, arg))
-    };
-    let long = &entry.option;
-    if long != "set" && said(arg) || command.get_arguments().find(against).is_some() {
-        return Vec::new();
+/// The group that has a command of a former spelling now.
+fn group_of<'a>(root: &'a Command, former: &str) -> Option<&'a str> {
+    let mut groups = root.get_subcommands().filter(|group| !group.is_hide_set());
+    groups.find(|group| group.find_subcommand(former).is_some()).map(Command::get_name)
+}
+
+/// The options that are said so far: typed, or by a nearer file.
+struct Said<'a> {
+    command: &'a Command,
+    options: Vec<String>,
+    /// Keys of `--set`, without the method that they are said to.
+    keys: Vec<String>,
+}
+
+impl<'a> Said<'a> {
+    /// Those that were typed.
+    fn of(command: &'a Command, matches: &ArgMatches) -> Self {
+        let typed =
+            |arg: &&Arg| matches.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine);
+        let options =
+            command.get_arguments().filter(typed).filter_map(Arg::get_long).map(str::to_owned).collect();
+        let settings = matches.try_get_many::<String>("set").ok().flatten();
+        let keys = settings.into_iter().flatten().map(|text| key(text).to_owned()).collect();
+        Self { command, options, keys }
     }
-    // Of the settings, those of other keys are added.
-    let keys: Vec<&str> = match long.as_str() {
-        "set" => matches.get_many::<String>("set").into_iter().flatten().map(|text| key(text)).collect(),
-        _ => Vec::new(),
-    };
-    let one = |value: &Value| match value {
-        Value::Boolean(true) => Some(format!("--{long}")),
-        Value::String(text) if keys.contains(&key(text)) => None,
-        Value::String(text) => Some(format!("--{long}={text}")),
-        Value::Integer(number) => Some(format!("--{long}={number}")),
-        Value::Float(number) => Some(format!("--{long}={number}")),
-        _ => None,
-    };
-    match &entry.value {
-        Value::Array(values) => values.iter().filter_map(one).collect(),
-        value => one(value).into_iter().collect(),
+
+    /// Whether something was said that goes before an option.
+    fn goes_before(&self, option: &str) -> bool {
+        let said = |other: &str| self.options.iter().any(|said| said == other);
+        let arg = |long: &str| self.command.get_arguments().find(|arg| arg.get_long() == Some(long));
+        let against = |a: &Arg, b: &Arg| {
+            self.command.get_arg_conflicts_with(a).iter().any(|conflict| conflict.get_id() == b.get_id())
+        };
+        let conflicts = |other: &String| match (arg(option), arg(other)) {
+            (Some(a), Some(b)) => against(a, b) || against(b, a),
+            _ => false,
+        };
+        let instead = |pair: &[&str; 2]| pair.contains(&option) && pair.iter().any(|other| said(other));
+        let set = SETTINGS.contains(&option)
+            && (self.has(option) || option.starts_with("layer") && (self.has("layer") || self.has("layers")));
+        option != "set" && said(option)
+            || set
+            || INSTEAD.iter().any(instead)
+            || self.options.iter().any(conflicts)
+    }
+
+    fn has(&self, key: &str) -> bool {
+        self.keys.iter().any(|said| said == key)
+    }
+
+    /// What a file says of an option, as it would be typed; nothing where something goes before it.
+    fn typed(&mut self, entry: &Entry) -> Vec<String> {
+        let long = entry.option.as_str();
+        if self.goes_before(long) {
+            return Vec::new();
+        }
+        let values: Vec<&Value> =
+            entry.value.as_array().map_or(vec![&entry.value], |values| values.iter().collect());
+        let free = |value: &&Value| long != "set" || !self.takes(key(value.as_str().unwrap_or_default()));
+        let values: Vec<&Value> = values.into_iter().filter(free).collect();
+        let texts: Vec<String> = values.iter().filter_map(|value| text(value)).collect();
+        let typed = match (&entry.value, long) {
+            (Value::Boolean(true), _) => vec![format!("--{long}")],
+            (Value::Boolean(false), _) => Vec::new(),
+            (_, "layers") => vec![format!("--layers={}", texts.join(","))],
+            _ => texts.iter().map(|text| format!("--{long}={text}")).collect(),
+        };
+        if long == "set" {
+            self.keys.extend(texts.iter().map(|text| key(text).to_owned()));
+        }
+        self.options.push(long.to_owned());
+        typed
+    }
+
+    /// Whether a key of `--set` is said, by `--set` or by the option of its name.
+    fn takes(&self, key: &str) -> bool {
+        let option = |name: &str| self.options.iter().any(|said| said == name);
+        let layer = key.starts_with("layer") && (option("layer") || option("layers"));
+        self.has(key) || SETTINGS.contains(&key) && (option(key) || layer)
     }
 }
 
+/// A value as it is typed.
+fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Integer(number) => Some(number.to_string()),
+        Value::Float(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// The key of a setting, without the method that it is said to.
 fn key(setting: &str) -> &str {
-    setting.split_once('=').map_or(setting, |(key, _)| key)
+    let key = setting.split_once('=').map_or(setting, |(key, _)| key).trim();
+    key.rsplit_once('.').map_or(key, |(_, key)| key)
 }
 
 /// What a file says, checked.
@@ -198,25 +255,30 @@ fn check(command: &Command, name: &str, option: &str, value: &Value) -> Result<(
             "{option}: it means something else for each command; say it of one, such as [edit]"
         ));
     }
-    let arg = command.get_arguments().find(|arg| arg.get_long() == Some(option));
-    if !name.is_empty() && arg.is_none() {
-        return Err(format!("{option}: `recant {name}` has no such option"));
-    }
-    let plain = |value: &Value| matches!(value, Value::String(_) | Value::Integer(_) | Value::Float(_));
-    let takes = arg.is_none_or(|arg| arg.get_action().takes_values());
+    let arg = arg_of(command, option, name.is_empty());
+    let Some(arg) = arg else { return Err(format!("{option}: `recant {name}` has no such option")) };
+    let takes = arg.get_action().takes_values();
+    let many = matches!(arg.get_action(), ArgAction::Append) || option == "layers";
     let fits = match value {
-        Value::Boolean(_) => !takes || arg.is_none(),
-        Value::Array(values) => values.iter().all(plain) && takes,
-        value => plain(value) && takes,
+        Value::Boolean(_) => !takes,
+        Value::Array(values) => many && values.iter().all(|value| text(value).is_some()),
+        value => takes && text(value).is_some(),
     };
     if fits { Ok(()) } else { Err(format!("{option}: {value} is not a value that it takes")) }
+}
+
+/// The argument of an option: of the command, or for the top of a file of any command that has it.
+fn arg_of<'a>(command: &'a Command, option: &str, of_all: bool) -> Option<&'a Arg> {
+    let own = command.get_arguments().find(|arg| arg.get_long() == Some(option));
+    let mut inner = command.get_subcommands().filter(|_| of_all);
+    own.or_else(|| inner.find_map(|command| arg_of(command, option, true)))
 }
 
 pub(super) fn run(args: &ConfigArgs) -> Result<(), CliError> {
     let config = Config::read(&super::commands::Cli::grouped())?;
     let holds = |entry: &Entry| {
         let first = config.value(&entry.command, &entry.option);
-        first.is_some_and(|first| std::ptr::eq(first, entry))
+        first.is_some_and(|(_, first)| std::ptr::eq(first, entry))
     };
     if args.json {
         let files = config

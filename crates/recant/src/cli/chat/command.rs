@@ -41,6 +41,9 @@ pub enum LineError {
         /// What it needs.
         what: &'static str,
     },
+    /// A line is no text.
+    #[error("this line is not UTF-8")]
+    Encoding,
     /// A fact is not written as it should be.
     #[error("/edit needs a sentence with its subject in brackets, and after -> what shall follow: {reason}")]
     Edit {
@@ -62,7 +65,7 @@ a line without / is a prompt, which the model answers; every line stands for its
 /top PROMPT    the most probable next tokens
 /facts         the edits so far
 /save DIR      write the edited model
-/quit          end (also Ctrl-D); edits that were not saved are gone";
+/quit          end (also Ctrl-D, and Ctrl-C while the model answers); edits that were not saved are gone";
 
 impl Line {
     /// Reads a line; `None` for an empty one.

@@ -7,6 +7,7 @@ use rustyline::error::ReadlineError;
 use rustyline::history::MemHistory;
 use rustyline::{Config, Editor};
 
+use super::command::LineError;
 use crate::cli::error::CliError;
 
 /// What stands before a line.
@@ -33,23 +34,23 @@ impl Input {
         matches!(self, Self::Person(_))
     }
 
-    /// The next line; `None` at the end.
-    pub(super) fn line(&mut self) -> Result<Option<String>, CliError> {
+    /// The next line, which may not be one of text; `None` at the end.
+    pub(super) fn line(&mut self) -> Result<Option<Result<String, LineError>>, CliError> {
         match self {
             Self::Person(editor) => match editor.readline(PROMPT) {
                 Ok(line) => {
                     let _unkept = editor.add_history_entry(&line);
-                    Ok(Some(line))
+                    Ok(Some(Ok(line)))
                 }
                 // Ctrl-C takes back the line that was begun, Ctrl-D ends.
-                Err(ReadlineError::Interrupted) => Ok(Some(String::new())),
+                Err(ReadlineError::Interrupted) => Ok(Some(Ok(String::new()))),
                 Err(ReadlineError::Eof) => Ok(None),
                 Err(error) => Err(unreadable(error)),
             },
             Self::Pipe => {
-                let mut line = String::new();
-                let read = io::stdin().lock().read_line(&mut line).map_err(unreadable)?;
-                Ok((read > 0).then_some(line))
+                let mut line = Vec::new();
+                let read = io::stdin().lock().read_until(b'\n', &mut line).map_err(unreadable)?;
+                Ok((read > 0).then(|| String::from_utf8(line).map_err(|_| LineError::Encoding)))
             }
         }
     }

@@ -74,22 +74,24 @@ pub(crate) fn run(args: &ChatCommand, session: &Session) -> Result<ExitCode, Cli
         say!("{}; prompts are read {how}; /help says what can be said", args.model.name().said().display());
     }
     let mut chat = Chat { args, session, dialogue, last: None, person };
-    let (mut failed, mut unheld) = (false, false);
+    let mut failed = false;
     while let Some(line) = input.line()? {
-        let shown = line.trim();
+        let shown = line.as_deref().unwrap_or_default().trim();
         if !input.is_person() && !args.json && !shown.is_empty() {
             say!("> {shown}");
         }
-        match Line::parse(&line).map_err(CliError::from) {
-            Ok(None) => {}
+        let done = match line.and_then(|line| Line::parse(&line)) {
+            Ok(None) => Ok(()),
             Ok(Some(Line::Quit)) => break,
-            Ok(Some(line)) => match chat.answer(line) {
-                Ok(held) => unheld |= !held,
-                Err(error) => failed |= chat.refuse(&error)?,
-            },
-            Err(error) => failed |= chat.refuse(&error)?,
+            Ok(Some(line)) => chat.answer(line),
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = done {
+            failed = true;
+            chat.refuse(&error)?;
         }
     }
+    let unheld = chat.dialogue.edits().iter().any(|held| !held.verdict.holds);
     // A person has seen it all.
     Ok(match (input.is_person(), failed, unheld) {
         (false, true, _) => ExitCode::FAILURE,
@@ -111,37 +113,35 @@ fn framed(model: Model, plain: bool) -> Result<(Model, bool), CliError> {
 }
 
 impl Chat<'_> {
-    /// Does what a line asks for, and says whether an edit holds, if it was one.
-    fn answer(&mut self, line: Line) -> Result<bool, CliError> {
-        let mut holds = true;
+    /// Does what a line asks for.
+    fn answer(&mut self, line: Line) -> Result<(), CliError> {
         match line {
-            Line::Say(prompt) => self.say(prompt)?,
-            Line::Top(prompt) => self.top(prompt)?,
+            Line::Say(prompt) => self.say(prompt),
+            Line::Top(prompt) => self.top(prompt),
             Line::Edit(fact) => {
                 phase("resources", || self.dialogue.prepare(&Terminal::default()))?;
-                let held = long_phase("edit", || self.dialogue.edit(fact))?;
-                holds = held.verdict.holds;
-                edited(held, self.args.json)?;
+                edited(long_phase("edit", || self.dialogue.edit(fact))?, self.args.json)
             }
-            Line::Undo => self.undo()?,
-            Line::Diff(prompt) => self.diff(prompt)?,
-            Line::Facts => self.facts()?,
-            Line::Save(dir) => self.save(&dir)?,
-            Line::Help if self.args.json => self.print(json!({ "command": "help", "text": HELP }))?,
-            Line::Help => out::lines(HELP),
-            Line::Quit => {}
+            Line::Undo => self.undo(),
+            Line::Diff(prompt) => self.diff(prompt),
+            Line::Facts => self.facts(),
+            Line::Save(dir) => self.save(&dir),
+            Line::Help if self.args.json => self.print(json!({ "command": "help", "text": HELP })),
+            Line::Help => {
+                out::lines(HELP);
+                Ok(())
+            }
+            Line::Quit => Ok(()),
         }
-        Ok(holds)
     }
 
-    /// Says what went wrong; the chat goes on. Always true.
-    fn refuse(&self, error: &CliError) -> Result<bool, CliError> {
+    /// Says what went wrong; the chat goes on.
+    fn refuse(&self, error: &CliError) -> Result<(), CliError> {
         if self.args.json {
-            self.print(json!({ "error": error.to_string(), "hint": error.hint() }))?;
-        } else {
-            let _goes_on = super::complain(error);
+            return self.print(json!({ "error": error.to_string(), "hint": error.hint() }));
         }
-        Ok(true)
+        let _goes_on = super::complain(error);
+        Ok(())
     }
 
     fn print(&self, value: Value) -> Result<(), CliError> {
