@@ -159,7 +159,7 @@ pub(crate) enum FormerCommand {
     Learned(facts::LearnedArgs),
     /// Now `recant facts move`.
     #[command(hide = true)]
-    Move(transfer::MoveArgs),
+    Move(Box<transfer::MoveArgs>),
     /// Now `recant store init`.
     #[command(hide = true)]
     Init(store::InitArgs),

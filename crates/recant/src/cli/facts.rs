@@ -28,7 +28,7 @@ pub(crate) enum FactsCommand {
     /// Take one edit out of a memory or a ledger, or a memory back to an earlier step.
     Remove(RemoveArgs),
     /// Move a fact's edit between a retrieval memory, a ledger and a patch, without another search.
-    Move(MoveArgs),
+    Move(Box<MoveArgs>),
 }
 
 pub(crate) fn run(command: &FactsCommand, session: &Session) -> Result<(), CliError> {
