@@ -105,12 +105,6 @@ impl Dialogue {
         self.learner.as_ref().map_or(&self.base, |learner| learner.model())
     }
 
-    /// The name of the method that edits.
-    #[must_use]
-    pub fn method(&self) -> &str {
-        &self.method
-    }
-
     /// The edits, the first one first.
     #[must_use]
     pub fn edits(&self) -> &[Held] {
@@ -133,26 +127,25 @@ impl Dialogue {
     /// # Errors
     /// [`DialogueError`]; no edit was made.
     pub fn edit(&mut self, fact: Fact) -> Result<&Held, DialogueError> {
-        let mut learner = match self.learner.take() {
-            Some(learner) => learner,
-            None => self.begun(&Silent)?,
-        };
+        self.prepare(&Silent)?;
+        let Some(learner) = &mut self.learner else { unreachable!("it was prepared") };
         let started = Instant::now();
         let (before, steps) = (learner.model().clone(), learner.steps());
         let facts = [fact];
         let learned = learner.learn(&facts).map_err(DialogueError::from).and_then(|notes| {
             let seconds = started.elapsed().as_secs_f64();
-            let verdict = verdicts(&before, learner.model(), &facts)?.into_iter().next();
-            Ok((notes, seconds, verdict))
+            Ok((notes, seconds, verdicts(&before, learner.model(), &facts)?))
         });
-        if learned.is_err() {
-            learner.roll_back(steps)?;
-        }
-        self.learner = Some(learner);
-        let (notes, seconds, verdict) = learned?;
+        let (notes, seconds, mut verdicts) = match learned {
+            Ok(learned) => learned,
+            Err(error) => {
+                learner.roll_back(steps)?;
+                return Err(error);
+            }
+        };
         let [fact] = facts;
         // One fact has one verdict.
-        let verdict = verdict.unwrap_or_else(|| unreachable!("a fact without a verdict"));
+        let verdict = verdicts.remove(0);
         self.held.push(Held { fact, verdict, notes, seconds, before: before.digest() });
         Ok(&self.held[self.held.len() - 1])
     }
@@ -162,10 +155,11 @@ impl Dialogue {
     /// # Errors
     /// [`DialogueError::NothingToUndo`], [`DialogueError::OtherModel`].
     pub fn undo(&mut self) -> Result<Held, DialogueError> {
-        let (Some(learner), Some(held)) = (&mut self.learner, self.held.pop()) else {
+        let Some(learner) = self.learner.as_mut().filter(|learner| learner.steps() > 0) else {
             return Err(DialogueError::NothingToUndo);
         };
-        learner.roll_back(self.held.len())?;
+        learner.roll_back(learner.steps() - 1)?;
+        let held = self.held.pop().ok_or(DialogueError::NothingToUndo)?;
         let found = learner.model().digest();
         if found != held.before {
             return Err(DialogueError::OtherModel { expected: held.before, found });

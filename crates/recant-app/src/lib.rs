@@ -13,6 +13,6 @@ mod observer;
 mod resources;
 
 pub use dialogue::{Dialogue, DialogueError, Held, Reply};
-pub use model_ref::{ModelName, ModelRef, ModelRefError};
+pub use model_ref::{ModelName, ModelRef, ModelRefError, commit_at};
 pub use observer::{Observer, Progress, Silent, Unit};
 pub use resources::{MethodSources, ResourceError, Resources};

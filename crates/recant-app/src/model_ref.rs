@@ -104,22 +104,14 @@ pub enum ModelRef {
 impl ModelRef {
     /// What exists and is no store is a path, whatever its name.
     fn find(name: &Path, observer: &dyn Observer) -> Result<Self, ModelRefError> {
-        let at = |dir: &Path, rev: &str| -> Result<Option<Self>, ModelRefError> {
-            let Ok(store) = Store::open(dir) else { return Ok(None) };
-            let id = store.resolve(rev)?;
-            Ok(Some(Self::Commit(store, id)))
-        };
+        if let Some((store, id)) = commit_at(name)? {
+            return Ok(Self::Commit(store, id));
+        }
         if name.exists() {
-            return Ok(at(name, "HEAD")?.unwrap_or_else(|| Self::Path(name.to_owned())));
+            return Ok(Self::Path(name.to_owned()));
         }
-        let nothing = || ModelRefError::NoModel { name: name.to_owned() };
-        let text = name.to_str().ok_or_else(nothing)?;
-        if let Some((dir, rev)) = text.rsplit_once('@')
-            && let Some(commit) = at(Path::new(dir), rev)?
-        {
-            return Ok(commit);
-        }
-        let name = HubName::parse(text).ok_or_else(nothing)?;
+        let found = name.to_str().and_then(HubName::parse);
+        let name = found.ok_or_else(|| ModelRefError::NoModel { name: name.to_owned() })?;
         let path = fetch(&name, observer)?;
         Ok(Self::Hub(name, path))
     }
@@ -157,6 +149,21 @@ impl ModelRef {
             Self::Commit(store, id) => Ok(store.checkout_files(*id)?),
         }
     }
+}
+
+/// The commit that `STORE@REV` names, or `STORE` for its head; `None` where there is no such store.
+///
+/// # Errors
+/// [`RevError`].
+pub fn commit_at(name: &Path) -> Result<Option<(Store, CommitId)>, RevError> {
+    let text = name.to_str().filter(|_| !name.exists());
+    let (dir, rev) = match text.and_then(|text| text.rsplit_once('@')) {
+        Some((dir, rev)) => (Path::new(dir), rev),
+        None => (name, "HEAD"),
+    };
+    let Ok(store) = Store::open(dir) else { return Ok(None) };
+    let id = store.resolve(rev)?;
+    Ok(Some((store, id)))
 }
 
 /// Finds a model of the hub, and tells how far its download has come.

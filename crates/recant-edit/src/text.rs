@@ -219,9 +219,11 @@ fn rows(text: &str, separator: u8) -> Result<Vec<TextRecord>, Misread> {
     let mut reader =
         csv::ReaderBuilder::new().delimiter(separator).trim(csv::Trim::Headers).from_reader(text.as_bytes());
     // The reader counts from where the row before ended: empty lines come first.
+    let lines: Vec<&str> = text.lines().collect();
     let line_of = |at: Option<&csv::Position>| {
         let first = at.map_or(1, |at| usize::try_from(at.line()).unwrap_or(usize::MAX));
-        first + text.lines().skip(first - 1).take_while(|line| line.trim().is_empty()).count()
+        let rest = lines.get(first - 1..).unwrap_or_default();
+        first + rest.iter().take_while(|line| line.trim().is_empty()).count()
     };
     let misread = |error: csv::Error| {
         let line = line_of(error.position());

@@ -64,10 +64,7 @@ fn judge(model: &Model, asked: &[(String, String)]) -> Result<Vec<[f64; 2]>, Sco
         rows.push(Row { prompt: tokens.prompt, max_new, strategy: Strategy::Greedy });
         targets.push(tokens.target);
     }
-    let written = model.generate_rows(&rows, true).map_err(|error| ScoreError::Ask {
-        prompt: unfit(model, &rows).map_or_else(String::new, |at| asked[at].0.clone()),
-        source: error,
-    })?;
+    let written = written(model, &rows, |at| asked[at].0.clone())?;
     let one = |((written, ids), (_, target)): ((Generation, Vec<u32>), &(String, String))| {
         let said = &written.ids[written.prompt_tokens..];
         let natural = written.text.split(['.', '\n']).next().unwrap_or_default().trim() == target;
@@ -76,9 +73,17 @@ fn judge(model: &Model, asked: &[(String, String)]) -> Result<Vec<[f64; 2]>, Sco
     Ok(written.into_iter().zip(targets).zip(asked).map(one).collect())
 }
 
-/// The first row that the model does not take.
-fn unfit(model: &Model, rows: &[Row]) -> Option<usize> {
-    rows.iter().position(|row| TokenBatch::new(std::slice::from_ref(&row.prompt), model.spec()).is_err())
+/// What a model writes in rows; an error names the prompt of the first row that it does not take.
+pub(crate) fn written(
+    model: &Model,
+    rows: &[Row],
+    prompt: impl Fn(usize) -> String,
+) -> Result<Vec<Generation>, ScoreError> {
+    let unfit = |row: &Row| TokenBatch::new(std::slice::from_ref(&row.prompt), model.spec()).is_err();
+    model.generate_rows(rows, true).map_err(|source| {
+        let at = rows.iter().position(unfit).unwrap_or_default();
+        ScoreError::Ask { prompt: prompt(at), source }
+    })
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use recant_edit::Fact;
 use recant_model::{AskError, Model, Row, Strategy};
 use serde::Serialize;
 
+use crate::free::written;
 use crate::score::{Probe, ProbeScore, ScoreError, score_probes};
 
 /// What became of one fact.
@@ -55,9 +56,7 @@ pub fn verdicts(before: &Model, after: &Model, facts: &[Fact]) -> Result<Vec<Ver
             }
         };
         let rows = together.iter().zip(&probes).map(row).collect::<Result<Vec<_>, _>>()?;
-        // Each prompt was scored, with its target: none is too long.
-        let ask = |source| ScoreError::Ask { prompt: together[0].text(), source };
-        let written = after.generate_rows(&rows, true).map_err(ask)?;
+        let written = written(after, &rows, |at| together[at].text())?;
         for ((fact, probe), written) in together.iter().zip(&probes).zip(written) {
             verdicts.push(judge(after, fact, &was[probe], &is[probe], written.text)?);
         }

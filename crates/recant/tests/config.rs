@@ -87,6 +87,24 @@ fn a_setting_has_one_winner_however_it_is_spelled() {
     assert_eq!(json(at, &format!("{EDIT} --layer 0"))["layer"], 0);
 }
 
+/// A table of a command in a group holds for its former spelling too.
+#[test]
+fn commands_in_groups_have_tables() {
+    let dir = workshop("gpt2-tiny");
+    let at = dir.path();
+    write(at, "recant.toml", "[facts.remove]\ndevice = \"nowhere\"\n[facts.move]\ndevice = \"elsewhere\"\n");
+    let move_ = "--from a --to b --all";
+    for (line, device) in [
+        ("facts remove notes model --edit 0".to_owned(), "nowhere"),
+        (format!("facts move model {move_}"), "elsewhere"),
+        (format!("move model {move_}"), "elsewhere"),
+    ] {
+        let output = run(at, &line);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(told.contains(&format!("'{device}' for '--device")), "{line}: {told}");
+    }
+}
+
 /// An option that goes against what is said is left out; what a typed option would be told, a file is told too.
 #[test]
 fn what_goes_against_the_command_line_is_left_out() {

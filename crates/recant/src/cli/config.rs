@@ -22,8 +22,6 @@ const OPTIONS: [&str; 13] = [
 ];
 /// Options that mean something else from command to command, or are named like one.
 const OF_ONE_COMMAND: [&str; 2] = ["chat", "method"];
-/// Options that `--set` says too.
-const SETTINGS: [&str; 3] = ["layer", "layers", "seed"];
 /// Options of which one makes the other one pointless.
 const INSTEAD: [[&str; 2]; 2] = [["layer", "layers"], ["stats", "corpus"]];
 /// The name of a file in a folder.
@@ -97,14 +95,15 @@ impl Config {
         }
         // What is missing may be in a file.
         let Ok(matches) = root.clone().ignore_errors(true).try_get_matches_from(&args) else { return args };
-        let (mut command, mut matches, mut name) = (root, &matches, String::new());
+        let (mut command, mut matches, mut path) = (root, &matches, Vec::new());
         while let Some((sub, inner)) = matches.subcommand()
             && let Some(next) = command.find_subcommand(sub)
         {
-            let group = if next.is_hide_set() { group_of(root, sub) } else { None };
-            name = format!("{name} {} {sub}", group.unwrap_or_default()).trim_start().to_owned();
+            path.extend(group_of(root, next));
+            path.push(sub);
             (command, matches) = (next, inner);
         }
+        let name = path.join(" ");
         let mut chosen: Vec<(usize, &Entry)> =
             command.get_arguments().filter_map(|arg| self.value(&name, arg.get_long()?)).collect();
         chosen.sort_by_key(|(rank, _)| *rank);
@@ -117,84 +116,63 @@ impl Config {
 }
 
 /// The group that has a command of a former spelling now.
-fn group_of<'a>(root: &'a Command, former: &str) -> Option<&'a str> {
-    let mut groups = root.get_subcommands().filter(|group| !group.is_hide_set());
-    groups.find(|group| group.find_subcommand(former).is_some()).map(Command::get_name)
+fn group_of<'a>(root: &'a Command, former: &Command) -> Option<&'a str> {
+    let mut groups = root.get_subcommands().filter(|group| former.is_hide_set() && !group.is_hide_set());
+    groups.find(|group| group.find_subcommand(former.get_name()).is_some()).map(Command::get_name)
 }
 
-/// The options that are said so far: typed, or by a nearer file.
+/// What is said so far, typed or by a nearer file: options by their names, and the keys of `--set`, where `--layer 3` and
+/// `--set layer=3` are the same.
 struct Said<'a> {
     command: &'a Command,
-    options: Vec<String>,
-    /// Keys of `--set`, without the method that they are said to.
-    keys: Vec<String>,
+    names: Vec<String>,
 }
 
 impl<'a> Said<'a> {
-    /// Those that were typed.
+    /// What was typed.
     fn of(command: &'a Command, matches: &ArgMatches) -> Self {
         let typed =
             |arg: &&Arg| matches.value_source(arg.get_id().as_str()) == Some(ValueSource::CommandLine);
-        let options =
-            command.get_arguments().filter(typed).filter_map(Arg::get_long).map(str::to_owned).collect();
-        let settings = matches.try_get_many::<String>("set").ok().flatten();
-        let keys = settings.into_iter().flatten().map(|text| key(text).to_owned()).collect();
-        Self { command, options, keys }
+        let options = command.get_arguments().filter(typed).filter_map(Arg::get_long);
+        let settings = matches.try_get_many::<String>("set").ok().flatten().into_iter().flatten();
+        let names = options.filter(|&long| long != "set").chain(settings.map(|text| key(text)));
+        Self { command, names: names.map(str::to_owned).collect() }
     }
 
-    /// Whether something was said that goes before an option.
-    fn goes_before(&self, option: &str) -> bool {
-        let said = |other: &str| self.options.iter().any(|said| said == other);
+    /// Whether something was said that goes before an option or a setting.
+    fn goes_before(&self, name: &str) -> bool {
+        let instead = |other: &str| INSTEAD.iter().any(|pair| pair.contains(&name) && pair.contains(&other));
+        self.names.iter().any(|said| said == name || instead(said) || self.excludes(said, name))
+    }
+
+    /// Whether two options cannot both be typed.
+    fn excludes(&self, one: &str, other: &str) -> bool {
         let arg = |long: &str| self.command.get_arguments().find(|arg| arg.get_long() == Some(long));
         let against = |a: &Arg, b: &Arg| {
             self.command.get_arg_conflicts_with(a).iter().any(|conflict| conflict.get_id() == b.get_id())
         };
-        let conflicts = |other: &String| match (arg(option), arg(other)) {
-            (Some(a), Some(b)) => against(a, b) || against(b, a),
-            _ => false,
-        };
-        let instead = |pair: &[&str; 2]| pair.contains(&option) && pair.iter().any(|other| said(other));
-        let set = SETTINGS.contains(&option)
-            && (self.has(option) || option.starts_with("layer") && (self.has("layer") || self.has("layers")));
-        option != "set" && said(option)
-            || set
-            || INSTEAD.iter().any(instead)
-            || self.options.iter().any(conflicts)
-    }
-
-    fn has(&self, key: &str) -> bool {
-        self.keys.iter().any(|said| said == key)
+        arg(one).zip(arg(other)).is_some_and(|(a, b)| against(a, b) || against(b, a))
     }
 
     /// What a file says of an option, as it would be typed; nothing where something goes before it.
     fn typed(&mut self, entry: &Entry) -> Vec<String> {
         let long = entry.option.as_str();
+        let values = entry.value.as_array().map_or(std::slice::from_ref(&entry.value), Vec::as_slice);
+        let texts = values.iter().filter_map(text);
+        if long == "set" {
+            let texts: Vec<String> = texts.filter(|text| !self.goes_before(key(text))).collect();
+            self.names.extend(texts.iter().map(|text| key(text).to_owned()));
+            return texts.iter().map(|text| format!("--set={text}")).collect();
+        }
         if self.goes_before(long) {
             return Vec::new();
         }
-        let values: Vec<&Value> =
-            entry.value.as_array().map_or(vec![&entry.value], |values| values.iter().collect());
-        let free = |value: &&Value| long != "set" || !self.takes(key(value.as_str().unwrap_or_default()));
-        let values: Vec<&Value> = values.into_iter().filter(free).collect();
-        let texts: Vec<String> = values.iter().filter_map(|value| text(value)).collect();
-        let typed = match (&entry.value, long) {
+        self.names.push(long.to_owned());
+        match (&entry.value, long) {
             (Value::Boolean(true), _) => vec![format!("--{long}")],
-            (Value::Boolean(false), _) => Vec::new(),
-            (_, "layers") => vec![format!("--layers={}", texts.join(","))],
-            _ => texts.iter().map(|text| format!("--{long}={text}")).collect(),
-        };
-        if long == "set" {
-            self.keys.extend(texts.iter().map(|text| key(text).to_owned()));
+            (_, "layers") => vec![format!("--layers={}", texts.collect::<Vec<_>>().join(","))],
+            _ => texts.map(|text| format!("--{long}={text}")).collect(),
         }
-        self.options.push(long.to_owned());
-        typed
-    }
-
-    /// Whether a key of `--set` is said, by `--set` or by the option of its name.
-    fn takes(&self, key: &str) -> bool {
-        let option = |name: &str| self.options.iter().any(|said| said == name);
-        let layer = key.starts_with("layer") && (option("layer") || option("layers"));
-        self.has(key) || SETTINGS.contains(&key) && (option(key) || layer)
     }
 }
 

@@ -80,14 +80,15 @@ pub fn main() -> ExitCode {
     })
 }
 
-/// The arguments with what configuration files say. For help they are not read.
+/// The arguments with what configuration files say. Help needs none of them to be good.
 fn arguments() -> Result<Vec<OsString>, CliError> {
     let (root, args) = (Cli::grouped(), std::env::args_os().collect::<Vec<_>>());
     let is_help = |error: clap::Error| !error.use_stderr();
-    if root.clone().try_get_matches_from(&args).is_err_and(is_help) {
-        return Ok(args);
+    match config::Config::read(&root) {
+        Ok(config) => Ok(config.added(&root, args)),
+        Err(_) if root.try_get_matches_from(&args).is_err_and(is_help) => Ok(args),
+        Err(error) => Err(error),
     }
-    Ok(config::Config::read(&root)?.added(&root, args))
 }
 
 /// Prints an error and its hint to standard error.

@@ -114,14 +114,8 @@ impl EditTarget {
 
 /// The facts of the ledger at `STORE` or `STORE@REV`; `None` where the place is no store.
 pub(crate) fn ledger_facts(place: &Path) -> Result<Option<Vec<Fact>>, StoreError> {
-    let text = place.to_string_lossy();
-    let (dir, rev) = match text.rsplit_once('@').filter(|_| !place.exists()) {
-        Some((dir, rev)) => (Path::new(dir), rev),
-        None => (place, "HEAD"),
-    };
-    let Ok(store) = Store::open(dir) else { return Ok(None) };
-    let set = store.ledger(store.resolve(rev)?)?;
-    let ledger = read(&set)?;
+    let Some((store, commit)) = recant_app::commit_at(place)? else { return Ok(None) };
+    let ledger = read(&store.ledger(commit)?)?;
     Ok(Some(ledger.map(|ledger| ledger.facts().cloned().collect()).unwrap_or_default()))
 }
 
