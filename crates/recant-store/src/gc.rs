@@ -11,7 +11,7 @@ use std::path::Path;
 use recant_core::ObjectId;
 
 use crate::object::Step;
-use crate::odb::{Odb, ReadError, WriteError};
+use crate::odb::{Odb, ReadError, WriteError, sync_all};
 use crate::store::{HeadError, Stamp, Store, TransactionError};
 
 /// How to collect.
@@ -127,15 +127,22 @@ impl Store {
         if options.dry_run {
             return Ok(gc);
         }
-        // What is removed and comes back in a crash is garbage as before, so no folder is synced for that.
+        let mut alone = Vec::new();
         for &id in &gc.removed {
-            let path = Odb::path(id);
             if odb.stands_alone(id)? {
-                odb.disk.remove(&path).map_err(failed(&path))?;
+                alone.push(Odb::path(id));
             }
+        }
+        for path in &alone {
+            odb.disk.remove(path).map_err(failed(path))?;
         }
         self.sweep()?;
         self.gather_kept(kept)?;
+        // What was removed must not come back in a crash beside what is written from here on: it may be another form
+        // of it, and each may be derived from what the other is the base of.
+        let mut dirs = odb.folders()?;
+        dirs.extend(alone.iter().filter_map(|path| path.parent().map(Path::to_owned)));
+        sync_all(&*odb.disk, &dirs)?;
         Ok(gc)
     }
 }

@@ -331,51 +331,101 @@ proptest! {
     /// reopenings and crashes, the bytes are those of the reference and fsck is clean.
     #[test]
     fn bytes_always_equal_the_reference(steps in prop::collection::vec(step(), 1..40)) {
-        let (disk, base) = template();
-        let mut disk = disk.copy();
-        let mut store = open(&disk);
-        let node = Node { parents: vec![], generation: 1, edits: Edits::new() };
-        let names = Names { branches: BTreeMap::from([("main".to_owned(), *base)]), head: "main".to_owned() };
-        // The import itself is never undone: a forgotten log begins here.
-        store.gc(GcOptions { forget: true, dry_run: false }, &stamp(3)).unwrap();
-        let mut model =
-            Model { nodes: BTreeMap::from([(*base, node)]), names, past: vec![], future: vec![] };
-        let mut armed = None;
-        for (time, step) in steps.iter().enumerate() {
-            let at = stamp(100 + time as i64);
-            match step {
-                Step::Reopen if armed.is_none() => store = open(&disk),
-                Step::Crash(after, seed) => {
-                    armed = Some(*seed);
-                    disk.arm(*after, Fault::Crash);
-                }
-                _ => {}
-            }
-            match act(&store, &model, step, &at) {
-                Ok(came) => mirror(&mut model, step, came),
-                Err(error) => {
-                    let seed = armed.take();
-                    prop_assert!(seed.is_some(), "{step:?}: {error}");
-                    disk = disk.after_crash(seed.unwrap());
-                    store = open(&disk);
-                    // The old head or the new one. If it is the new one, the step was done.
-                    let now = names_of(&store);
-                    let forgot = matches!(step, Step::Gc(true)) && store.operations().unwrap().len() == 1;
-                    if forgot || store.operation().unwrap().time == at.time {
-                        let came = now.branches[&now.head];
-                        mirror(&mut model, step, Some(came).filter(|_| !forgot));
-                    }
-                    // What the crash kept from being collected may be known still; that is no difference.
-                }
-            }
-            // On a copy, so that comparing does not count towards the fault.
-            compare(&open(&disk.copy()), &model);
-        }
-        if armed.is_some() {
-            store = open(&disk.after_crash(1));
-            compare(&store, &model);
-        }
-        let fsck = store.fsck().unwrap();
-        prop_assert!(fsck.is_clean(), "{:?}", fsck.problems);
+        run(&steps)?;
     }
+}
+
+fn run(steps: &[Step]) -> Result<(), TestCaseError> {
+    let (disk, base) = template();
+    let mut disk = disk.copy();
+    let mut store = open(&disk);
+    let node = Node { parents: vec![], generation: 1, edits: Edits::new() };
+    let names = Names { branches: BTreeMap::from([("main".to_owned(), *base)]), head: "main".to_owned() };
+    // The import itself is never undone: a forgotten log begins here.
+    store.gc(GcOptions { forget: true, dry_run: false }, &stamp(3)).unwrap();
+    let mut model = Model { nodes: BTreeMap::from([(*base, node)]), names, past: vec![], future: vec![] };
+    let mut armed = None;
+    for (time, step) in steps.iter().enumerate() {
+        let at = stamp(100 + time as i64);
+        match step {
+            Step::Reopen if armed.is_none() => store = open(&disk),
+            Step::Crash(after, seed) => {
+                armed = Some(*seed);
+                disk.arm(*after, Fault::Crash);
+            }
+            _ => {}
+        }
+        match act(&store, &model, step, &at) {
+            Ok(came) => mirror(&mut model, step, came),
+            Err(error) => {
+                let seed = armed.take();
+                prop_assert!(seed.is_some(), "{step:?}: {error}");
+                disk = disk.after_crash(seed.unwrap());
+                store = open(&disk);
+                // The old head or the new one. If it is the new one, the step was done.
+                let now = names_of(&store);
+                let forgot = matches!(step, Step::Gc(true)) && store.operations().unwrap().len() == 1;
+                if forgot || store.operation().unwrap().time == at.time {
+                    let came = now.branches[&now.head];
+                    mirror(&mut model, step, Some(came).filter(|_| !forgot));
+                }
+                // What the crash kept from being collected may be known still; that is no difference.
+            }
+        }
+        // On a copy, so that comparing does not count towards the fault.
+        compare(&open(&disk.copy()), &model);
+    }
+    if armed.is_some() {
+        store = open(&disk.after_crash(1));
+        compare(&store, &model);
+    }
+    let fsck = store.fsck().unwrap();
+    prop_assert!(fsck.is_clean(), "{:?}", fsck.problems);
+    Ok(())
+}
+
+/// What random histories found once.
+#[test]
+fn histories_that_failed_once() {
+    use Step::*;
+    run(&[
+        Switch(0),
+        Revert(0),
+        Edit(2, 9242731122801255835),
+        Redo,
+        Edit(0, 12059777692918479245),
+        Crash(12, 147770801551105250),
+        Redo,
+        Edit(0, 0),
+        Switch(0),
+        Switch(0),
+        Edit(2, 8842247195924839841),
+        Edit(2, 5887858015116122442),
+        Undo,
+        Edit(1, 16662825018816444648),
+        Revert(1711794408634070326),
+        Undo,
+        Edit(0, 1615910368976076649),
+        Redo,
+        Switch(0),
+        Branch(0),
+        Revert(15416086308880205728),
+        Redo,
+        Merge(0),
+        Reopen,
+        Undo,
+        Revert(356175350570001410),
+        Undo,
+        Pick(16311978957779970810),
+        Gc(true),
+        Pick(0),
+        Pick(0),
+        Pick(0),
+        Revert(15259577539237431475),
+        Edit(2, 5036748533011039774),
+        Crash(1, 11602301529523427044),
+        Edit(0, 0),
+        Undo,
+    ])
+    .unwrap();
 }

@@ -146,6 +146,19 @@ pub enum Problem {
         /// What it needs.
         missing: ObjectId,
     },
+    /// An object that nothing leads to and that claims other steps than there are: a crash brought it back after it
+    /// had been collected. It is written anew when it is needed again.
+    #[error(
+        "object {id}, which nothing leads to, claims to follow in {claimed} steps, and follows in {counted}"
+    )]
+    Forgotten {
+        /// The object.
+        id: ObjectId,
+        /// What it claims.
+        claimed: u32,
+        /// What there are.
+        counted: u32,
+    },
     /// What an interrupted writer left.
     #[error("{path} was left by an interrupted writer")]
     Temporary {
@@ -158,7 +171,7 @@ impl Problem {
     /// Whether the store is whole all the same.
     #[must_use]
     pub fn is_harmless(&self) -> bool {
-        matches!(self, Self::Temporary { .. } | Self::Incomplete { .. })
+        matches!(self, Self::Temporary { .. } | Self::Incomplete { .. } | Self::Forgotten { .. })
     }
 }
 
@@ -218,11 +231,12 @@ impl Store {
         Ok(fsck)
     }
 
-    /// Objects that miss something but that no operation leads to are no loss.
+    /// Objects that miss something, or that were made from something else, but that no operation leads to are no
+    /// loss.
     fn tell_leftovers(&self, operations: &[(OperationId, Operation)], fsck: &mut Fsck) {
         let lacks = |problem: &Problem| {
             let lost = |source: &ReadError| matches!(source, ReadError::Missing { .. });
-            matches!(problem, Problem::Missing { .. })
+            matches!(problem, Problem::Missing { .. } | Problem::Steps { .. })
                 || matches!(problem, Problem::Object { source, .. } if lost(source))
         };
         if !fsck.problems.iter().any(lacks) {
@@ -232,6 +246,11 @@ impl Store {
         // If the reachable part is damaged itself, every problem stays one.
         let Ok(reached) = self.odb().reachable(roots) else { return };
         for problem in &mut fsck.problems {
+            if let &mut Problem::Steps { id, claimed, counted } = problem
+                && !reached.contains(&id)
+            {
+                *problem = Problem::Forgotten { id, claimed, counted };
+            }
             let found = match problem {
                 Problem::Missing { id, missing, .. } => Some((*id, *missing)),
                 Problem::Object { id, source: ReadError::Missing { id: missing } } => Some((*id, *missing)),
@@ -303,7 +322,7 @@ impl Store {
             Problem::Stray { path } => aside(path),
             // It is counted anew when it is written next.
             Problem::Live { .. } => aside(Path::new(crate::live::FILE)),
-            Problem::Steps { id, counted, .. } => {
+            Problem::Steps { id, counted, .. } | Problem::Forgotten { id, counted, .. } => {
                 let mut writer = Writer::new(self.odb().clone());
                 let mended = writer.restep(*id, *counted)?;
                 writer.sync()?;

@@ -79,6 +79,22 @@ impl Odb {
         Ok(ids)
     }
 
+    /// The folders of object files and bundles.
+    pub(crate) fn folders(&self) -> Result<BTreeSet<PathBuf>, ReadError> {
+        let (root, bundles) = (PathBuf::from(OBJECTS), PathBuf::from(BUNDLES));
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| ReadError::Io { path, source }
+        };
+        let shards = self.disk.list(&root).map_err(failed(&root))?;
+        let mut folders: BTreeSet<PathBuf> =
+            shards.iter().filter(|shard| shard.len() == 2).map(|shard| root.join(shard)).collect();
+        if self.disk.exists(&bundles).map_err(failed(&bundles))? {
+            folders.insert(bundles);
+        }
+        Ok(folders)
+    }
+
     /// Every file under the objects' folder, and the id that its name spells.
     pub(crate) fn files(&self) -> Result<Vec<(PathBuf, Option<ObjectId>)>, ReadError> {
         let mut files = Vec::new();

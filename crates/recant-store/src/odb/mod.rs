@@ -32,6 +32,7 @@ pub(crate) use read::FirstBytes;
 pub use read::Source;
 pub use transfer::{Received, ReceivedBundle, TransferError};
 pub use write::Writer;
+pub(crate) use write::sync_all;
 
 use crate::codec::DecodeError;
 use crate::disk::Disk;

@@ -35,11 +35,19 @@ impl Odb {
         })
     }
 
-    /// Whether everything that an object's file is made from is there, down to what is stored as bytes.
+    /// Whether everything that an object's file is made from is there, down to what is stored as bytes, in as many
+    /// steps as the file claims. They are others where a crash brought back a file that had been collected, and what
+    /// it is made from was written anew in the meantime.
     pub(crate) fn is_founded(&self, id: ObjectId) -> Result<bool, ReadError> {
-        let chain = self.source(id).and_then(|source| self.chain(id, source.frame, &|_| false));
+        let chain = self.source(id).and_then(|source| {
+            let claimed = source.frame.claimed();
+            Ok((claimed, self.chain(id, source.frame, &|_| false)?))
+        });
         let frames = match chain {
-            Ok(chain) => chain.frames,
+            Ok((claimed, chain)) if claimed.is_some_and(|claimed| claimed != chain.steps) => {
+                return Ok(false);
+            }
+            Ok((_, chain)) => chain.frames,
             // What is damaged is written anew.
             Err(ReadError::Missing { .. } | ReadError::Frame { .. }) => return Ok(false),
             Err(error) => return Err(error),

@@ -2,6 +2,10 @@
 //!
 //! A bundle is durable before a file that it holds is removed, so whatever stops in between, every object is
 //! there, once or twice. Readers that looked before find the new bundle when they miss something.
+//!
+//! An object may be written again in another form: derived from another base. Two forms of it must not stand side by
+//! side, because each may be what the other's base is derived from. A file that stands alone is read before one in a
+//! bundle; a bundle that holds an older form of it goes into the new one, and is durably gone before the file is.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -55,11 +59,11 @@ impl Store {
         let mut count = gathered.alone.len();
         for bundle in bundles {
             let too_many = many_bundles && gathered.bundles.len() < MAX_BUNDLES / 2;
-            if bundle.entries.len() > count && !too_many {
-                break;
+            let holds_a_form = || gathered.alone.iter().any(|&id| bundle.find(id).is_some());
+            if bundle.entries.len() <= count || too_many || holds_a_form() {
+                count += bundle.entries.len();
+                gathered.bundles.push(bundle);
             }
-            count += bundle.entries.len();
-            gathered.bundles.push(bundle);
         }
         self.bundle(gathered, None)?;
         self.store_snapshot()
@@ -116,12 +120,23 @@ impl Store {
             name = Some(writer.put_bundle(ids.iter().map(|&id| Ok((id, odb.whole_file(id)?))))?);
             writer.sync()?;
         }
-        // What is in the new bundle now. A file that cannot be removed is there twice until it can.
+        // What is in the new bundle now. A file that cannot be removed is there twice until it can; while an old
+        // bundle may come back, what stands alone stays before it.
+        let dir = Path::new(BUNDLES);
+        let io = |path: &Path| {
+            let path = path.to_owned();
+            move |source| WriteError::Io { path, source }
+        };
+        let old = gathered.bundles.iter().filter(|bundle| Some(&bundle.name) != name.as_ref());
+        let old: Vec<_> = old.map(|bundle| dir.join(&bundle.name)).collect();
+        for path in &old {
+            disk.remove(path).map_err(io(path))?;
+        }
+        if !old.is_empty() {
+            disk.sync_dir(dir).map_err(io(dir))?;
+        }
         for id in alone {
             let _ = disk.remove(&Odb::path(id));
-        }
-        for bundle in gathered.bundles.iter().filter(|bundle| Some(&bundle.name) != name.as_ref()) {
-            let _ = disk.remove(&Path::new(BUNDLES).join(&bundle.name));
         }
         Ok(())
     }
