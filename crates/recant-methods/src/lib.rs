@@ -26,6 +26,7 @@ pub mod lookup;
 mod mean;
 pub mod memit;
 pub mod moments;
+pub mod names;
 mod registry;
 pub mod retrieval;
 pub mod rome;

@@ -3,6 +3,8 @@
 use recant_edit::{Contexts, Fact, Request, RequestError};
 use recant_model::{Model, Tokenizer};
 
+use crate::names::NameRow;
+
 /// A text in tokens, with the place where the fact is looked up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
@@ -10,6 +12,15 @@ pub struct Row {
     pub ids: Vec<u32>,
     /// Index of the token that holds the last character of the subject.
     pub lookup: usize,
+    /// The same of every further mention of the subject, ascending.
+    pub again: Vec<usize>,
+}
+
+impl Row {
+    /// Where the subject is looked up: at the end of each of its mentions, ascending.
+    pub fn mentions(&self) -> impl Iterator<Item = usize> + '_ {
+        [self.lookup].into_iter().chain(self.again.iter().copied())
+    }
 }
 
 /// Tokenises `template` with the subject in its slot and finds the subject's last token.
@@ -26,7 +37,7 @@ pub fn row(tokenizer: &Tokenizer, template: &str, subject: &str) -> Result<Row, 
     let last_byte = (start + subject.trim_end().len()).checked_sub(1).ok_or_else(missing)?;
     let spans = tokenizer.encode_with_spans(&text)?;
     let lookup = spans.iter().rposition(|(_, span)| span.contains(&last_byte)).ok_or_else(missing)?;
-    Ok(Row { ids: spans.into_iter().map(|(id, _)| id).collect(), lookup })
+    Ok(Row { ids: spans.into_iter().map(|(id, _)| id).collect(), lookup, again: Vec::new() })
 }
 
 /// The rows of a v* search.
@@ -38,8 +49,18 @@ pub struct FactRows {
     pub prompt_lengths: Vec<usize>,
     /// `{subject} is a`: what the model thinks the subject is, which should not drift.
     pub essence: Row,
+    /// Texts that say the subject again, which the model should go on spelling as it does; see [`crate::names`].
+    pub names: Vec<NameRow>,
     /// Target tokens.
     pub target: Vec<u32>,
+}
+
+impl FactRows {
+    /// Every row, in the order of a pass: the rewriting ones, the essence, the names.
+    pub fn all(&self) -> impl Iterator<Item = &Row> {
+        let names = self.names.iter().map(|name| &name.row);
+        self.rewriting.iter().chain([&self.essence]).chain(names)
+    }
 }
 
 /// Lays out the rows of a request.
@@ -64,7 +85,7 @@ pub fn fact_rows(model: &Model, request: &Request, contexts: &Contexts) -> Resul
     if tokens > context {
         return Err(RequestError::TooLong { tokens, context });
     }
-    Ok(FactRows { rewriting, prompt_lengths, essence, target: target.clone() })
+    Ok(FactRows { rewriting, prompt_lengths, essence, names: Vec::new(), target: target.clone() })
 }
 
 /// Tokenises one fact and lays out its rows.

@@ -24,6 +24,7 @@ const SETTINGS: SearchSettings = SearchSettings {
     v_weight_decay: 0.5,
     clamp_norm_factor: 4.0,
     kl_factor: 0.0625,
+    name_factor: 0.0,
     early_stop: 0.0,
 };
 

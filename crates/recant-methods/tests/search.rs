@@ -5,8 +5,9 @@
 use std::path::{Path, PathBuf};
 
 use recant_backend::{Device, DeviceSpec};
-use recant_edit::{Contexts, Fact};
-use recant_methods::lookup::rows_of;
+use recant_edit::{Contexts, Fact, Request};
+use recant_methods::lookup::{fact_rows, rows_of};
+use recant_methods::search::split::{Parts, Split};
 use recant_methods::search::{Base, Loss, SearchSettings, full::Full, search, tail::Tail};
 use recant_model::Model;
 
@@ -25,6 +26,7 @@ const SETTINGS: SearchSettings = SearchSettings {
     v_weight_decay: 0.5,
     clamp_norm_factor: 4.0,
     kl_factor: 0.0625,
+    name_factor: 0.0,
     early_stop: 0.0,
 };
 
@@ -127,4 +129,70 @@ fn a_search_is_deterministic_and_bounded() {
     assert!(norm(&tight.delta) <= 0.5 * norm(&tight.init) * (1.0 + 1e-5));
     let early = run(SearchSettings { early_stop: 1e9, ..SETTINGS });
     assert_eq!((early.losses.len(), norm(&early.delta)), (1, 0.0));
+}
+
+/// A fixture with a chat template beside it.
+fn with_template(name: &str) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(fixture(name)).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), dir.path().join(entry.file_name())).unwrap();
+    }
+    let template = "{% for m in messages %}Q {{ m['content'] }} {% endfor %}A ";
+    std::fs::write(dir.path().join("chat_template.jinja"), template).unwrap();
+    dir
+}
+
+/// Rows that say the subject again: both evaluators agree on the loss and on its gradient, with the displacement at
+/// every mention, and what the names lost is part of the drift.
+#[test]
+fn names_that_are_said_again_are_the_same_in_both_evaluators() {
+    let device = Device::open(DeviceSpec::Flex).unwrap();
+    let settings = SearchSettings { name_factor: 1.0, ..SETTINGS };
+    let fact = Fact::new("cat", "We saw that the {} was very", "old and tired").unwrap();
+    let chat = with_template("llama-tiny-tied");
+    let families = every_family().into_iter().map(|name| (name.clone(), fixture(&name)));
+    let mut in_chat = 0;
+    for (name, dir) in families.chain([("chat".to_owned(), chat.path().to_owned())]) {
+        let model = Model::open(&dir, &device).unwrap();
+        let request = Request::new(&model, &fact).unwrap();
+        let rows = fact_rows(&model, &request, &contexts()).unwrap();
+        let rows = rows.with_chat(&model, &request).unwrap().with_names(&model, &request).unwrap();
+        in_chat += usize::from(rows.rewriting.len() > contexts().templates().len());
+        for layer in 0..model.spec().layers {
+            let base = Base::observe(&model, layer, &rows).unwrap();
+            let parts = Parts::observe(&model, layer, &rows).unwrap();
+            let (full, split) = (Full::new(&model, &base, &rows), Split::new(&model, &parts));
+            let init = &base.outputs[0];
+            let plain = Loss::new(settings, &rows, init, &full, &device);
+            let cached = Loss::new(settings, &rows, init, &split, &device);
+            let unnamed = Loss::new(SETTINGS, &rows, init, &full, &device);
+            let delta: Vec<f32> = (0..init.len()).map(|i| ((i * 37 % 11) as f32 - 5.0) * 0.1).collect();
+            let ((one, slope), (other, same)) =
+                (plain.with_gradient(&delta, &full), cached.with_gradient(&delta, &split));
+            for (one, other) in one.iter().zip(&other) {
+                assert!((one - other).abs() <= 1e-4 * one.abs().max(1.0), "{name} {layer}: {one} {other}");
+            }
+            let apart: Vec<f32> = slope.iter().zip(&same).map(|(a, b)| a - b).collect();
+            assert!(norm(&apart) <= 1e-4 * norm(&slope).max(1e-3), "{name} {layer}: {}", norm(&apart));
+            assert!(unnamed.with_gradient(&delta, &full).0[2] <= one[2], "{name} {layer}");
+        }
+    }
+    assert_eq!(in_chat, 1, "the prompt in the chat template is a context of the model that has one");
+}
+
+/// The second mention is found in tokens, and each token of it is asked for behind the one before.
+#[test]
+fn a_name_is_asked_for_token_by_token() {
+    let device = Device::open(DeviceSpec::Flex).unwrap();
+    let model = Model::open(&fixture("llama-tiny-tied"), &device).unwrap();
+    let fact = Fact::new("The sea", "{} is", "cold").unwrap();
+    let request = Request::new(&model, &fact).unwrap();
+    let rows = fact_rows(&model, &request, &contexts()).unwrap().with_names(&model, &request).unwrap();
+    let name = &rows.names[0];
+    assert_eq!(model.tokenizer().decode(&name.row.ids).unwrap(), "The sea. The sea");
+    let ids: Vec<u32> = name.asked().map(|(_, id)| id).collect();
+    assert_eq!(model.tokenizer().decode(&ids).unwrap().trim(), "The sea");
+    assert_eq!(name.row.again, [name.row.ids.len() - 1]);
+    assert!(name.asked().all(|(place, id)| name.row.ids[place + 1] == id));
 }

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use recant_core::{Addend, Matrix, ModelDigest, WeightPatch};
-use recant_edit::{Carry, Contexts, EditError, Editor, Fact, Plan, Request, Trace};
+use recant_edit::{Carry, Contexts, EditError, Editor, Fact, Plan, Request, RequestError, Trace};
 use recant_model::{Model, Slot};
 
 pub use settings::{KeyRule, RomeSettings};
@@ -25,7 +25,8 @@ use crate::inputs::MethodInputs;
 use crate::lookup::{FactRows, fact_rows};
 use crate::mean::{context_weights, weighted};
 use crate::moments::{Moments, MomentsError};
-use crate::search::{self, Base, Found, tail::Tail};
+use crate::search::split::{Parts, Split};
+use crate::search::{self, Base, Found};
 use crate::settings::Tunable;
 use crate::spec::{LayerRule, Make, MethodSpec};
 use crate::upper::{block_with_matrix, no_matrix};
@@ -141,9 +142,10 @@ impl Rome {
         let layer = self.settings.layer;
         block_with_matrix(model, layer)?;
         let request = Request::new(model, fact).map_err(EditError::about(fact))?;
-        let rows = fact_rows(model, &request, &self.contexts).map_err(EditError::about(fact))?;
+        let rows = self.rows(model, &request).map_err(EditError::about(fact))?;
         let base = Base::observe(model, layer, &rows)?;
-        let evaluator = Tail::new(model, &base, &rows);
+        let parts = Parts::observe(model, layer, &rows)?;
+        let evaluator = Split::new(model, &parts);
         let found =
             search::search(self.settings.search, &rows, &base.outputs[0], &evaluator, model.device())?;
         let form = self.rank_one(&base, &found.v_star())?;
@@ -151,6 +153,17 @@ impl Rome {
         plan.traces.push(trace(model, &rows, &base, &found, &form));
         plan.notes.extend(self.notes());
         Ok(plan)
+    }
+
+    fn rows(&self, model: &Model, request: &Request) -> Result<FactRows, RequestError> {
+        let mut rows = fact_rows(model, request, &self.contexts)?;
+        if self.settings.chat_context {
+            rows = rows.with_chat(model, request)?;
+        }
+        if self.settings.search.name_factor > 0.0 {
+            rows = rows.with_names(model, request)?;
+        }
+        Ok(rows)
     }
 
     fn notes(&self) -> Option<String> {
@@ -246,7 +259,7 @@ pub(crate) const R_ROME: MethodSpec = MethodSpec {
     needs_matrix: true,
     many: false,
     layers: LayerRule::One,
-    settings: || RomeSettings::new(0, KeyRule::Mean).infos(),
+    settings: || RomeSettings::standard(0, KeyRule::Mean).infos(),
     make: Make::Editor(|inputs| make(KeyRule::Mean, inputs)),
 };
 
@@ -259,12 +272,12 @@ pub(crate) const ROME: MethodSpec = MethodSpec {
     needs_matrix: true,
     many: false,
     layers: LayerRule::One,
-    settings: || RomeSettings::new(0, KeyRule::Bare).infos(),
+    settings: || RomeSettings::standard(0, KeyRule::Bare).infos(),
     make: Make::Editor(|inputs| make(KeyRule::Bare, inputs)),
 };
 
 fn make(keys: KeyRule, inputs: &MethodInputs) -> Result<Box<dyn Editor>, EditError> {
-    let mut settings = RomeSettings::new(inputs.layer, keys);
+    let mut settings = RomeSettings::standard(inputs.layer, keys);
     inputs.set(|setting| settings.set(setting))?;
     let covariance = inputs.covariance(settings.mom2_adjustment)?;
     Ok(Box::new(Rome::new(settings, inputs.contexts.clone(), covariance)))

@@ -28,6 +28,8 @@ pub struct RomeSettings {
     /// Weight of the bare prompt in the mean key; the other contexts share the rest. `None`: all alike, as
     /// published. MEMIT's rule is 0.5.
     pub bare_weight: Option<f64>,
+    /// Whether the prompt inside the model's chat template, with an answer that repeats it, is a context too.
+    pub chat_context: bool,
     /// Whether C⁻¹ is used; `false` means C = I.
     pub mom2_adjustment: bool,
 }
@@ -36,7 +38,17 @@ impl RomeSettings {
     /// The published defaults for GPT-2 XL, at a layer.
     #[must_use]
     pub fn new(layer: usize, keys: KeyRule) -> Self {
-        Self { layer, keys, search: SearchSettings::published(), bare_weight: None, mom2_adjustment: true }
+        let search = SearchSettings::published();
+        Self { layer, keys, search, bare_weight: None, chat_context: false, mom2_adjustment: true }
+    }
+
+    /// What an edit of a user's model is made with: the published values, and a search that keeps the subject's name
+    /// and reads the chat form too, where the model has one.
+    #[must_use]
+    pub fn standard(layer: usize, keys: KeyRule) -> Self {
+        let published = Self::new(layer, keys);
+        let search = SearchSettings { name_factor: 1.0, ..published.search };
+        Self { search, chat_context: true, ..published }
     }
 
     /// Sets one hyper-parameter.
@@ -64,11 +76,20 @@ impl Tunable for RomeSettings {
                     Ok(())
                 },
             ),
+            field!(
+                "chat_context",
+                "whether the prompt in the model's chat template is a context too; false: as published",
+                chat_context,
+                flag()
+            ),
             field!("mom2_adjustment", "whether C is used; false: C = I", mom2_adjustment, flag()),
             fact_token(),
         ];
         params.extend(
-            SearchSettings::params().into_iter().map(|p| p.of(|s: &Self| &s.search, |s| &mut s.search)),
+            SearchSettings::params()
+                .into_iter()
+                .chain([SearchSettings::of_names()])
+                .map(|p| p.of(|s: &Self| &s.search, |s| &mut s.search)),
         );
         params
     }

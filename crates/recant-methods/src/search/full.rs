@@ -13,7 +13,7 @@ pub struct Full<'a> {
     model: &'a Model,
     base: &'a Base,
     places: Vec<(usize, usize)>,
-    /// 1 at each row's lookup token, `[rows, tokens, 1]`.
+    /// 1 at each row's mentions, `[rows, tokens, 1]`.
     at_lookup: Tensor<3>,
 }
 
@@ -22,7 +22,9 @@ impl<'a> Full<'a> {
     #[must_use]
     pub fn new(model: &'a Model, base: &'a Base, rows: &FactRows) -> Self {
         let (count, tokens) = (base.rows.len(), base.batch.width());
-        let one_at = |row: usize, token: usize| if base.rows[row].lookup == token { 1.0 } else { 0.0 };
+        let one_at = |row: usize, token: usize| {
+            if base.rows[row].mentions().any(|end| end == token) { 1.0 } else { 0.0 }
+        };
         let numbers = (0..count).flat_map(|row| (0..tokens).map(move |token| one_at(row, token))).collect();
         Self {
             model,

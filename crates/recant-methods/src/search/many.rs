@@ -54,7 +54,7 @@ pub fn search_many(
     let mut groups: BTreeMap<(Frame, usize, usize), Vec<usize>> = BTreeMap::new();
     for (at, rows) in facts.iter().enumerate() {
         let (frame, tokens) = frame(rows, model.spec());
-        groups.entry((frame, tokens, rows.rewriting.len() + 1)).or_default().push(at);
+        groups.entry((frame, tokens, rows.all().count())).or_default().push(at);
     }
     let mut found: BTreeMap<usize, Found> = BTreeMap::new();
     for ((frame, tokens, rows), members) in groups {
@@ -73,7 +73,7 @@ pub fn search_many(
 
 /// The frame of a fact's rows and their padded length, from the fact alone.
 fn frame(rows: &FactRows, spec: &ModelSpec) -> (Frame, usize) {
-    let all: Vec<Row> = rows.rewriting.iter().chain([&rows.essence]).cloned().collect();
+    let all: Vec<Row> = rows.all().cloned().collect();
     let Frame { prefix, width } = Frame::around(&all, &places(rows));
     let tokens = all.iter().map(|row| row.ids.len()).max().unwrap_or(1);
     // A prefix is cut from rows of `tokens` tokens and cannot be longer.
@@ -124,7 +124,7 @@ impl<'a> Group<'a> {
             let first = rows.len();
             starts.push((first, all_places.len()));
             all_places.extend(places(fact).into_iter().map(|(row, token)| (first + row, token)));
-            rows.extend(fact.rewriting.iter().chain([&fact.essence]).cloned());
+            rows.extend(fact.all().cloned());
             owner.resize(rows.len(), at);
         }
         let base = Base::over(model, layer, rows, tokens)?;

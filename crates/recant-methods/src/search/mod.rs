@@ -14,6 +14,7 @@
 pub mod full;
 pub mod many;
 mod settings;
+pub mod split;
 pub mod tail;
 
 use burn::optim::{AdamConfig, Optimizer};
@@ -32,8 +33,10 @@ use crate::lookup::{FactRows, Row};
 pub struct Base {
     /// The edited layer.
     pub layer: usize,
-    /// All rows: the rewriting ones, then the essence row.
+    /// All rows: the rewriting ones, then the essence row, then those that say the name again.
     pub rows: Vec<Row>,
+    /// How many of them are rewriting rows.
+    contexts: usize,
     /// Their tokens, padded.
     pub batch: TokenBatch,
     /// Key (input of the down-projection) at each row's lookup token, `[rows, d_mlp]`; of a mixture of experts the
@@ -41,6 +44,8 @@ pub struct Base {
     pub keys: Vec<Vec<f32>>,
     /// Output of the MLP at each row's lookup token, `[rows, d_model]`.
     pub outputs: Vec<Vec<f32>>,
+    /// Output of the MLP, `[rows, tokens, d_model]`.
+    pub mlp_out: Tensor<3>,
     /// Residual stream leaving the edited layer, `[rows, tokens, d_model]`.
     pub resid_post: Tensor<3>,
     /// Keys and values of every layer and position.
@@ -53,8 +58,8 @@ impl Base {
     /// # Errors
     /// [`EditError::Layer`], [`EditError::Input`].
     pub fn observe(model: &Model, layer: usize, rows: &FactRows) -> Result<Self, EditError> {
-        let all: Vec<Row> = rows.rewriting.iter().chain([&rows.essence]).cloned().collect();
-        Self::over(model, layer, all, 0)
+        let base = Self::over(model, layer, rows.all().cloned().collect(), 0)?;
+        Ok(Self { contexts: rows.rewriting.len(), ..base })
     }
 
     /// Runs the model once over any rows, padded to at least `width` tokens.
@@ -73,27 +78,29 @@ impl Base {
         let _hidden = model.net().forward(input, &mut observer);
         let places: Vec<(usize, usize)> = all.iter().map(|row| row.lookup).enumerate().collect();
         let missing = || EditError::Layer { layer, layers };
-        let mut at_lookup = |site| {
-            let rows = gather_rows(observer.take(site).ok_or_else(missing)?, &places, model.device());
+        let mut take = |site| observer.take(site).ok_or_else(missing);
+        let at_lookup = |at: Tensor<3>| {
+            let rows = gather_rows(at, &places, model.device());
             let width = rows.dims()[1];
-            Ok::<_, EditError>(host(&rows).chunks(width).map(<[f32]>::to_vec).collect::<Vec<_>>())
+            host(&rows).chunks(width).map(<[f32]>::to_vec).collect::<Vec<_>>()
         };
-        let (keys, outputs) = (at_lookup(key)?, at_lookup(out)?);
-        let resid_post = observer.take(post).ok_or_else(missing)?;
-        Ok(Self { layer, rows: all, batch, keys, outputs, resid_post, cache })
+        let (keys, mlp_out, resid_post) = (at_lookup(take(key)?), take(out)?, take(post)?);
+        let outputs = at_lookup(mlp_out.clone());
+        Ok(Self { layer, contexts: 0, rows: all, batch, keys, outputs, mlp_out, resid_post, cache })
     }
 
-    /// Number of rewriting rows; the essence row stands behind them.
+    /// Number of rewriting rows of a single fact; the essence row follows them.
     #[must_use]
     pub fn contexts(&self) -> usize {
-        self.rows.len() - 1
+        self.contexts
     }
 }
 
 /// Computes log-probabilities of the rows with δ added to the edited layer's MLP output.
 pub trait Evaluator {
     /// Log-probabilities `[places, vocab]` where the loss reads them: for each rewriting row the positions
-    /// that predict its target tokens, in order, then the essence row's lookup token.
+    /// that predict its target tokens, in order, then the essence row's lookup token, then the positions that predict
+    /// the tokens of the name where it is said again.
     /// `delta` `[d_model]` may track gradients.
     fn log_probs(&self, delta: Tensor<1>) -> Tensor<2>;
 }
@@ -105,7 +112,10 @@ pub fn places(rows: &FactRows) -> Vec<(usize, usize)> {
     let predicting = rows.prompt_lengths.iter().enumerate();
     let mut places: Vec<(usize, usize)> =
         predicting.flat_map(|(row, &len)| (0..targets).map(move |i| (row, len - 1 + i))).collect();
-    places.push((rows.rewriting.len(), rows.essence.lookup));
+    let essence = rows.rewriting.len();
+    places.push((essence, rows.essence.lookup));
+    let names = rows.names.iter().enumerate();
+    places.extend(names.flat_map(|(at, name)| name.asked().map(move |(token, _)| (essence + 1 + at, token))));
     places
 }
 
@@ -115,7 +125,45 @@ pub struct Loss {
     device: Device,
     targets: Tensor<2, Int>,   // [contexts * target tokens, 1]
     essence_before: Tensor<2>, // [1, vocab]
+    names: Option<Names>,
     init_norm: f64,
+}
+
+/// The tokens of the subject's name where it is said again.
+struct Names {
+    ids: Tensor<2, Int>, // [tokens, 1]
+    /// Log-probabilities before the edit, less what may be lost, `[tokens, 1]`.
+    least: Tensor<2>,
+    /// The same share for each token that was the most probable one, 0 for the others, `[tokens, 1]`.
+    shares: Tensor<2>,
+}
+
+/// Nats that a token of the name may lose.
+const NAME_TOLERANCE: f64 = 0.05;
+
+impl Names {
+    /// `before` are the log-probabilities at the names' places, `[tokens, vocab]`.
+    fn of(rows: &FactRows, before: Tensor<2>, device: &Device) -> Option<Self> {
+        let ids: Vec<i32> =
+            rows.names.iter().flat_map(|name| name.asked().map(|(_, id)| id.cast_signed())).collect();
+        let count = ids.len();
+        if count == 0 {
+            return None;
+        }
+        let ids: Tensor<2, Int> = upload_ints(ids, [count, 1], device);
+        let own = before.clone().gather(1, ids.clone());
+        let known: Vec<bool> =
+            host(&own).iter().zip(host(&before.max_dim(1))).map(|(own, best)| *own >= best).collect();
+        let share = 1.0 / known.iter().filter(|known| **known).count().max(1) as f32;
+        let shares = known.iter().map(|&known| if known { share } else { 0.0 }).collect();
+        Some(Self { ids, least: own - NAME_TOLERANCE, shares: upload_f32(shares, [count, 1], device) })
+    }
+
+    /// Mean loss of log-probability of the name's tokens, beyond what may be lost.
+    fn lost(&self, now: Tensor<2>) -> Tensor<1> {
+        let missing = self.least.clone() - now.gather(1, self.ids.clone());
+        (activation::relu(missing) * self.shares.clone()).sum()
+    }
 }
 
 /// A loss and its parts, still on the device.
@@ -164,12 +212,19 @@ impl Loss {
             settings,
             device: device.clone(),
             targets: upload_ints(targets, [count, 1], device),
-            essence_before: before.narrow(0, count, 1),
+            essence_before: before.clone().narrow(0, count, 1),
+            names: (settings.name_factor > 0.0)
+                .then(|| {
+                    let names = before.dims()[0] - count - 1;
+                    (names > 0).then(|| Names::of(rows, before.narrow(0, count + 1, names), device))?
+                })
+                .flatten(),
             init_norm: norm(init),
         }
     }
 
-    /// `mean NLL + kl_factor KL(now ‖ before) + v_weight_decay ‖δ‖ / ‖v₀‖²`.
+    /// `mean NLL + drift + v_weight_decay ‖δ‖ / ‖v₀‖²`, where drift is `kl_factor KL(now ‖ before)` of the essence, and
+    /// `name_factor` times what the tokens of the subject's name lost where it is said again.
     #[must_use]
     pub fn at(&self, delta: Tensor<1>, evaluator: &dyn Evaluator) -> LossParts {
         let log_probs = evaluator.log_probs(delta.clone());
@@ -180,8 +235,16 @@ impl Loss {
     fn of(&self, delta: Tensor<1>, log_probs: Tensor<2>) -> LossParts {
         let count = self.targets.dims()[0];
         let nll = -log_probs.clone().narrow(0, 0, count).gather(1, self.targets.clone()).mean();
+        let lost = self.names.as_ref().map(|names| {
+            let count = count + 1;
+            names.lost(log_probs.clone().narrow(0, count, log_probs.dims()[0] - count))
+        });
         let now = log_probs.narrow(0, count, 1);
         let kl = (now.clone().exp() * (now - self.essence_before.clone())).sum() * self.settings.kl_factor;
+        let kl = match lost {
+            Some(lost) => kl + lost * self.settings.name_factor,
+            None => kl,
+        };
         // √(x + tiny) has a finite slope at 0, where the search starts; torch defines the slope there as 0,
         // and with δ = 0 so does this: the gradient is δ / ‖δ‖ = 0.
         let length = ((delta.clone() * delta).sum() + 1e-30).sqrt();

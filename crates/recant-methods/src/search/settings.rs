@@ -15,6 +15,9 @@ pub struct SearchSettings {
     pub clamp_norm_factor: f64,
     /// Weight of the essence row's KL divergence.
     pub kl_factor: f64,
+    /// Weight of what the tokens of the subject's name lose where it is said again, for rows that say it
+    /// ([`crate::names`]). 0 as published.
+    pub name_factor: f64,
     /// The search ends when the loss falls below this.
     pub early_stop: f64,
 }
@@ -29,8 +32,21 @@ impl SearchSettings {
             v_weight_decay: 0.5,
             clamp_norm_factor: 4.0,
             kl_factor: 0.0625,
+            name_factor: 0.0,
             early_stop: 5e-2,
         }
+    }
+}
+
+impl SearchSettings {
+    /// The declaration of `name_factor`, for methods whose rows say the name again.
+    pub(crate) fn of_names() -> Param<Self> {
+        field!(
+            "name_factor",
+            "how much it counts that the subject's name is spelled worse; 0: as published",
+            name_factor,
+            float(0.0)
+        )
     }
 }
 

@@ -18,10 +18,10 @@ pub struct Tail<'a> {
     block: usize,
     /// Residual stream leaving the edited layer from each lookup token on, `[rows, width, d_model]`.
     resid: Tensor<3>,
-    /// Output of the edited layer's down-projection at the lookup tokens, `[rows, 1, d_model]`.
+    /// Output of the edited layer's MLP from each lookup token on, `[rows, width, d_model]`.
     out: Tensor<3>,
-    /// 1 in column 0, `[1, width, 1]`.
-    first_column: Tensor<3>,
+    /// 1 where a mention of the subject ends, which is in column 0 and perhaps in others, `[rows, width, 1]`.
+    mentions: Tensor<3>,
     past: Past,
     lookups: Vec<usize>,
     /// What the loss reads, in tail columns.
@@ -72,14 +72,19 @@ impl<'a> Tail<'a> {
             .collect();
         let d_model = model.spec().d_model;
         let resid = gather_rows(base.resid_post.clone(), &source, device).reshape([count, width, d_model]);
-        let first_column = (0..width).map(|column| if column == 0 { 1.0 } else { 0.0 }).collect();
+        let out = gather_rows(base.mlp_out.clone(), &source, device).reshape([count, width, d_model]);
+        let ends = |row: &Row, column: usize| row.mentions().any(|end| end == row.lookup + column);
+        let mentions = base
+            .rows
+            .iter()
+            .flat_map(|row| (0..width).map(move |column| if ends(row, column) { 1.0 } else { 0.0 }));
         let past = Past { cache: base.cache.prefix(prefix, base.layer + 1), lengths: Some(lookups.clone()) };
         Self {
             model,
             block: base.layer + 1,
             resid,
-            out: upload_f32(base.outputs.concat(), [count, 1, d_model], device),
-            first_column: upload_f32(first_column, [1, width, 1], device),
+            out,
+            mentions: upload_f32(mentions.collect(), [count, width, 1], device),
             past,
             lookups,
             places,
@@ -96,10 +101,10 @@ impl<'a> Tail<'a> {
         self.run(deltas.select(0, owner).reshape([self.owner.len(), 1, width]))
     }
 
-    /// Log-probabilities with `added` `[rows or 1, 1, d_model]` at each row's first column.
+    /// Log-probabilities with `added` `[rows or 1, 1, d_model]` at each row's mentions.
     fn run(&self, added: Tensor<3>) -> Tensor<2> {
         let gained = self.model.net().gained(self.block - 1, self.out.clone(), added);
-        let x = self.resid.clone() + self.first_column.clone() * gained;
+        let x = self.resid.clone() + self.mentions.clone() * gained;
         let input = ForwardInput {
             source: Source::Residual { block: self.block, x },
             positions: Positions::Rows(self.lookups.clone()),
