@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use recant_core::{CommitId, Delta, ManifestId, ObjectId, OperationId};
 
 use self::check::Check;
+use crate::damage::Damage;
 use crate::name::{Name, NameError};
 use crate::object::{Apart, Commit, Kind, Operation, View};
 use crate::odb::bundle::BUNDLES;
@@ -221,7 +222,8 @@ impl Store {
     /// Objects that miss something but that no operation leads to are no loss.
     fn tell_leftovers(&self, operations: &[(OperationId, Operation)], fsck: &mut Fsck) {
         let lacks = |problem: &Problem| {
-            let lost = |source: &ReadError| matches!(source, ReadError::Missing { .. });
+            let lost =
+                |source: &ReadError| matches!(source, ReadError::Object { source: Damage::Missing, .. });
             matches!(problem, Problem::Missing { .. })
                 || matches!(problem, Problem::Object { source, .. } if lost(source))
         };
@@ -234,7 +236,10 @@ impl Store {
         for problem in &mut fsck.problems {
             let found = match problem {
                 Problem::Missing { id, missing, .. } => Some((*id, *missing)),
-                Problem::Object { id, source: ReadError::Missing { id: missing } } => Some((*id, *missing)),
+                Problem::Object {
+                    id,
+                    source: ReadError::Object { id: missing, source: Damage::Missing },
+                } => Some((*id, *missing)),
                 _ => None,
             };
             if let Some((id, missing)) = found.filter(|(id, _)| !reached.contains(id)) {
@@ -312,7 +317,7 @@ impl Store {
             Problem::Object { id, source } => match source {
                 // The object's file is sound, and what it is made from is not there: it may come back.
                 ReadError::Link { .. } | ReadError::Io { .. } => Ok(None),
-                ReadError::Missing { id: other } if other != id => Ok(None),
+                ReadError::Object { id: other, source: Damage::Missing } if other != id => Ok(None),
                 // Told as a problem of the bundle.
                 ReadError::Bundle { .. } => Ok(None),
                 _ => {
