@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use recant_core::ObjectId;
-use recant_store::{Import, ReadError, Store};
+use recant_store::{Damage, Import, ReadError, Store};
 
 use crate::common::disk::FaultyDisk;
 use crate::common::{edit, name, stamp, write_model};
@@ -41,7 +41,7 @@ pub fn files(bytes: &[u8]) -> bool {
     }
     let clean = store.fsck().expect("damage is reported, not an error").is_clean();
     // What nothing leads to may lack what it is made from: a fetch that was cut leaves such files.
-    let leftover = matches!(&loaded, Err(ReadError::Missing { id: lacking }) if *lacking != id);
+    let leftover = matches!(&loaded, Err(ReadError::Object { id: lacking, source: Damage::Missing }) if *lacking != id);
     assert!(loaded.is_ok() || leftover || !clean, "a file that cannot be read passes fsck");
 
     let disk = good().copy();
@@ -54,7 +54,7 @@ pub fn files(bytes: &[u8]) -> bool {
         Ok(wants) if wants.is_empty() && tx.writer.accept(received).is_ok() && tx.writer.flush().is_ok() => {
             match store.odb().load(id) {
                 Ok(_) => {}
-                Err(ReadError::Missing { .. }) => panic!("accepted and not there"),
+                Err(ReadError::Object { source: Damage::Missing, .. }) => panic!("accepted and not there"),
                 Err(error) => panic!("accepted and not readable: {error}"),
             }
         }
@@ -75,7 +75,7 @@ pub fn bundle(bytes: &[u8]) -> bool {
         for id in store.odb().ids().expect("a clean store") {
             match store.odb().load(id) {
                 Ok(loaded) => assert_eq!(recant_store::object::object_id(&loaded), id),
-                Err(ReadError::Missing { .. }) => {}
+                Err(ReadError::Object { source: Damage::Missing, .. }) => {}
                 Err(error) => panic!("passed and not readable: {error}"),
             }
         }

@@ -50,7 +50,7 @@ pub struct DeviceSpecError {
 #[non_exhaustive]
 pub enum DeviceError {
     /// The backend was left out when this program was built.
-    #[error("device `{device}` is not compiled in; build with `--features {feature}`")]
+    #[error("device `{device}` is not compiled in; build with the feature `{feature}`")]
     NotCompiledIn {
         /// The device asked for.
         device: DeviceSpec,
@@ -218,7 +218,7 @@ mod tests {
         let all = [DeviceSpec::Flex, DeviceSpec::Ndarray, DeviceSpec::Wgpu(Adapter::Cpu)];
         for device in all.into_iter().filter(|device| !device.feature().1) {
             let error = Device::open(device).unwrap_err();
-            assert!(error.to_string().contains(&format!("--features {}", device.feature().0)), "{error}");
+            assert!(error.to_string().contains(&format!("the feature `{}`", device.feature().0)), "{error}");
         }
     }
 }

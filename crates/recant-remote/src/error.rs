@@ -30,7 +30,7 @@ pub enum RemoteError {
         feature: &'static str,
     },
     /// There is nothing at the address.
-    #[error("there is no recant remote at {url}; `recant store push` makes one")]
+    #[error("there is no recant remote at {url}")]
     Nothing {
         /// The address.
         url: String,

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use recant_core::{CommitId, ManifestId, PatchId};
 
+use crate::damage::Damage;
 use crate::object::{Commit, Deed};
 use crate::odb::{Odb, ReadError};
 
@@ -22,14 +23,12 @@ pub enum HistoryError {
     #[error(transparent)]
     Read(#[from] ReadError),
     /// A commit's generation does not follow from its parents'.
-    #[error(
-        "commit {id} claims generation {generation}, which its parents contradict; `recant store fsck` says more"
-    )]
+    #[error("commit {id} {source}")]
     Generation {
         /// The commit.
         id: CommitId,
         /// What it claims.
-        generation: u64,
+        source: Damage,
     },
     /// A commit names an edit that is none.
     #[error("commit {id} is named as an edit but changes no weights")]
@@ -37,6 +36,12 @@ pub enum HistoryError {
         /// The commit.
         id: CommitId,
     },
+}
+
+impl HistoryError {
+    pub(crate) fn generation(id: CommitId, generation: u64) -> Self {
+        Self::Generation { id, source: Damage::Generation { generation } }
+    }
 }
 
 /// The edits that are live at a commit, in the order in which they are applied.
@@ -91,7 +96,7 @@ impl<'s> History<'s> {
             parents.push((self.commit(parent)?.generation, parent));
         }
         if expected_generation(parents.iter().map(|(generation, _)| *generation)) != Some(commit.generation) {
-            return Err(HistoryError::Generation { id, generation: commit.generation });
+            return Err(HistoryError::generation(id, commit.generation));
         }
         Ok(parents)
     }

@@ -93,13 +93,13 @@ pub enum ImportError {
         place: PathBuf,
     },
     /// The branch has commits already.
-    #[error("branch {name} has commits already; name another one with --branch")]
+    #[error("branch {name} has commits already; choose another name")]
     Occupied {
         /// The branch.
         name: Name,
     },
     /// The head stands on a commit.
-    #[error("the head stands on no branch; name one with --branch")]
+    #[error("the head stands on no branch, and none is named")]
     NoBranch,
     /// The file changed while it was read.
     #[error("{path} changed while it was read")]

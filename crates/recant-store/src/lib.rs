@@ -40,6 +40,7 @@
 
 mod checkout;
 mod codec;
+mod damage;
 pub mod disk;
 mod fsck;
 mod gc;
@@ -59,6 +60,7 @@ mod weights;
 
 pub use checkout::{CheckoutError, CheckoutOptions, Written};
 pub use codec::DecodeError;
+pub use damage::Damage;
 pub use fsck::{Fsck, FsckError, Problem};
 pub use gc::{Gc, GcError, GcOptions};
 pub use history::{History, HistoryError, Live, Walk};

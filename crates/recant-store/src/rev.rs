@@ -15,7 +15,7 @@ use crate::store::{HeadError, Store};
 #[non_exhaustive]
 pub enum RevError {
     /// There is no such thing.
-    #[error("{text:?} is no branch, tag or commit; `recant log` lists commits, `recant branch` branches")]
+    #[error("{text:?} is no branch, tag or commit")]
     Unknown {
         /// The text.
         text: String,
@@ -43,7 +43,7 @@ pub enum RevError {
         kind: &'static str,
     },
     /// The head has no commit.
-    #[error("the store holds no model yet; `recant store import` brings one in")]
+    #[error("the store holds no model yet")]
     Empty,
     /// History does not go back so far.
     #[error("{text:?} goes back {steps} commits, behind the import")]

@@ -11,7 +11,7 @@ use common::disk::FaultyDisk;
 use common::{edit, head, name, stamp, store_in, tensor, write_model};
 use recant_core::{CommitId, ObjectId};
 use recant_store::object::{FactRecord, Record};
-use recant_store::{Draft, EditKind, GcOptions, History, Import, Problem, ReadError, Store};
+use recant_store::{Damage, Draft, EditKind, GcOptions, History, Import, Problem, ReadError, Store};
 
 fn bundles(at: &Path) -> Vec<PathBuf> {
     match std::fs::read_dir(at.join("bundles")) {
@@ -120,7 +120,7 @@ fn a_reader_from_before_finds_what_was_gathered() {
         assert_eq!(tensor(&reader, commit, 0), tensor(&gathering, commit, 0));
         assert_eq!(head(&reader), commit);
         let missing = ObjectId::from_bytes([seed as u8; 32]);
-        assert!(matches!(reader.odb().load(missing), Err(ReadError::Missing { .. })));
+        assert!(matches!(reader.odb().load(missing), Err(ReadError::Object { source: Damage::Missing, .. })));
     }
     assert!(!bundles(&at).is_empty());
 }

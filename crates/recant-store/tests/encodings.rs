@@ -20,7 +20,7 @@ use recant_store::object::{
     Blob, Commit, Deed, FactRecord, FactSet, Head, Kind, Ledger, Manifest, Operation, Record, Signature,
     Step, View, decode_tensor, encode_tensor, object_id, references,
 };
-use recant_store::{FileName, Name, ReadError, Store};
+use recant_store::{Damage, FileName, Name, ReadError, Store};
 
 fn id(seed: u8) -> [u8; 32] {
     [seed; 32]
@@ -274,7 +274,7 @@ fn hostile_object_files_are_refused() {
         let store = store_with(&[(a, bytes)]);
         let error = error(&store, a);
         assert!(
-            matches!(error, ReadError::Frame { .. } | ReadError::Digest { .. })
+            matches!(error, ReadError::Object { source: Damage::Frame { .. } | Damage::Digest { .. }, .. })
                 && error.to_string().contains(&a.to_string()),
             "{what}: {error}"
         );
@@ -301,9 +301,9 @@ fn circles_are_refused() {
     let manifest = |base: &[u8]| frame(4, &[&9u32.to_le_bytes(), base, &0u32.to_le_bytes()]);
     for form in [&tensor as &dyn Fn(&[u8]) -> Vec<u8>, &manifest] {
         let store = store_with(&[(a, form(&id(1)))]);
-        assert!(matches!(error(&store, a), ReadError::Frame { .. }));
+        assert!(matches!(error(&store, a), ReadError::Object { source: Damage::Frame { .. }, .. }));
         let store = store_with(&[(a, form(&id(2))), (b, form(&id(1)))]);
-        assert!(matches!(error(&store, a), ReadError::Frame { .. }));
+        assert!(matches!(error(&store, a), ReadError::Object { source: Damage::Frame { .. }, .. }));
         assert!(!store.fsck().unwrap().is_clean());
     }
 }
@@ -315,7 +315,7 @@ fn a_cyclic_parent_is_refused() {
     let mut own = commit();
     (own.parents, own.deed) = (vec![a], Deed::Edit);
     let store = store_with(&[(a.into(), frame(0, &[&own.encode()]))]);
-    assert!(matches!(store.odb().commit(a), Err(ReadError::Digest { .. })));
+    assert!(matches!(store.odb().commit(a), Err(ReadError::Object { source: Damage::Digest { .. }, .. })));
     assert!(!store.fsck().unwrap().is_clean());
 }
 

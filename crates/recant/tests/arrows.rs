@@ -69,6 +69,21 @@ fn few_crates_know_burn() {
     assert_eq!(found, KNOW_BURN);
 }
 
+/// Every Rust file below some folders, with its text.
+fn sources(mut open: Vec<PathBuf>) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    while let Some(place) = open.pop() {
+        for path in std::fs::read_dir(place).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push((path.clone(), std::fs::read_to_string(path).unwrap()));
+            }
+        }
+    }
+    found
+}
+
 /// The table of invariants names tests; a renamed or deleted test would leave a promise that nothing holds.
 #[test]
 fn every_test_named_in_the_architecture_exists() {
@@ -84,17 +99,80 @@ fn every_test_named_in_the_architecture_exists() {
     assert!(named.len() > 20, "{named:?}");
 
     let mut found = BTreeSet::new();
-    let mut open = ["crates", "xtask", "fuzz/tests", "tests/s3/tests"].map(|dir| root().join(dir)).to_vec();
-    while let Some(place) = open.pop() {
-        for path in std::fs::read_dir(place).unwrap().map(|entry| entry.unwrap().path()) {
-            if path.is_dir() {
-                open.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let source = std::fs::read_to_string(path).unwrap();
-                found.extend(named.iter().filter(|name| source.contains(&format!("fn {name}("))).copied());
-            }
-        }
+    let places = ["crates", "xtask", "fuzz/tests", "tests/s3/tests"].map(|dir| root().join(dir)).to_vec();
+    for (_, source) in sources(places) {
+        found.extend(named.iter().filter(|name| source.contains(&format!("fn {name}("))).copied());
     }
     let missing: Vec<_> = named.difference(&found).collect();
     assert!(missing.is_empty(), "ARCHITECTURE.md names tests that do not exist: {missing:?}");
+}
+
+/// The string literals of a source, without comments and tests; a line that goes on after a backslash is one.
+fn literals(source: &str) -> Vec<String> {
+    let source = source.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+    let (mut found, mut rest) = (Vec::new(), source);
+    while let Some(first) = rest.chars().next() {
+        let hashes = || rest[1..].len() - rest[1..].trim_start_matches('#').len();
+        if rest.starts_with("//") {
+            rest = rest.split_once('\n').map_or("", |(_, next)| next);
+        } else if rest.starts_with("/*") {
+            rest = rest.split_once("*/").map_or("", |(_, next)| next);
+        } else if first == 'r' && rest[1 + hashes()..].starts_with('"') {
+            let end = format!("\"{}", "#".repeat(hashes()));
+            let (text, next) = rest[2 + hashes()..].split_once(&end).expect("an end of a raw string");
+            found.push(text.to_owned());
+            rest = next;
+        } else if first == '"' {
+            let mut escaped = false;
+            let end = rest[1..].find(|c| {
+                let ends = c == '"' && !escaped;
+                escaped = c == '\\' && !escaped;
+                ends
+            });
+            let (text, next) = rest[1..].split_at(end.expect("an end of a string"));
+            let lines = text.split("\\\n").enumerate();
+            found.push(lines.map(|(at, line)| if at == 0 { line } else { line.trim_start() }).collect());
+            rest = &next[1..];
+        } else if let Some(next) = ["'\"'", "'\\\"'"].iter().find_map(|quote| rest.strip_prefix(quote)) {
+            rest = next;
+        } else {
+            rest = &rest[first.len_utf8()..];
+        }
+    }
+    found
+}
+
+/// Whether a text for people names a command of the binary, or a flag of one.
+fn names_a_command(text: &str) -> bool {
+    let flags = text.match_indices("--").filter(|(at, _)| {
+        let before = text[..*at].chars().next_back();
+        before.is_none_or(|c| " `(\"'".contains(c))
+            && text[at + 2..].starts_with(|c: char| c.is_ascii_lowercase())
+    });
+    text.contains("`recant ") || flags.count() > 0
+}
+
+/// A library is used without the binary: what to type belongs to the hints of the binary.
+#[test]
+fn libraries_name_no_commands_and_no_flags() {
+    let sample = concat!(
+        "// \"`recant log`\"\nlet quote = '\"'; let a = \"use \\\n    --force\"; let b = r#\"`recant log`\"#;\n",
+        "let c = \"a -- b, \\\"x\\\"\";\n#[cfg(test)]\nmod tests { \"--x\" }"
+    );
+    let told: Vec<bool> = literals(sample).iter().map(|text| names_a_command(text)).collect();
+    assert_eq!(told, [true, true, false], "{:?}", literals(sample));
+
+    let crates = std::fs::read_dir(root().join("crates")).unwrap().map(|entry| entry.unwrap().path());
+    let libraries: Vec<PathBuf> =
+        crates.filter(|path| !path.ends_with("recant")).map(|path| path.join("src")).collect();
+    assert!(libraries.len() > 10, "{libraries:?}");
+    let (mut read, mut wrong) = (0, Vec::new());
+    for (path, source) in sources(libraries).into_iter().filter(|(path, _)| !path.ends_with("tests.rs")) {
+        let texts = literals(&source);
+        read += texts.len();
+        let named = texts.into_iter().filter(|text| names_a_command(text));
+        wrong.extend(named.map(|text| format!("{}: {text:?}", path.display())));
+    }
+    assert!(read > 1000, "{read} literals");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

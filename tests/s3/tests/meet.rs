@@ -254,7 +254,7 @@ fn bad_places_and_credentials_are_named() {
     let server = Server::start(0).unwrap();
     let (a, _) = store_in(&dir.path().join("a"));
     let nothing = remote(&server).clone_to(&dir.path().join("b"), &stamp(1), |_| ()).unwrap_err();
-    assert!(nothing.to_string().contains("recant store push"), "{nothing}");
+    assert!(nothing.to_string().contains("no recant remote"), "{nothing}");
     assert!(!dir.path().join("b").exists());
     let with = |url: &str, key: &str, value: &str| {
         let changed =

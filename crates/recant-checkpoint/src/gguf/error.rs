@@ -128,7 +128,7 @@ pub enum GgufError {
         second: String,
     },
     /// The model is in several files.
-    #[error("it is one of {count} parts of a model; join them with `llama-gguf-split --merge`")]
+    #[error("it is one of {count} parts of a model; join them first")]
     Split {
         /// How many parts there are.
         count: u64,

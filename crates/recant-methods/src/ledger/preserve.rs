@@ -52,7 +52,7 @@ impl Kept {
             return Err(EditError::Setting {
                 key: "preserve".to_owned(),
                 value: settings.preserve.to_string(),
-                reason: "the statistics hold no sample of their corpus; make them anew with `recant stats`, or set 0"
+                reason: "the statistics hold no sample of their corpus; measure them anew, or set 0"
                     .to_owned(),
             });
         }

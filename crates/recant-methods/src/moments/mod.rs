@@ -55,10 +55,7 @@ struct Layer {
 #[non_exhaustive]
 pub enum MomentsError {
     /// They belong to another model.
-    #[error(
-        "these statistics were made for model {made_for}, but the model at hand is {found}; \
-         run `recant stats` for it"
-    )]
+    #[error("these statistics were made for model {made_for}, but the model at hand is {found}")]
     Model {
         /// Digest of the model they were made for.
         made_for: ModelDigest,
@@ -66,7 +63,7 @@ pub enum MomentsError {
         found: ModelDigest,
     },
     /// The layer was not measured.
-    #[error("these statistics hold layers {known:?}, not {layer}; run `recant stats --layers {layer}`")]
+    #[error("these statistics hold layers {known:?}, not {layer}")]
     Layer {
         /// The layer asked for.
         layer: usize,

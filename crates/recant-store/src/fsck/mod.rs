@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use recant_core::{CommitId, Delta, ManifestId, ObjectId, OperationId};
 
 use self::check::Check;
+use crate::damage::Damage;
 use crate::name::{Name, NameError};
 use crate::object::{Apart, Commit, Kind, Operation, View};
 use crate::odb::bundle::BUNDLES;
@@ -235,7 +236,8 @@ impl Store {
     /// loss.
     fn tell_leftovers(&self, operations: &[(OperationId, Operation)], fsck: &mut Fsck) {
         let lacks = |problem: &Problem| {
-            let lost = |source: &ReadError| matches!(source, ReadError::Missing { .. });
+            let lost =
+                |source: &ReadError| matches!(source, ReadError::Object { source: Damage::Missing, .. });
             matches!(problem, Problem::Missing { .. } | Problem::Steps { .. })
                 || matches!(problem, Problem::Object { source, .. } if lost(source))
         };
@@ -253,7 +255,10 @@ impl Store {
             }
             let found = match problem {
                 Problem::Missing { id, missing, .. } => Some((*id, *missing)),
-                Problem::Object { id, source: ReadError::Missing { id: missing } } => Some((*id, *missing)),
+                Problem::Object {
+                    id,
+                    source: ReadError::Object { id: missing, source: Damage::Missing },
+                } => Some((*id, *missing)),
                 _ => None,
             };
             if let Some((id, missing)) = found.filter(|(id, _)| !reached.contains(id)) {
@@ -331,7 +336,7 @@ impl Store {
             Problem::Object { id, source } => match source {
                 // The object's file is sound, and what it is made from is not there: it may come back.
                 ReadError::Link { .. } | ReadError::Io { .. } => Ok(None),
-                ReadError::Missing { id: other } if other != id => Ok(None),
+                ReadError::Object { id: other, source: Damage::Missing } if other != id => Ok(None),
                 // Told as a problem of the bundle.
                 ReadError::Bundle { .. } => Ok(None),
                 _ => {

@@ -35,7 +35,7 @@ impl Odb {
         frame: Frame,
         known: &dyn Fn(ObjectId) -> bool,
     ) -> Result<Chain, ReadError> {
-        let damaged = |reason: String| ReadError::Frame { id, reason };
+        let damaged = |reason: String| ReadError::frame(id, reason);
         let mut chain = Chain { frames: Vec::new(), bottom: id, steps: 0 };
         let mut frame = frame;
         while let Some((base, steps)) = frame.base() {
@@ -130,7 +130,7 @@ impl Odb {
                 Some(place) => *place = tensor,
                 None => {
                     let reason = format!("it changes `{path}`, which its base does not have");
-                    return Err(ReadError::Frame { id, reason });
+                    return Err(ReadError::frame(id, reason));
                 }
             }
         }

@@ -10,6 +10,7 @@ use recant_core::ObjectId;
 
 use super::bundle::{BUNDLES, Bundle, Entry, unreadable};
 use super::{OBJECTS, Odb, ReadError};
+use crate::damage::Damage;
 
 /// The bundles that a handle has seen.
 #[derive(Default)]
@@ -126,8 +127,8 @@ impl Odb {
     pub fn file_len(&self, id: impl Into<ObjectId>) -> Result<u64, ReadError> {
         let id = id.into();
         match self.open_at(id, &Self::path(id)) {
-            Err(ReadError::Missing { .. }) => {
-                let found = self.in_bundle(id)?.ok_or(ReadError::Missing { id })?;
+            Err(ReadError::Object { source: Damage::Missing, .. }) => {
+                let found = self.in_bundle(id)?.ok_or(ReadError::missing(id))?;
                 Ok(found.1.len)
             }
             opened => opened.map(|(len, _)| len),
@@ -139,10 +140,10 @@ impl Odb {
             return Ok((file.len() as u64, Box::new(io::Cursor::new(file))));
         }
         match self.open_at(id, &Self::path(id)) {
-            Err(ReadError::Missing { .. }) => {}
+            Err(ReadError::Object { source: Damage::Missing, .. }) => {}
             opened => return opened,
         }
-        let (bundle, entry) = self.in_bundle(id)?.ok_or(ReadError::Missing { id })?;
+        let (bundle, entry) = self.in_bundle(id)?.ok_or(ReadError::missing(id))?;
         let bytes = bundle.read(entry).map_err(|source| unreadable(&bundle.name, source))?;
         Ok((entry.len, Box::new(io::Cursor::new(bytes))))
     }
@@ -153,8 +154,8 @@ impl Odb {
         path: &Path,
     ) -> Result<(u64, Box<dyn io::Read + Send>), ReadError> {
         self.disk.open(path).map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => ReadError::Missing { id },
-            io::ErrorKind::InvalidData => ReadError::Frame { id, reason: source.to_string() },
+            io::ErrorKind::NotFound => ReadError::missing(id),
+            io::ErrorKind::InvalidData => ReadError::frame(id, source),
             _ => ReadError::Io { path: path.to_owned(), source },
         })
     }

@@ -16,6 +16,7 @@ mod transfer;
 mod write;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,6 +36,7 @@ pub use write::Writer;
 pub(crate) use write::sync_all;
 
 use crate::codec::DecodeError;
+use crate::damage::Damage;
 use crate::disk::Disk;
 use crate::object::{Kind, Manifest};
 
@@ -59,11 +61,13 @@ pub struct Odb {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
-    /// There is no such object.
-    #[error("object {id} is not in the store; `recant store fsck` says what else is missing")]
-    Missing {
+    /// An object is missing, or its bytes are damaged.
+    #[error("object {id} {source}")]
+    Object {
         /// The object.
         id: ObjectId,
+        /// What is wrong with it.
+        source: Damage,
     },
     /// A file cannot be read.
     #[error("cannot read {path} of the store: {source}")]
@@ -80,24 +84,6 @@ pub enum ReadError {
         path: PathBuf,
         /// What is wrong.
         reason: String,
-    },
-    /// The file of an object says nonsense.
-    #[error("object {id} is damaged: {reason}; `recant store fsck --repair` sets it aside")]
-    Frame {
-        /// The object.
-        id: ObjectId,
-        /// What is wrong.
-        reason: String,
-    },
-    /// The bytes are not those that the id promises.
-    #[error(
-        "object {id} is damaged: its bytes have digest {found}; `recant store fsck --repair` sets it aside"
-    )]
-    Digest {
-        /// The object.
-        id: ObjectId,
-        /// What the bytes have.
-        found: ObjectId,
     },
     /// The bytes do not decode.
     #[error("object {id} is not what it should be: {source}")]
@@ -141,6 +127,20 @@ pub enum ReadError {
         /// What is wrong.
         reason: String,
     },
+}
+
+impl ReadError {
+    pub(crate) fn missing(id: ObjectId) -> Self {
+        Self::Object { id, source: Damage::Missing }
+    }
+
+    pub(crate) fn frame(id: ObjectId, reason: impl fmt::Display) -> Self {
+        Self::Object { id, source: Damage::Frame { reason: reason.to_string() } }
+    }
+
+    pub(crate) fn digest(id: ObjectId, found: ObjectId) -> Self {
+        Self::Object { id, source: Damage::Digest { found } }
+    }
 }
 
 /// An object cannot be written.

@@ -12,6 +12,7 @@ use super::frame::{Form, Frame, LinkFrame};
 use super::memory::Kept;
 use super::{Odb, ReadError, pack};
 use crate::codec::DecodeError;
+use crate::damage::Damage;
 use crate::object::{
     Blob, Commit, FactSet, Kind, Manifest, Operation, TensorHead, decode_tensor, encode_tensor,
 };
@@ -82,10 +83,10 @@ fn source_of(
         }
         _ => {
             let reason = format!("{len} bytes are too many for its form");
-            return Err(ReadError::Frame { id, reason });
+            return Err(ReadError::frame(id, reason));
         }
     }
-    let frame = Frame::decode(&head).map_err(|source| ReadError::Frame { id, reason: source.to_string() })?;
+    let frame = Frame::decode(&head).map_err(|source| ReadError::frame(id, source))?;
     Ok(Source { id, frame, len, reader })
 }
 
@@ -155,7 +156,7 @@ impl Odb {
         self.feed(source, &mut take)?;
         let found = ObjectId::from_bytes(*hasher.finalize().as_bytes());
         if found != id {
-            return Err(ReadError::Digest { id, found });
+            return Err(ReadError::digest(id, found));
         }
         Ok(failed.map_or(Ok(()), Err))
     }
@@ -166,7 +167,7 @@ impl Odb {
         match frame {
             Frame::Plain => chunks(&mut reader, len, take).map_err(io),
             Frame::Packed { len: unpacked, width, packed } => {
-                let damaged = |reason: String| ReadError::Frame { id, reason };
+                let damaged = |reason: String| ReadError::frame(id, reason);
                 if packed != len.saturating_sub(Frame::PACKED_LEN as u64) {
                     return Err(damaged("it is cut short".to_owned()));
                 }
@@ -219,7 +220,7 @@ impl Odb {
         let tensor = self.derive_tensor(id, frame)?;
         let found = tensor.id().into();
         if found != id {
-            return Err(ReadError::Digest { id, found });
+            return Err(ReadError::digest(id, found));
         }
         self.keep(id, Kept::Tensor(tensor.clone()), tensor.bytes().len());
         Ok(tensor)
@@ -230,7 +231,7 @@ impl Odb {
         let manifest = self.derive_manifest(id, frame)?;
         let found = manifest.id().into();
         if found != id {
-            return Err(ReadError::Digest { id, found });
+            return Err(ReadError::digest(id, found));
         }
         Ok(self.keep_manifest(id, manifest))
     }
@@ -449,7 +450,7 @@ pub(super) fn open_link(id: ObjectId, link: &LinkFrame) -> Result<io::Take<File>
 impl Odb {
     /// As [`Odb::copy`]'s digest error, for a link: the file it points to was changed.
     pub(crate) fn explain(&self, error: ReadError) -> ReadError {
-        let ReadError::Digest { id, .. } = error else { return error };
+        let ReadError::Object { id, source: Damage::Digest { .. } } = error else { return error };
         match self.source(id).map(|source| source.frame) {
             Ok(Frame::Link(link)) => link_error(id, &link.path, "was changed since"),
             _ => error,

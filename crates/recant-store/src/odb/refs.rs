@@ -6,6 +6,7 @@ use recant_core::ObjectId;
 
 use super::frame::Frame;
 use super::{Odb, ReadError, Source};
+use crate::damage::Damage;
 use crate::object::{Kind, Reference, references};
 
 impl Odb {
@@ -49,7 +50,9 @@ impl Odb {
             }
             Ok((_, chain)) => chain.frames,
             // What is damaged is written anew.
-            Err(ReadError::Missing { .. } | ReadError::Frame { .. }) => return Ok(false),
+            Err(ReadError::Object { source: Damage::Missing | Damage::Frame { .. }, .. }) => {
+                return Ok(false);
+            }
             Err(error) => return Err(error),
         };
         for frame in frames {

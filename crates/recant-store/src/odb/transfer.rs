@@ -150,7 +150,7 @@ impl Writer {
         let unread = |source| WriteError::Io { path: Odb::path(id), source };
         let mut first = Vec::new();
         (&mut *input).take(FIRST).read_to_end(&mut first).map_err(unread)?;
-        possible(&first, len).map_err(|reason| refused(ReadError::Frame { id, reason }))?;
+        possible(&first, len).map_err(|reason| refused(ReadError::frame(id, reason)))?;
         // One byte more than is said shows that there are more.
         let mut all = first.as_slice().chain(input).take(len.saturating_add(1));
         let (copied, file) = if len <= MAX_FILE {
@@ -168,7 +168,7 @@ impl Writer {
         };
         if copied != len {
             let reason = format!("its length was said to be {len} bytes, and is not");
-            return Err(refused(ReadError::Frame { id, reason }));
+            return Err(refused(ReadError::frame(id, reason)));
         }
         let received = Received { id, file, verified: false };
         match self.arrived(&received).map(|source| source.frame) {
@@ -261,7 +261,7 @@ impl Writer {
             return Ok(None);
         }
         // What would not be read back is not written.
-        let told = |source: crate::DecodeError| ReadError::Frame { id, reason: source.to_string() };
+        let told = |source: crate::DecodeError| ReadError::frame(id, source);
         Frame::decode(&frame.with_steps(counted).encode()).map(Some).map_err(told)
     }
 
@@ -283,7 +283,7 @@ impl Writer {
             _ => return Ok(()),
         };
         let kind = self.odb.kind_of(source)?;
-        within(kind, len).map_err(|reason| ReadError::Frame { id: source.id, reason })
+        within(kind, len).map_err(|reason| ReadError::frame(source.id, reason))
     }
 }
 

@@ -29,6 +29,7 @@ use gather::GATHER_FROM;
 pub use size::Size;
 pub use transaction::{Stamp, Transaction, TransactionError};
 
+use crate::damage::Damage;
 use crate::disk::{Disk, Held, RealDisk, read_small};
 use crate::name::{Name, NameError};
 use crate::object::{Operation, Step, View};
@@ -61,7 +62,7 @@ pub struct Store {
 #[non_exhaustive]
 pub enum OpenError {
     /// There is no store.
-    #[error("{dir} is not a recant store; `recant store init` makes one")]
+    #[error("{dir} is not a recant store")]
     NotAStore {
         /// The folder.
         dir: PathBuf,
@@ -109,12 +110,10 @@ pub enum HeadError {
         source: io::Error,
     },
     /// The pointer is not an id.
-    #[error(
-        "the store's head is damaged: {text:?} is no id; `recant store fsck --repair` finds the newest operation"
-    )]
+    #[error("the store's head {source}")]
     Damaged {
-        /// What stands there.
-        text: String,
+        /// What is there.
+        source: Damage,
     },
     /// The operation cannot be read.
     #[error(transparent)]
@@ -254,7 +253,7 @@ impl Store {
             read_small(&*self.odb.disk, Path::new("head"), 256).map_err(|source| HeadError::Io { source })?;
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let id = text.strip_suffix('\n').and_then(|hex| hex.parse().ok());
-        id.ok_or(HeadError::Damaged { text })
+        id.ok_or(HeadError::Damaged { source: Damage::NoId { text } })
     }
 
     /// The newest operation.

@@ -102,7 +102,7 @@ pub struct Draft {
 #[non_exhaustive]
 pub enum CommitError {
     /// There is nothing to edit.
-    #[error("the store holds no model yet; `recant store import` brings one in")]
+    #[error("the store holds no model yet")]
     Empty,
     /// Somebody else committed in between.
     #[error("the head moved from {planned} to {now} while the edit was planned; plan it again")]
@@ -139,7 +139,7 @@ pub enum CommitError {
         id: CommitId,
     },
     /// The commit is no part of this history.
-    #[error("commit {id} is not in the history of the head; `recant cherry-pick` takes edits from elsewhere")]
+    #[error("commit {id} is not in the history of the head")]
     Elsewhere {
         /// The commit.
         id: CommitId,
@@ -271,7 +271,7 @@ impl Next {
         let odb = tx.store().odb();
         let former = odb.commit(parent)?;
         let generation = expected_generation([former.generation].into_iter());
-        let lies = HistoryError::Generation { id: parent, generation: former.generation };
+        let lies = HistoryError::generation(parent, former.generation);
         let parent_manifest = odb.manifest(former.manifest)?;
         let commit = Commit {
             parents: vec![parent],

@@ -104,7 +104,7 @@ impl Store {
         let other = history.commit(theirs)?;
         let mut next = Next::behind(&mut tx, head)?;
         next.commit.parents.push(theirs);
-        let lies = HistoryError::Generation { id: theirs, generation: other.generation };
+        let lies = HistoryError::generation(theirs, other.generation);
         let behind = expected_generation([other.generation].into_iter()).ok_or(lies)?;
         next.commit.generation = next.commit.generation.max(behind);
         next.commit.deed = Deed::Merge;

@@ -11,7 +11,7 @@ use crate::store::{Stamp, Store, TransactionError};
 #[non_exhaustive]
 pub enum NamesError {
     /// The name is taken.
-    #[error("{kind} {name} exists already, on {at}; choose another name or pass --force")]
+    #[error("{kind} {name} exists already, on {at}; choose another name")]
     Taken {
         /// Branch or tag.
         kind: &'static str,

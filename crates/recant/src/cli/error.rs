@@ -236,6 +236,9 @@ impl CliError {
                     .to_owned(),
             );
         }
+        if self.is_one_of_several_gguf_files() {
+            return Some("`llama-gguf-split --merge` joins them".to_owned());
+        }
         if let Some(hint) = super::store::system_hint(self) {
             return Some(hint.to_owned());
         }
@@ -243,6 +246,9 @@ impl CliError {
             return output_hint(error).map(str::to_owned);
         }
         match self {
+            Self::Device(recant_backend::DeviceError::NotCompiledIn { feature, .. }) => {
+                Some(format!("`cargo build --features {feature}`, or choose `--device flex`"))
+            }
             Self::NoModel { .. } => Some(MODEL_HINT.to_owned()),
             Self::Open(recant_model::OpenError::Source(SourceError::Read { path, .. }))
             | Self::Source(SourceError::Read { path, .. })
@@ -278,6 +284,12 @@ impl CliError {
                  --set neutral=true takes the embedded texts"
                     .to_owned(),
             ),
+            Self::Moments(moments::MomentsError::Model { .. }) => {
+                Some("`recant stats` makes them for the model at hand".to_owned())
+            }
+            Self::Moments(moments::MomentsError::Layer { layer, .. }) => {
+                Some(format!("`recant stats --layers {layer}` makes them"))
+            }
             Self::Moments(moments::MomentsError::Factor { .. }) => {
                 Some("raise --tokens in `recant stats`, or give it a longer corpus".to_owned())
             }
@@ -301,8 +313,20 @@ impl CliError {
             Self::Resume(_) | Self::Collect(moments::CollectError::OtherCorpus { .. }) => Some(
                 "remove the .partial file beside --out to begin anew, or choose another --out".to_owned(),
             ),
-            _ => None,
+            _ => super::store::damage_hint(self).map(str::to_owned),
         }
+    }
+
+    fn is_one_of_several_gguf_files(&self) -> bool {
+        use recant_checkpoint::GgufError;
+        let mut at: Option<&(dyn std::error::Error + 'static)> = Some(self);
+        while let Some(error) = at {
+            if matches!(error.downcast_ref(), Some(GgufError::Split { .. })) {
+                return true;
+            }
+            at = error.source();
+        }
+        false
     }
 
     fn is_about_quantised_weights(&self) -> bool {

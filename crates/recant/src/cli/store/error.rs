@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 
 use recant_core::ModelDigest;
+use recant_store::Damage;
 
 /// An error of a verb.
 #[derive(Debug, thiserror::Error)]
@@ -172,8 +173,21 @@ impl StoreError {
     pub(crate) fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Open(recant_store::OpenError::NotAStore { .. }) => {
-                "--store names the folder; without it, $RECANT_STORE or .recant is meant"
+                "`recant store init` makes one; --store names the folder, and without it $RECANT_STORE or .recant is meant"
             }
+            Self::Rev(recant_store::RevError::Unknown { .. }) => {
+                "`recant log` lists commits, `recant branch` branches"
+            }
+            Self::Rev(recant_store::RevError::Empty) | Self::Commit(recant_store::CommitError::Empty) => {
+                "`recant store import` brings a model in"
+            }
+            Self::Commit(recant_store::CommitError::Elsewhere { .. }) => {
+                "`recant cherry-pick` takes edits from elsewhere"
+            }
+            Self::Names(recant_store::NamesError::Taken { .. }) => "--force moves it",
+            Self::Import(
+                recant_store::ImportError::Occupied { .. } | recant_store::ImportError::NoBranch,
+            ) => "--branch names one",
             Self::Commit(recant_store::CommitError::Conflicts { .. }) => {
                 "pass --on-conflict ours, theirs or both"
             }
@@ -193,6 +207,15 @@ impl StoreError {
                 "a plain build reaches folders only: `cargo install --path crates/recant --features s3`, \
                  gcs or azure brings the rest"
             }
+            Self::Remote { source } | Self::Cut { source, .. }
+                if matches!(**source, recant_remote::RemoteError::Nothing { .. }) =>
+            {
+                "`recant store push` makes one"
+            }
+            // What is damaged came from there; the store at hand is sound.
+            Self::Remote { source } if matches!(**source, recant_remote::RemoteError::Transfer(_)) => {
+                return None;
+            }
             Self::Cut { dir, .. } => {
                 return Some(format!(
                     "what came is kept in {}; the same command again goes on from there",
@@ -208,10 +231,21 @@ impl StoreError {
             Self::Damaged { .. } => {
                 "`recant store fsck --repair` mends what can be mended and says what it did"
             }
-            _ => return None,
+            _ => return damage_hint(self).map(str::to_owned),
         };
         Some(hint.to_owned())
     }
+}
+
+/// What to do about damage in a store, whichever verb met it.
+pub(crate) fn damage_hint(error: &(dyn std::error::Error + 'static)) -> Option<&'static str> {
+    Some(match Damage::behind(error)? {
+        Damage::Missing => "`recant store fsck` says what else is missing",
+        Damage::Frame { .. } | Damage::Digest { .. } => "`recant store fsck --repair` sets the object aside",
+        Damage::Generation { .. } => "`recant store fsck` says more",
+        Damage::NoId { .. } => "`recant store fsck --repair` finds the newest operation",
+        _ => return None,
+    })
 }
 
 /// What to do about what the system said, wherever it said it. Every command leaves what was there as it was then.
@@ -255,6 +289,11 @@ mod tests {
             assert!(system_hint(&error).unwrap().contains(word), "{error}");
             assert!(error.to_string().contains("objects/ab"), "{error}");
         }
+        let damage = Damage::NoId { text: "x".to_owned() };
+        let head = recant_store::HeadError::Damaged { source: damage };
+        let commit = recant_store::CommitError::from(recant_store::TransactionError::from(head));
+        assert!(StoreError::from(commit).hint().unwrap().contains("--repair"));
+
         let other = recant_store::WriteError::Io { path: "x".into(), source: ErrorKind::NotFound.into() };
         let other = recant_store::CommitError::from(recant_store::TransactionError::from(other));
         assert_eq!(system_hint(&StoreError::from(other)), None);

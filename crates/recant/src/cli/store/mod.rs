@@ -23,7 +23,7 @@ pub(crate) use care::{FsckArgs, GcArgs, KeygenArgs, VerifyArgs};
 pub(crate) use change::UndoArgs;
 pub(crate) use edit::{Account, EditTarget, StoreEditArgs, scores};
 pub use error::StoreError;
-pub(crate) use error::system_hint;
+pub(crate) use error::{damage_hint, system_hint};
 pub(crate) use ledger::{LedgerEdit, ledger_facts};
 pub(crate) use share::{CloneArgs, PullArgs, PushArgs};
 
