@@ -5,14 +5,32 @@
 //!
 //! - [`ModelName`] and [`ModelRef`]: a model by its directory, GGUF file, revision of a store, or name on the hub.
 //! - [`MethodSources`] and [`Resources`]: what methods are made from, gathered once.
+//! - [`edit()`]: from an [`EditRequest`] to an [`EditOutcome`], of a model or at the [`Head`] of a store.
+//! - [`blame`] and [`bisect`]: which commit moved an answer, or from which on all is not well.
 //! - [`Dialogue`]: a model that is asked, edited, compared with its base and taken back.
 
 mod dialogue;
+mod edit;
+mod facts;
+mod judged;
+mod kinds;
 mod model_ref;
 mod observer;
+mod records;
 mod resources;
+mod store;
 
 pub use dialogue::{Dialogue, DialogueError, Held, Reply};
-pub use model_ref::{ModelName, ModelRef, ModelRefError, commit_at};
-pub use observer::{Observer, Progress, Silent, Unit};
+pub use edit::{
+    EditFailure, EditFiles, EditFilesError, EditOutcome, EditPaths, EditPlace, EditRequest, EditSource, edit,
+};
+pub use facts::{FactsError, FactsRead, read_facts};
+pub use judged::Judged;
+pub use kinds::{JOURNAL, PATCH, VERDICTS};
+pub use model_ref::{ModelName, ModelRef, ModelRefError};
+pub use observer::{Observer, Progress, Silent, Unit, phase};
+pub use records::{RecordFileError, open_record};
 pub use resources::{MethodSources, ResourceError, Resources};
+pub use store::{
+    Bisected, Blame, CommitNote, Head, Ledgers, Probe, Shift, StoreError, bisect, blame, ledger_facts, ties,
+};

@@ -4,10 +4,12 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use recant_backend::Device;
 use recant_checkpoint::{Source, SourceError};
 use recant_core::CommitId;
 use recant_files::{OutputError, Outputs, Role};
 use recant_hub::{Hub, HubError, HubName, Step};
+use recant_model::{Model, OpenError};
 use recant_store::{CheckoutError, GuardError, RevError, Store};
 
 use crate::observer::{Observer, Progress, Unit};
@@ -29,6 +31,9 @@ pub enum ModelRefError {
     /// A model cannot be read.
     #[error(transparent)]
     Source(#[from] SourceError),
+    /// A model cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
     /// A text names no commit.
     #[error(transparent)]
     Rev(#[from] RevError),
@@ -127,6 +132,14 @@ impl ModelRef {
         }
     }
 
+    /// Opens the model; `observer` hears what there is to know about it.
+    ///
+    /// # Errors
+    /// [`ModelRefError::Source`], [`ModelRefError::Checkout`], [`ModelRefError::Open`].
+    pub fn open(&self, device: &Device, observer: &dyn Observer) -> Result<Model, ModelRefError> {
+        Ok(open_source(self.source()?, device, observer)?)
+    }
+
     /// Names the model to `outputs` as something that is read.
     ///
     /// # Errors
@@ -151,11 +164,22 @@ impl ModelRef {
     }
 }
 
+/// Opens a model of any source; `observer` hears what there is to know about it.
+pub(crate) fn open_source(
+    source: Arc<dyn Source>,
+    device: &Device,
+    observer: &dyn Observer,
+) -> Result<Model, OpenError> {
+    let model = Model::from_source(source, device)?;
+    model.notes().iter().for_each(|note| observer.note(&note.to_string()));
+    Ok(model)
+}
+
 /// The commit that `STORE@REV` names, or `STORE` for its head; `None` where there is no such store.
 ///
 /// # Errors
 /// [`RevError`].
-pub fn commit_at(name: &Path) -> Result<Option<(Store, CommitId)>, RevError> {
+pub(crate) fn commit_at(name: &Path) -> Result<Option<(Store, CommitId)>, RevError> {
     let text = name.to_str().filter(|_| !name.exists());
     let (dir, rev) = match text.and_then(|text| text.rsplit_once('@')) {
         Some((dir, rev)) => (Path::new(dir), rev),

@@ -55,6 +55,23 @@ pub trait Observer {
 
     /// No work goes on.
     fn idle(&self);
+
+    /// A phase of some work begins, such as `plan`.
+    fn begin(&self, _phase: &str) {}
+
+    /// It ends, done or not.
+    fn end(&self, _phase: &str, _done: bool) {}
+}
+
+/// Runs a phase of some work, which `observer` hears of.
+///
+/// # Errors
+/// Those of the work.
+pub fn phase<T, E>(observer: &dyn Observer, name: &str, work: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+    observer.begin(name);
+    let done = work();
+    observer.end(name, done.is_ok());
+    done
 }
 
 /// Hears and shows nothing.

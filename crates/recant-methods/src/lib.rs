@@ -41,7 +41,9 @@ mod wishes;
 pub use inputs::MethodInputs;
 pub use kind::Kind;
 pub use ledger::make_ledger;
-pub use registry::{MEMORIES, METHODS, lifelong, memory, method, open_memory};
+pub use registry::{
+    DEFAULT_MEMORY, DEFAULT_METHOD, MEMORIES, METHODS, lifelong, memory, method, open_memory,
+};
 pub use retrieval::make_retrieval;
 pub use settings::{ParamInfo, Setting, parse_layers};
 pub use spec::{LayerRule, MethodSpec};

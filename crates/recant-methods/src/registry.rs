@@ -27,6 +27,12 @@ pub const METHODS: [MethodSpec; 9] = [
 /// Every method that keeps a memory beside the weights; see [`memory`].
 pub const MEMORIES: [MethodSpec; 3] = [wise::METHOD, grace::METHOD, retrieval::METHOD];
 
+/// The method where nobody names one.
+pub const DEFAULT_METHOD: &str = rome::R_ROME.name;
+
+/// The memory where nobody names one.
+pub const DEFAULT_MEMORY: &str = wise::METHOD.name;
+
 static ALL: [MethodSpec; METHODS.len() + MEMORIES.len()] = {
     let mut all = [METHODS[0]; METHODS.len() + MEMORIES.len()];
     let mut i = 0;

@@ -71,6 +71,12 @@ impl MethodSpec {
         matches!(self.make, Make::Memory(..))
     }
 
+    /// Whether what it wrote is a set of facts, which facts can be taken out of.
+    #[must_use]
+    pub fn is_ledger(&self) -> bool {
+        self.name == crate::ledger::METHOD.name
+    }
+
     /// Whether one plan may write this many facts.
     ///
     /// # Errors

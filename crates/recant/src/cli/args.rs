@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use recant_app::{MethodSources, ModelName};
+use recant_app::{MethodSources, ModelName, Observer};
 use recant_backend::{Device, DeviceSpec};
 use recant_core::is_blank;
 use recant_edit::Fact;
@@ -13,6 +13,7 @@ use recant_methods::{Setting, Wishes, open_memory, parse_layers};
 use recant_model::Model;
 
 use super::error::CliError;
+use super::progress::Terminal;
 
 /// Which model: the first argument of a command. `--model` says the same.
 #[derive(Debug, Clone, Args)]
@@ -57,13 +58,13 @@ impl ModelArgs {
     }
 
     /// Opens the model, with the memory of a state file in front of it if one is named.
-    pub(super) fn open(&self, state: Option<&Path>) -> Result<Model, CliError> {
-        let model = super::open_model(self.name(), &Device::open(self.device)?)?;
+    pub(super) fn open(&self, state: Option<&Path>, terminal: &Terminal) -> Result<Model, CliError> {
+        let model = super::open_model(self.name(), &Device::open(self.device)?, terminal)?;
         match state {
             None => Ok(model),
             Some(path) => {
                 let opened = load_state(path)?;
-                opened.note(path).iter().for_each(|note| remark!("note: {note}"));
+                opened.note(path).iter().for_each(|note| terminal.note(note));
                 Ok(open_memory(&opened.value, model)?.model().clone())
             }
         }
@@ -87,7 +88,7 @@ impl AgainstArgs {
     /// Opens the model to compare with, on the device of the other one and reading prompts as that does.
     pub(super) fn open(&self, model: &ModelArgs, chat: ChatArgs) -> Result<Option<Other>, CliError> {
         let Some(name) = &self.against else { return Ok(None) };
-        let opened = super::open_model(name, &Device::open(model.device)?)?;
+        let opened = super::open_model(name, &Device::open(model.device)?, &Terminal::default())?;
         let names = [model.name(), name].map(|name| name.said().display().to_string());
         Ok(Some(Other { names, model: chat.applied(opened)? }))
     }

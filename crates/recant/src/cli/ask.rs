@@ -1,12 +1,13 @@
 //! `recant ask`.
 
 use clap::Args;
+use recant_app::phase;
 use recant_model::{Answer, Model};
 use serde::Serialize;
 
 use super::args::{AgainstArgs, ChatArgs, ModelArgs, PromptArgs};
 use super::error::CliError;
-use super::phase::phase;
+use super::progress::Terminal;
 
 /// Arguments of `recant ask`.
 #[derive(Debug, Args)]
@@ -59,9 +60,11 @@ struct OtherJson<'a> {
 }
 
 pub(crate) fn run(args: &AskArgs) -> Result<(), CliError> {
-    let model = phase("open", || args.chat.applied(args.model.open(args.state.as_deref())?))?;
+    let terminal = Terminal::default();
+    let model =
+        phase(&terminal, "open", || args.chat.applied(args.model.open(args.state.as_deref(), &terminal)?))?;
     let ask = |model: &Model| model.answers(args.prompt.text(), args.top as usize);
-    let answers = phase("ask", || ask(&model))?;
+    let answers = phase(&terminal, "ask", || ask(&model))?;
     let other = args.against.open(&args.model, args.chat)?;
     let others = other.as_ref().map(|other| ask(&other.model)).transpose()?;
     let other = other.as_ref().map(|other| &other.names).zip(others);

@@ -1,34 +1,28 @@
 //! `recant edit`.
 
-use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Instant;
 
 use clap::Args;
-use recant_app::{ModelName, Resources};
+use recant_app::{
+    EditFailure, EditFiles, EditPaths, EditPlace, EditRequest, EditSource, FactsRead, ModelName, edit,
+    open_record, phase, read_facts,
+};
 use recant_backend::{Device, DeviceSpec};
-use recant_core::{Blobs, CommitId};
-use recant_edit::{Fact, FactFile, Plan, Trace, facts_of, read_records};
-use recant_eval::Dataset;
-use recant_eval::{Verdict, verdicts};
-use recant_methods::ledger::Ledger;
-use recant_methods::ledger::conflict::ConflictReport;
-use recant_methods::{METHODS, MethodInputs, MethodSpec, method};
-use recant_model::{Answer, Model};
-use safetensors::Dtype;
-use safetensors::tensor::TensorView;
+use recant_edit::{Fact, is_standard_input};
+use recant_files::Role;
+use recant_methods::ledger::{Ledger, OnConflict};
+use recant_methods::{DEFAULT_METHOD, METHODS, MethodSpec};
+use recant_records::Record;
+use recant_store::Store;
 
 use super::args::{ChatArgs, MethodArgs, said};
-use super::edit_outputs::EditOutputs;
 use super::edit_shown::show;
 use super::error::CliError;
-use super::ledger;
-use super::phase::{long_phase, phase};
 use super::progress::Terminal;
 use super::session::Session;
-use super::store::{Account, EditTarget, LedgerEdit, StoreEditArgs, scores, store_dir};
-use super::verdict::Told;
+use super::store::{StoreEditArgs, store_dir};
+use super::verdict::exit;
 
 /// Arguments of `recant edit`.
 #[derive(Debug, Args)]
@@ -69,7 +63,7 @@ pub(crate) struct EditArgs {
     /// CounterFact, zsRE, KnowEdit. `-` reads the standard input.
     #[arg(long, value_name = "FILE")]
     pub(super) facts: Option<PathBuf>,
-    #[arg(long, default_value = "r-rome", help = method_help())]
+    #[arg(long, default_value = DEFAULT_METHOD, help = method_help())]
     pub(super) method: String,
     #[command(flatten)]
     pub(super) with: MethodArgs,
@@ -120,48 +114,6 @@ fn method_help() -> String {
     )
 }
 
-/// What an edit is about.
-#[derive(Default)]
-pub(super) struct Wanted {
-    /// What the model shall say.
-    pub(super) facts: Vec<Fact>,
-    /// What a ledger shall say no longer.
-    pub(super) gone: Vec<Fact>,
-    notes: Vec<String>,
-    /// A file asks for the model's chat template.
-    chat: bool,
-}
-
-/// What an editor is made from.
-struct Basis {
-    inputs: MethodInputs,
-    /// What a history says of the statistics.
-    statistics: Option<String>,
-    notes: Vec<String>,
-}
-
-/// An edit that is planned and not applied.
-pub(super) struct Planned {
-    pub(super) plan: Plan,
-    pub(super) settings: BTreeMap<String, String>,
-    pub(super) conflicts: Option<ConflictReport>,
-    /// The ledger afterwards.
-    pub(super) ledger: Option<Ledger>,
-}
-
-/// Everything that came of an edit.
-pub(super) struct Outcome {
-    pub(super) facts: Vec<Fact>,
-    pub(super) planned: Planned,
-    pub(super) contexts: Vec<String>,
-    pub(super) seconds: f64,
-    pub(super) verdicts: Vec<Verdict>,
-    /// The most probable next tokens of a single fact, before and after.
-    pub(super) answers: Option<[Vec<Answer>; 2]>,
-    pub(super) digests: [String; 2],
-    pub(super) commit: Option<CommitId>,
-}
-
 impl EditArgs {
     /// The model, where one is named.
     pub(super) fn model(&self) -> Option<&ModelName> {
@@ -174,7 +126,7 @@ impl EditArgs {
     }
 
     /// As [`EditArgs::store`]; one that nobody named must be there.
-    pub(super) fn place(&self) -> Result<Option<PathBuf>, CliError> {
+    fn place(&self) -> Result<Option<PathBuf>, CliError> {
         match self.store() {
             Some(store) if self.to.store.is_none() && !store.exists() => {
                 let reason = format!(
@@ -187,206 +139,136 @@ impl EditArgs {
         }
     }
 
-    /// The model to edit: the one that is named, or the head of the store with where to commit.
-    fn open(&self) -> Result<(Option<EditTarget>, Model), CliError> {
-        let device = Device::open(self.device)?;
-        match (self.model(), self.place()?) {
-            (None, Some(store)) => {
-                let (target, model) = EditTarget::open(&store, &self.to, &self.method, &device)?;
-                Ok((Some(target), model))
-            }
-            (Some(model), _) => Ok((None, super::open_model(model, &device)?)),
-            (None, None) => Ok((None, super::open_model(&PathBuf::new().into(), &device)?)),
-        }
+    /// Whether prompts are read in the model's chat template, where the files of facts may ask for it.
+    fn chat(&self, asked: bool) -> ChatArgs {
+        ChatArgs { chat: self.chat.chat || asked, ..self.chat }
     }
 
-    /// How prompts are read, where a file may ask for the chat template.
-    fn chat(&self, wanted: &Wanted) -> ChatArgs {
-        ChatArgs { chat: self.chat.chat || wanted.chat, ..self.chat }
-    }
-
-    /// What is asked for, read from the arguments and the files they name.
-    fn wanted(&self) -> Result<Wanted, CliError> {
-        let mut wanted = Wanted::default();
+    /// What is asked for, read from the arguments and the files they name, and whether a file asks for the model's
+    /// chat template.
+    fn request(&self) -> Result<(EditRequest, bool), CliError> {
+        let mut request = EditRequest::new(Vec::new());
         let flags = self.subject.as_ref().zip(self.prompt.as_ref()).zip(self.target.as_ref());
         let by_flags = flags.map(|((subject, prompt), target)| [subject, prompt, target]);
         let in_turn = <&[String; 3]>::try_from(&self.fact[..]).ok().map(|fact| fact.each_ref());
         if let Some(fact) = by_flags.or(in_turn) {
-            wanted.facts.push(said(fact.map(String::as_str), self.literal, &mut wanted.notes)?);
+            request.facts.push(said(fact.map(String::as_str), self.literal, &mut request.notes)?);
         }
+        let mut asks = false;
         let mut read = |path: &Path| -> Result<Vec<Fact>, CliError> {
-            let records = read_records(path)?;
-            if records.first().is_some_and(Dataset::has_case) {
-                let cases = Dataset::of(path, &records, None)?.all_usable()?.cases;
-                return Ok(cases.into_iter().map(|case| case.fact).collect());
+            let FactsRead { facts, chat, notes } = read_facts(path)?;
+            request.notes.extend(notes);
+            if chat && !self.chat.chat {
+                asks = true;
+                request.notes.push(format!("{} asks for the model's chat template", path.display()));
             }
-            let file = facts_of(path, &records)?;
-            wanted.notes.extend(trimmed(path, &file));
-            if file.chat && !self.chat.chat {
-                wanted.chat = true;
-                wanted.notes.push(format!("{} asks for the model's chat template", path.display()));
-            }
-            Ok(file.facts)
+            Ok(facts)
         };
         let facts = self.facts.as_deref().map(&mut read).transpose()?.unwrap_or_default();
-        let gone = self.forget.as_deref().map(&mut read).transpose()?.unwrap_or_default();
-        wanted.facts.extend(facts);
-        wanted.gone = gone;
-        Ok(wanted)
-    }
-
-    /// What the editor is made from: what a store keeps with its ledger, or what the arguments say.
-    fn basis(&self, target: Option<&EditTarget>, model: &Model) -> Result<Basis, CliError> {
-        let kept = match target {
-            Some(target) if self.method == "ledger" => target.kept(&self.with)?,
-            _ => None,
+        request.remove = self.forget.as_deref().map(&mut read).transpose()?.unwrap_or_default();
+        request.facts.extend(facts);
+        request.ledger = self.ledger(&mut request)?;
+        request.method.clone_from(&self.method);
+        request.sources = self.with.sources()?;
+        request.top = self.top as usize;
+        request.on_conflict = match &self.on_conflict {
+            None => None,
+            Some(name) => Some(OnConflict::parse(name).ok_or_else(|| CliError::Option {
+                option: "--on-conflict",
+                reason: "refuse, replace or keep-both is expected".to_owned(),
+            })?),
         };
-        if let Some((inputs, statistics)) = kept {
-            return Ok(Basis { inputs, statistics, notes: Vec::new() });
-        }
-        let base = target.map_or_else(|| model.digest(), |target| target.base);
-        let methods = std::slice::from_ref(&self.method);
-        let resources =
-            Resources::gather_over(&self.with.sources()?, methods, model, base, &Terminal::default())?;
-        let notes = resources.notes(model);
-        Ok(Basis { inputs: resources.inputs(&self.method)?, statistics: resources.statistics(), notes })
+        Ok((request, asks))
     }
-}
 
-/// What to know of a file of facts whose prompts were cut.
-pub(super) fn trimmed(path: &Path, file: &FactFile) -> Option<String> {
-    let lines: Vec<String> = file.trimmed.iter().take(10).map(usize::to_string).collect();
-    let more = if file.trimmed.len() > lines.len() { ", ..." } else { "" };
-    let lines = (!lines.is_empty()).then(|| lines.join(", "))?;
-    Some(format!("the blanks at the end of prompts in {} were cut off: lines {lines}{more}", path.display()))
+    /// The ledger of --ledger, if there is one yet.
+    fn ledger(&self, request: &mut EditRequest) -> Result<Option<Ledger>, CliError> {
+        let Some(path) = &self.ledger else { return Ok(None) };
+        if !path.exists() {
+            if request.facts.is_empty() {
+                let reason = "there is none, and no fact was given to begin one".to_owned();
+                return Err(CliError::Read { path: path.clone(), reason });
+            }
+            return Ok(None);
+        }
+        let opened = open_record(path, Ledger::from_file)?;
+        request.notes.splice(0..0, opened.note(path));
+        Ok(Some(opened.value))
+    }
+
+    /// Options that go with a ledger alone, and with one place for it.
+    fn check(&self) -> Result<(), CliError> {
+        let refuse = |option, reason: &str| Err(CliError::Option { option, reason: reason.to_owned() });
+        let given = [
+            ("--ledger", self.ledger.is_some()),
+            ("--on-conflict", self.on_conflict.is_some()),
+            ("--forget", self.forget.is_some()),
+        ];
+        let keeps = || MethodSpec::find(&self.method).is_ok_and(MethodSpec::is_ledger);
+        match given.iter().find(|(_, given)| *given) {
+            Some((option, _)) if !keeps() => refuse(option, "it goes with --method ledger"),
+            _ if self.ledger.is_some() && self.store().is_some() => {
+                refuse("--ledger", "a store keeps its ledger itself; leave this out")
+            }
+            _ if self.forget.is_some() && self.ledger.is_none() && self.store().is_none() => {
+                refuse("--forget", "say out of which ledger: --ledger FILE, or --store DIR")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Where each output may go.
+    fn files(&self, from: EditSource<'_>, session: &Session) -> Result<EditFiles, CliError> {
+        let replaced = [&self.out, &self.patch, &self.dump, &self.verdicts];
+        if self.force && replaced.iter().all(|path| path.is_none()) {
+            let reason = "it goes with --out, --patch, --dump or --verdicts".to_owned();
+            return Err(CliError::Option { option: "--force", reason });
+        }
+        let mut outputs = session.outputs(self.force);
+        let inputs = [&self.facts, &self.forget, &self.to.sign];
+        let mut files = inputs.into_iter().flatten().filter(|path| !is_standard_input(path));
+        files.try_for_each(|path| outputs.reads(Role::Input, path))?;
+        self.with.guard(&mut outputs)?;
+        let paths = EditPaths {
+            out: self.out.as_deref(),
+            patch: self.patch.as_deref(),
+            dump: self.dump.as_deref(),
+            verdicts: self.verdicts.as_deref(),
+            ledger: self.ledger.as_deref(),
+        };
+        Ok(paths.decide(&mut outputs, from)?)
+    }
 }
 
 pub(crate) fn run(args: &EditArgs, session: &Session) -> Result<ExitCode, CliError> {
-    ledger::check(args)?;
-    // Before minutes of work, not after them.
-    let outputs = EditOutputs::decide(args, session)?;
-    let wanted = args.wanted()?;
-    if let Some(path) = args.ledger.as_ref().filter(|path| wanted.facts.is_empty() && !path.exists()) {
-        let reason = "there is none, and no fact was given to begin one".to_owned();
-        return Err(CliError::Read { path: path.clone(), reason });
-    }
-    let method = MethodSpec::find(&args.method)?;
-    if method.name != "ledger" {
-        method.check_count(wanted.facts.len())?;
-    }
-    let chat = args.chat(&wanted);
-    let (target, model) = phase("open", || {
-        let (target, model) = args.open()?;
-        Ok::<_, CliError>((target, chat.applied(model)?))
-    })?;
-    let target = target.as_ref();
-    let basis = phase("resources", || args.basis(target, &model))?;
-    let started = Instant::now();
-    let request = Request { args, inputs: &basis.inputs, target, model: &model, wanted: &wanted };
-    let mut planned = match method.name {
-        // It shows its own progress.
-        "ledger" => phase("plan", || plan(&request))?,
-        _ => long_phase("plan", || plan(&request))?,
+    args.check()?;
+    let terminal = Terminal::default();
+    let store = args.place()?.as_deref().map(Store::open).transpose()?;
+    let from = match (&store, args.model()) {
+        (Some(store), _) => EditSource::Store(store),
+        (None, Some(model)) => EditSource::Model(model.find(&terminal)?),
+        (None, None) => unreachable!("a store is meant where no model is named"),
     };
-    planned.settings.extend(chat.chat.then(|| ("chat".to_owned(), "true".to_owned())));
-    planned.plan.notes.extend(wanted.notes.iter().chain(&basis.notes).cloned());
-    let patch = &planned.plan.patch;
-    let (before, after) = phase("apply", || match target {
-        // Planned on the base, committed after whatever else is live at the head.
-        Some(target) if planned.ledger.is_some() => {
-            Ok::<_, CliError>((target.at_head(&model)?, target.with_patch(&model, patch)?))
-        }
-        _ => Ok((model.clone(), model.apply(patch, &Blobs::new())?.0)),
+    // Before minutes of work, not after them; a key that cannot be read too.
+    let files = args.files(from, session)?;
+    let sign = args.to.key()?;
+    let (request, asks) = args.request()?;
+    let method = request.check()?;
+    let place = phase(&terminal, "open", || {
+        let place = from.open(method, &Device::open(args.device)?, &terminal)?;
+        Ok::<_, CliError>(EditPlace { model: args.chat(asks).applied(place.model)?, ..place })
     })?;
-    let seconds = started.elapsed().as_secs_f64();
-    let verdicts = long_phase("score", || verdicts(&before, &after, &wanted.facts))?;
-    let mut outcome = Outcome {
-        contexts: basis.inputs.contexts.templates().to_vec(),
-        seconds,
-        answers: answers(&wanted.facts, [&before, &after], args.top as usize)?,
-        verdicts,
-        digests: [before.digest().to_string(), after.digest().to_string()],
-        commit: None,
-        facts: wanted.facts,
-        planned,
-    };
-    phase("write", || {
-        outputs.write(&outcome, &after)?;
-        outcome.commit = match target {
-            Some(target) => Some(commit(args, target, &basis, &outcome, &wanted.gone)?),
-            None => None,
-        };
-        Ok::<_, CliError>(())
-    })?;
-    show(args, &outcome, &outputs)?;
-    Ok(Told::new(&outcome.facts, &outcome.verdicts).exit())
-}
-
-/// What is planned: which facts, by which method, on which model.
-pub(super) struct Request<'r> {
-    pub(super) args: &'r EditArgs,
-    pub(super) inputs: &'r MethodInputs,
-    /// The store to edit in.
-    pub(super) target: Option<&'r EditTarget>,
-    pub(super) model: &'r Model,
-    pub(super) wanted: &'r Wanted,
-}
-
-fn plan(request: &Request<'_>) -> Result<Planned, CliError> {
-    let Request { args, inputs, target, model, wanted } = request;
-    if args.method == "ledger" {
-        return ledger::plan(request);
-    }
-    let editor = method(&args.method, inputs)?;
-    let carry = target.map(|target| target.carry.clone()).unwrap_or_default();
-    let plan = editor.plan_after(model, &wanted.facts, &carry)?;
-    Ok(Planned { plan, settings: editor.settings(), conflicts: None, ledger: None })
-}
-
-/// The answers to the prompt of a single fact.
-fn answers(facts: &[Fact], models: [&Model; 2], top: usize) -> Result<Option<[Vec<Answer>; 2]>, CliError> {
-    let [fact] = facts else { return Ok(None) };
-    let [before, after] = models.map(|model| model.answers(&fact.text(), top));
-    Ok(Some([before?, after?]))
-}
-
-/// Commits the edit to its store.
-fn commit(
-    args: &EditArgs,
-    target: &EditTarget,
-    basis: &Basis,
-    outcome: &Outcome,
-    gone: &[Fact],
-) -> Result<CommitId, CliError> {
-    let Outcome { facts, planned, verdicts, .. } = outcome;
-    let mut settings = planned.settings.clone();
-    settings.extend(basis.statistics.iter().map(|text| ("statistics".to_owned(), text.clone())));
-    let account = Account { method: &args.method, settings, facts, scores: scores(verdicts) };
-    match &planned.ledger {
-        None => target.commit(&args.to, account, &planned.plan),
-        Some(ledger) => {
-            let edit = LedgerEdit { ledger, patch: &planned.plan.patch, inputs: &basis.inputs, gone };
-            target.commit_ledger(&args.to, account, &edit)
+    let outcome = edit(&place, request, &terminal).map_err(|error| match error {
+        EditFailure::Ledger(error) if store.is_some() => {
+            CliError::Option { option: "--store", reason: error.to_string() }
         }
-    }
-}
-
-/// The traces as safetensors: `k_star`, `v_star`, ... and `losses` `[steps, 4]` (total, nll, kl,
-/// weight_decay); of several traces each name has the trace's number before it, as in `0.v_star`.
-pub(super) fn dump(plan: &Plan, path: &Path) -> Result<Vec<u8>, CliError> {
-    let refuse = |reason: String| CliError::Write { path: path.to_owned(), reason };
-    let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
-    let bytes = |numbers: &[f32]| numbers.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
-    for (at, Trace { tensors: named, losses, .. }) in plan.traces.iter().enumerate() {
-        let name = |name: &str| if plan.traces.len() == 1 { name.to_owned() } else { format!("{at}.{name}") };
-        tensors.extend(named.iter().map(|(key, (shape, x))| (name(key), shape.clone(), bytes(x))));
-        tensors.push((name("losses"), vec![losses.len(), 4], bytes(losses.as_flattened())));
-    }
-    let views = tensors
-        .iter()
-        .map(|(name, shape, bytes)| Ok((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
-        .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
-        .map_err(|error| refuse(error.to_string()))?;
-    let metadata = HashMap::from([("loss_columns".to_owned(), "total,nll,kl,weight_decay".to_owned())]);
-    safetensors::serialize(views, Some(metadata)).map_err(|error| refuse(error.to_string()))
+        error => error.into(),
+    })?;
+    let commit = phase(&terminal, "write", || {
+        files.write(&outcome)?;
+        let note = args.to.note(sign);
+        Ok::<_, CliError>(place.head.map(|head| head.commit(&outcome, &note)).transpose()?)
+    })?;
+    show(args, &outcome, commit)?;
+    Ok(exit(outcome.judged()))
 }

@@ -1,73 +1,76 @@
 //! What `recant edit` says.
 
-use recant_core::{Addend, Delta, WeightPatch};
+use recant_app::EditOutcome;
+use recant_core::{Addend, CommitId, Delta, WeightPatch};
 use recant_methods::ledger::Ledger;
+use recant_methods::ledger::conflict::{ConflictReport, DISTURBED};
 use recant_model::Answer;
 use serde_json::json;
 
 use super::ask::AnswerJson;
-use super::edit::{EditArgs, Outcome};
-use super::edit_outputs::EditOutputs;
+use super::edit::EditArgs;
 use super::error::CliError;
-use super::ledger::print_conflicts;
-use super::verdict::Told;
 
 /// Prints an outcome, for a person or as JSON.
-pub(super) fn show(args: &EditArgs, outcome: &Outcome, outputs: &EditOutputs) -> Result<(), CliError> {
+pub(super) fn show(args: &EditArgs, outcome: &EditOutcome, commit: Option<CommitId>) -> Result<(), CliError> {
     if args.json {
-        return print_json(args, outcome);
+        return print_json(args, outcome, commit);
     }
     print(args, outcome);
-    outputs.tell(outcome.commit);
+    written(args, commit);
     Ok(())
 }
 
-fn print(args: &EditArgs, outcome: &Outcome) {
-    let told = Told::new(&outcome.facts, &outcome.verdicts);
-    let plan = &outcome.planned.plan;
+fn print(args: &EditArgs, outcome: &EditOutcome) {
+    let judged = outcome.judged();
     if let ([fact], Some(answers)) = (&outcome.facts[..], &outcome.answers) {
         super::out::lines(&fact.text());
         super::side_by_side::print(["before", "after"], answers);
     }
-    outcome.planned.conflicts.iter().for_each(print_conflicts);
-    let layers = layers(outcome);
+    outcome.conflicts.iter().for_each(print_conflicts);
+    let (method, layers) = (outcome.method.name, outcome.layers());
     let layers = format!("layer{} {layers}", if layers.contains(',') { "s" } else { "" });
-    match told.len() {
-        0 | 1 => say!("{} at {layers}, {:.2} s", args.method, outcome.seconds),
-        count => say!(
-            "{} at {layers}: {} of {count} facts hold, {:.2} s",
-            args.method,
-            told.held(),
-            outcome.seconds
-        ),
+    let (held, seconds) = (judged.held(), outcome.seconds);
+    match judged.len() {
+        0 | 1 => say!("{method} at {layers}, {seconds:.2} s"),
+        count => say!("{method} at {layers}: {held} of {count} facts hold, {seconds:.2} s"),
     }
-    told.print();
-    describe(&plan.patch).iter().for_each(|line| say!("changed {line}"));
-    plan.notes.iter().for_each(|note| say!("note: {note}"));
+    super::verdict::print(judged);
+    describe(&outcome.plan.patch).iter().for_each(|line| say!("changed {line}"));
+    outcome.plan.notes.iter().for_each(|note| say!("note: {note}"));
     let place = args.ledger.clone().or_else(|| args.store());
-    if let (Some(ledger), Some(place)) = (&outcome.planned.ledger, place) {
+    if let (Some(ledger), Some(place)) = (&outcome.ledger, place) {
         say!("facts in the ledger of {}: {}", place.display(), ledger.len());
     }
 }
 
-/// The layers that were edited, as the editor says them.
-fn layers(outcome: &Outcome) -> &str {
-    outcome.planned.settings.get("layers").map_or("", String::as_str)
+/// Says what was written.
+fn written(args: &EditArgs, commit: Option<CommitId>) {
+    commit.iter().for_each(|commit| say!("commit {commit}"));
+    let files = [("patch", &args.patch), ("dump", &args.dump), ("verdicts", &args.verdicts)];
+    for (what, file) in files.into_iter().filter_map(|(what, file)| Some((what, file.as_ref()?))) {
+        say!("{what} written to {}", file.display());
+    }
+    match &args.out {
+        Some(out) => say!("model written to {}", out.display()),
+        None if commit.is_some() => {}
+        None => say!("no model was written; pass --out DIR to keep the edited one"),
+    }
 }
 
 /// One object for one fact and for many; a single fact's own keys come on top.
-fn print_json(args: &EditArgs, outcome: &Outcome) -> Result<(), CliError> {
-    let told = Told::new(&outcome.facts, &outcome.verdicts);
-    let (planned, [before, after]) = (&outcome.planned, &outcome.digests);
-    let edited: Vec<usize> = layers(outcome).split(',').filter_map(|layer| layer.parse().ok()).collect();
+fn print_json(args: &EditArgs, outcome: &EditOutcome, commit: Option<CommitId>) -> Result<(), CliError> {
+    let (judged, plan) = (outcome.judged(), &outcome.plan);
+    let [before, after] = [&outcome.before, &outcome.after].map(|model| model.digest().to_string());
+    let edited: Vec<usize> = outcome.layers().split(',').filter_map(|layer| layer.parse().ok()).collect();
     let mut object = json!({
-        "method": args.method, "layer": edited.last(), "layers": edited, "settings": planned.settings,
-        "contexts": outcome.contexts, "seconds": outcome.seconds, "facts": told.json(), "answered": told.held(),
-        "holds": told.held() == told.len(), "model_before": before, "model_after": after,
-        "patch": planned.plan.patch.id().to_string(), "changed": describe(&planned.plan.patch),
-        "notes": planned.plan.notes, "losses": planned.plan.traces.first().map(|trace| &trace.losses),
-        "commit": outcome.commit.map(|id| id.to_string()), "conflicts": planned.conflicts,
-        "ledger": planned.ledger.as_ref().map(Ledger::len),
+        "method": outcome.method.name, "layer": edited.last(), "layers": edited, "settings": outcome.settings,
+        "contexts": outcome.contexts(), "seconds": outcome.seconds, "facts": judged.json(),
+        "answered": judged.held(), "holds": judged.held() == judged.len(), "model_before": before,
+        "model_after": after, "patch": plan.patch.id().to_string(), "changed": describe(&plan.patch),
+        "notes": plan.notes, "losses": plan.traces.first().map(|trace| &trace.losses),
+        "commit": commit.map(|id| id.to_string()), "conflicts": outcome.conflicts,
+        "ledger": outcome.ledger.as_ref().map(Ledger::len),
         "out": args.out.as_ref().map(|out| out.display().to_string()),
     });
     if let ([fact], Some([before, after]), Some(object)) =
@@ -94,4 +97,29 @@ fn describe(patch: &WeightPatch) -> Vec<String> {
         Delta::Swap { after } => format!("{path} (replaced by {})", after.short()),
     };
     changes.map(line).collect()
+}
+
+/// How many lines of each kind a person sees; JSON has all.
+const SHOWN: usize = 5;
+
+fn print_conflicts(report: &ConflictReport) {
+    for contradiction in &report.contradictions {
+        let (new, held) = (&contradiction.new, &contradiction.held);
+        say!("contradiction: {} {:?}, but the ledger says {:?}", new.text(), new.target, held.target);
+    }
+    for overlap in report.overlaps.iter().take(SHOWN) {
+        let (new, other) = (overlap.new.text(), overlap.other.text());
+        say!("overlap {:.2} at layer {}: {new:?} and {other:?}", overlap.cosine, report.layer);
+    }
+    for disturbed in report.disturbed.iter().take(SHOWN).filter(|disturbed| disturbed.change > DISTURBED) {
+        say!("disturbed by {:.0} %: {:?}", 100.0 * disturbed.change, disturbed.fact.text());
+    }
+    match report.flagged().len() {
+        0 => {}
+        n_facts => say!("{n_facts} facts that were in the ledger may have changed"),
+    }
+    let weak = report.leverage.iter().filter(|leverage| leverage.leverage < 0.5).count();
+    if weak > 0 {
+        say!("{weak} new facts get less than half of their value at layer {}", report.layer);
+    }
 }

@@ -2,14 +2,15 @@
 
 use std::path::PathBuf;
 
-use recant_app::{DialogueError, ModelRefError, ResourceError};
+use recant_app::{DialogueError, StoreError};
 use recant_checkpoint::{Foreign, SourceError};
+use recant_core::ModelDigest;
+use recant_edit::EditError;
 use recant_files::OutputError;
 use recant_methods::lifelong::StateFileError;
 use recant_methods::{MEMORIES, moments};
 use recant_records::RecordError;
-
-use super::store::StoreError;
+use recant_remote::RemoteError;
 
 /// An error of the binary.
 #[derive(Debug, thiserror::Error)]
@@ -115,9 +116,59 @@ pub enum CliError {
     /// A tokenizer refuses.
     #[error(transparent)]
     Tokenizer(#[from] recant_model::TokenizerError),
-    /// A verb of the store cannot do what was asked.
+    /// A store cannot do what was asked.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(StoreError),
+    /// A remote cannot be used.
+    #[error("{source}")]
+    Remote {
+        /// What is wrong.
+        source: Box<RemoteError>,
+    },
+    /// A clone did not come to its end.
+    #[error("{source}")]
+    Cut {
+        /// The new store, with what came.
+        dir: PathBuf,
+        /// What is wrong.
+        source: Box<RemoteError>,
+    },
+    /// A store is damaged.
+    #[error("{count} problems were found")]
+    Damaged {
+        /// How many.
+        count: usize,
+    },
+    /// A commit is not what its history says.
+    #[error("{count} things are not as the history says")]
+    NotVerified {
+        /// How many.
+        count: usize,
+    },
+    /// A commit ties other matrices than the configuration that it carries.
+    #[error(
+        "the commit says that its model is {committed}, and with the ties of its configuration what was written is {written}"
+    )]
+    Tied {
+        /// What the commit says.
+        committed: ModelDigest,
+        /// What was written.
+        written: ModelDigest,
+    },
+    /// A command cannot be run.
+    #[error("cannot run {command:?}: {reason}")]
+    Run {
+        /// The command.
+        command: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// The system gives no random bytes.
+    #[error("the system gives no random bytes: {reason}")]
+    Random {
+        /// What it said.
+        reason: String,
+    },
     /// A file cannot be read.
     #[error("cannot read {path}: {reason}")]
     Read {
@@ -176,56 +227,11 @@ pub enum CliError {
     },
 }
 
-impl From<ModelRefError> for CliError {
-    fn from(error: ModelRefError) -> Self {
-        match error {
-            ModelRefError::NoModel { name } => Self::NoModel { name },
-            ModelRefError::Hub(error) => Self::Hub(error),
-            ModelRefError::Source(error) => Self::Source(error),
-            ModelRefError::Rev(error) => Self::Store(error.into()),
-            ModelRefError::Checkout(error) => Self::Store(error.into()),
-            ModelRefError::Guard(error) => Self::Store(error.into()),
-            ModelRefError::Output(error) => Self::Output(error),
-            ModelRefError::Read { path, source } => Self::Read { path, reason: source.to_string() },
-        }
-    }
-}
-
-impl From<ResourceError> for CliError {
-    fn from(error: ResourceError) -> Self {
-        match error {
-            ResourceError::Edit(error) => Self::Edit(error),
-            ResourceError::Moments(error) => Self::Moments(error),
-            ResourceError::MomentsFile(error) => Self::MomentsFile(error),
-            ResourceError::Collect(error) => Self::Collect(error),
-            ResourceError::Contexts(error) => Self::Contexts(error),
-            ResourceError::Text(error) => Self::Text(error),
-            ResourceError::ContextsFile { path, source } => {
-                Self::Read { path, reason: format!("a JSON array of strings is expected: {source}") }
-            }
-        }
-    }
-}
-
-impl From<DialogueError> for CliError {
-    fn from(error: DialogueError) -> Self {
-        match error {
-            DialogueError::Resources(error) => error.into(),
-            DialogueError::Edit(error) => Self::Edit(error),
-            DialogueError::Score(error) => Self::Score(error),
-            DialogueError::Ask(error) => Self::Ask(error),
-            error @ (DialogueError::NothingToUndo | DialogueError::OtherModel { .. }) => {
-                Self::Dialogue(error)
-            }
-        }
-    }
-}
-
 impl CliError {
     /// What to try, where the message itself does not say.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
-        use recant_edit::{EditError, FactError, FactFileError};
+        use recant_edit::{FactError, FactFileError};
         if let Some(kind) = Foreign::behind(self) {
             return Some(fetch_hint(kind).to_owned());
         }
@@ -256,7 +262,20 @@ impl CliError {
             {
                 Some(MODEL_HINT.to_owned())
             }
-            Self::Store(error) => error.hint(),
+            Self::Store(error) => super::store::hint(error).map(str::to_owned),
+            Self::Remote { source } | Self::Cut { source, .. }
+                if matches!(**source, recant_remote::RemoteError::Nothing { .. }) =>
+            {
+                super::store::remote_hint(source).map(str::to_owned)
+            }
+            Self::Remote { source } => super::store::remote_hint(source).map(str::to_owned),
+            Self::Cut { dir, .. } => Some(format!(
+                "what came is kept in {}; the same command again goes on from there",
+                dir.display()
+            )),
+            Self::Damaged { .. } => Some(
+                "`recant store fsck --repair` mends what can be mended and says what it did".to_owned(),
+            ),
             Self::Hub(error) => Some(hub_hint(error).to_owned()),
             Self::Text(error) | Self::FactFile(FactFileError::Text(error)) => text_hint(error),
             Self::Fact(FactError::NoSubject { .. }) => {

@@ -3,19 +3,18 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use recant_app::Resources;
+use recant_app::{Resources, phase};
 use recant_eval::report::{DataInfo, ModelInfo, ReportFiles, SCHEMA, StatisticsInfo};
 use recant_eval::{
     Dataset, Event, Exam, Report, Run, RunOptions, Scenario, attach_locality, check_retained,
     evaluate_lifelong, go_on, not_applicable, read_retained, unedited,
 };
 use recant_files::Role;
-use recant_methods::{MEMORIES, lifelong, method};
+use recant_methods::{DEFAULT_METHOD, MEMORIES, lifelong, method};
 use recant_model::Model;
 
 use super::args::{ChatArgs, MethodArgs, ModelArgs};
 use super::error::CliError;
-use super::phase::phase;
 use super::progress::{self, Terminal};
 use super::resume::Journal;
 use super::session::Session;
@@ -34,7 +33,7 @@ pub struct EvalArgs {
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
     /// Methods, separated by commas; the unedited model is always the first row.
-    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = "r-rome")]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = DEFAULT_METHOD)]
     pub method: Vec<String>,
     /// Use only the first N cases; the others are not checked.
     #[arg(long, value_name = "N")]
@@ -121,7 +120,8 @@ pub fn evaluate(args: &EvalArgs, session: &Session) -> Result<(), CliError> {
     let inputs = args.probe.iter().chain([&args.data]);
     inputs.into_iter().try_for_each(|path| outputs.reads(Role::Input, path))?;
     let files = ReportFiles::decide(&mut outputs, &args.out)?;
-    let mut model = phase("open", || args.chat.applied(args.model.open(None)?))?;
+    let terminal = Terminal::default();
+    let mut model = phase(&terminal, "open", || args.chat.applied(args.model.open(None, &terminal)?))?;
     let mut data = usable(checked(data, &model), args)?;
     if let Some(path) = &args.probe {
         check_retained(path, &retained, &model)?;
@@ -131,7 +131,7 @@ pub fn evaluate(args: &EvalArgs, session: &Session) -> Result<(), CliError> {
     let scenarios = args.scenarios(cases.len())?;
     let sources = args.with.sources()?;
     let resources =
-        phase("resources", || Resources::gather(&sources, &args.method, &model, &Terminal::default()))?;
+        phase(&terminal, "resources", || Resources::gather(&sources, &args.method, &model, &terminal))?;
     let editors = args
         .method
         .iter()
@@ -166,7 +166,8 @@ pub fn evaluate(args: &EvalArgs, session: &Session) -> Result<(), CliError> {
         _ => {}
     };
     let options = RunOptions { keep_prompts: true };
-    let (base, first) = phase("unedited", || unedited(&model, cases, &retained, options, &mut on_event))?;
+    let (base, first) =
+        phase(&terminal, "unedited", || unedited(&model, cases, &retained, options, &mut on_event))?;
     let exam = Exam { cases, retained: &retained, base: &base, options };
     let mut runs = vec![first];
     for (editor, name) in editors.iter().zip(&args.method) {
@@ -191,7 +192,7 @@ pub fn evaluate(args: &EvalArgs, session: &Session) -> Result<(), CliError> {
                     Ok(evaluate_lifelong(&mut *learner, scenario, exam, &mut on_event)?)
                 }
             };
-            runs.push(phase(name, run)?);
+            runs.push(phase(&terminal, name, run)?);
         }
     }
     bar.finish_and_clear();

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use recant_app::ModelRef;
+use recant_app::{ModelRef, open_record};
 use recant_backend::{Device, DeviceSpec};
 use recant_core::{Addend, Delta, Matrix, ParamPath, WeightPatch};
 use recant_files::{ADAPTER_DIRECTORY, Role};
@@ -18,6 +18,7 @@ use serde_json::{Map, Value, json};
 use super::args::WhichModel;
 use super::error::CliError;
 use super::open_model;
+use super::progress::Terminal;
 use super::session::Session;
 
 /// Arguments of `recant export`.
@@ -77,8 +78,8 @@ pub(crate) fn run(args: &ExportArgs, session: &Session) -> Result<(), CliError> 
     base.guard(&mut outputs)?;
     outputs.reads(Role::Input, &args.patch)?;
     let output = outputs.directory(&args.out, ADAPTER_DIRECTORY, Vec::new())?;
-    let model = open_model(args.model.name(), &Device::open(DeviceSpec::Flex)?)?;
-    let opened = super::read_with(&args.patch, WeightPatch::from_file)?;
+    let model = open_model(args.model.name(), &Device::open(DeviceSpec::Flex)?, &Terminal::default())?;
+    let opened = open_record(&args.patch, WeightPatch::from_file)?;
     let mut notes: Vec<String> = opened.note(&args.patch).into_iter().collect();
     let patch = opened.value;
     // Applying checks that the edit was made for this very model.

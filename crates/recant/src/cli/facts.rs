@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use recant_app::{ledger_facts, open_record};
 use recant_backend::{Device, DeviceSpec};
 use recant_core::{AdapterState, StoredFact};
 use recant_edit::Fact;
@@ -15,8 +16,8 @@ use serde_json::{Value, json};
 
 use super::args::ModelArgs;
 use super::error::CliError;
+use super::progress::Terminal;
 use super::session::Session;
-use super::store::ledger_facts;
 use super::transfer::{self, MoveArgs};
 use super::{ModelName, open_model};
 
@@ -115,7 +116,7 @@ fn list(args: &ListArgs) -> Result<(), CliError> {
     if let Some(facts) = ledger_facts(&args.place)? {
         return list_ledger(&facts, None, args);
     }
-    let opened = super::read_with(&args.place, AnyRecord::from_file)?;
+    let opened = open_record(&args.place, AnyRecord::from_file)?;
     let note = opened.note(&args.place);
     match opened.value {
         AnyRecord::Memory(state) => list_memory(&state, note, args),
@@ -169,7 +170,7 @@ fn remove(args: &RemoveArgs, session: &Session) -> Result<(), CliError> {
     if let Some(model) = &args.model {
         super::found(model)?.guard(&mut outputs)?;
     }
-    let opened = super::read_with(&args.place, AnyRecord::from_file)?;
+    let opened = open_record(&args.place, AnyRecord::from_file)?;
     let note = opened.note(&args.place);
     match opened.value {
         AnyRecord::Memory(state) => {
@@ -197,7 +198,8 @@ fn remove_from_memory(
         let reason = "a memory is opened in front of its model; name it after the file".to_owned();
         return Err(CliError::Option { option: "MODEL", reason });
     };
-    let mut memory = open_memory(state, open_model(model, &Device::open(args.device)?)?)?;
+    let mut memory =
+        open_memory(state, open_model(model, &Device::open(args.device)?, &Terminal::default())?)?;
     match (args.edit, args.back_to) {
         (Some(edit), _) => memory.forget(edit)?,
         (None, Some(steps)) => memory.roll_back(steps)?,

@@ -1,12 +1,13 @@
 //! `recant generate`.
 
 use clap::Args;
+use recant_app::phase;
 use recant_model::{Model, Strategy};
 use serde_json::json;
 
 use super::args::{AgainstArgs, ChatArgs, ModelArgs, PromptArgs};
 use super::error::CliError;
-use super::phase::phase;
+use super::progress::Terminal;
 
 /// Arguments of `recant generate`.
 #[derive(Debug, Args)]
@@ -44,9 +45,11 @@ pub(crate) fn run(args: &GenerateArgs) -> Result<(), CliError> {
         Some(top_k) => Strategy::Sample { top_k, temperature: args.temperature, seed: args.seed }.check()?,
         None => Strategy::Greedy,
     };
-    let model = phase("open", || args.chat.applied(args.model.open(args.state.as_deref())?))?;
+    let terminal = Terminal::default();
+    let model =
+        phase(&terminal, "open", || args.chat.applied(args.model.open(args.state.as_deref(), &terminal)?))?;
     let write = |model: &Model| model.generate(args.prompt.text(), args.max_new, strategy);
-    let written = phase("write", || write(&model))?;
+    let written = phase(&terminal, "write", || write(&model))?;
     let other = args.against.open(&args.model, args.chat)?;
     let others = other.as_ref().map(|other| write(&other.model)).transpose()?;
     let other = other.as_ref().map(|other| &other.names).zip(others);

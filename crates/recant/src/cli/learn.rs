@@ -5,22 +5,20 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Args;
-use recant_app::Resources;
+use recant_app::{Judged, Resources, VERDICTS, phase};
 use recant_edit::{Fact, Memory};
 use recant_eval::{Dataset, attach_locality, verdicts};
 use recant_files::Role;
 use recant_methods::lifelong::{MEMORY, load_state, save_state_to};
-use recant_methods::{MEMORIES, memory, open_memory};
+use recant_methods::{DEFAULT_MEMORY, MEMORIES, memory, open_memory};
 use recant_model::Model;
 use serde_json::json;
 
 use super::args::{ChatArgs, MethodArgs, ModelArgs, said};
 use super::error::CliError;
-use super::kinds::VERDICTS;
-use super::phase::phase;
 use super::progress::{self, Terminal};
 use super::session::Session;
-use super::verdict::Told;
+use super::verdict;
 
 /// Arguments of `recant learn`.
 #[derive(Debug, Args)]
@@ -54,7 +52,7 @@ pub(crate) struct LearnArgs {
     /// Learn only the first N cases of --data; the others give the locality prompts.
     #[arg(long, value_name = "N", requires = "data")]
     limit: Option<usize>,
-    #[arg(long, default_value = "wise", help = method_help())]
+    #[arg(long, default_value = DEFAULT_MEMORY, help = method_help())]
     method: String,
     #[command(flatten)]
     with: MethodArgs,
@@ -140,15 +138,16 @@ pub(crate) fn learn(args: &LearnArgs, session: &Session) -> Result<ExitCode, Cli
     args.data.iter().try_for_each(|data| outputs.reads(Role::Input, data))?;
     let output = outputs.continued(&args.state, MEMORY)?;
     let told_in = args.verdicts.as_ref().map(|path| outputs.file(path, VERDICTS)).transpose()?;
-    let model = phase("open", || args.chat.applied(args.model.open(None)?))?;
-    let (mut memory, told_of) = phase("resources", || begun(args, model.clone()))?;
+    let terminal = Terminal::default();
+    let model = phase(&terminal, "open", || args.chat.applied(args.model.open(None, &terminal)?))?;
+    let (mut memory, told_of) = phase(&terminal, "resources", || begun(args, model.clone(), &terminal))?;
     if args.data.is_some() {
         lessons.pass_over(&*memory);
     }
     let started = Instant::now();
     let bar = progress::bar(lessons.facts.len() as u64, memory.name(), "edits");
     let mut notes = Vec::new();
-    phase("learn", || -> Result<(), CliError> {
+    phase(&terminal, "learn", || -> Result<(), CliError> {
         for fact in &lessons.facts {
             tracing::debug!("learning {:?}", fact.text());
             notes = memory.learn(std::slice::from_ref(fact))?;
@@ -163,8 +162,8 @@ pub(crate) fn learn(args: &LearnArgs, session: &Session) -> Result<ExitCode, Cli
     })?;
     bar.finish_and_clear();
     let seconds = started.elapsed().as_secs_f64();
-    let verdicts = phase("score", || verdicts(&model, memory.model(), &lessons.facts))?;
-    let told = Told::new(&lessons.facts, &verdicts);
+    let verdicts = phase(&terminal, "score", || verdicts(&model, memory.model(), &lessons.facts))?;
+    let told = Judged::new(&lessons.facts, &verdicts);
     if let Some(file) = &told_in {
         file.write(told.lines().as_bytes())?;
     }
@@ -177,28 +176,28 @@ pub(crate) fn learn(args: &LearnArgs, session: &Session) -> Result<ExitCode, Cli
             "state": memory.state()?.id().to_string(), "notes": notes, "facts": told.json(),
             "holds": told.held() == learned,
         }))?;
-        return Ok(told.exit());
+        return Ok(verdict::exit(told));
     }
     say!("{}: {learned} learned in {seconds:.2} s, {known} known already", memory.name());
-    told.print();
+    verdict::print(told);
     say!("{} holds {edits} edits in {bytes} bytes", args.state.display());
     notes.iter().for_each(|note| say!("note: {note}"));
-    Ok(told.exit())
+    Ok(verdict::exit(told))
 }
 
 /// The memory of --state, or an empty one, and what to know about the files that were read.
-fn begun(args: &LearnArgs, model: Model) -> Result<(Box<dyn Memory>, Vec<String>), CliError> {
+fn begun(
+    args: &LearnArgs,
+    model: Model,
+    terminal: &Terminal,
+) -> Result<(Box<dyn Memory>, Vec<String>), CliError> {
     if args.state.exists() {
         let opened = load_state(&args.state)?;
         let notes = opened.note(&args.state).into_iter().collect();
         return Ok((open_memory(&opened.value, model)?, notes));
     }
-    let resources = Resources::gather(
-        &args.with.sources()?,
-        std::slice::from_ref(&args.method),
-        &model,
-        &Terminal::default(),
-    )?;
+    let resources =
+        Resources::gather(&args.with.sources()?, std::slice::from_ref(&args.method), &model, terminal)?;
     let notes = resources.notes(&model);
     Ok((memory(&args.method, &resources.inputs(&args.method)?, model)?, notes))
 }

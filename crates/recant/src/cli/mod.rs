@@ -10,8 +10,8 @@ mod ask;
 mod chat;
 mod commands;
 mod config;
+mod convert;
 mod edit;
-mod edit_outputs;
 mod edit_shown;
 mod error;
 mod eval;
@@ -19,11 +19,8 @@ mod export;
 mod facts;
 mod generate;
 mod info;
-mod kinds;
 mod learn;
-mod ledger;
 mod methods;
-mod phase;
 mod progress;
 mod resume;
 mod session;
@@ -33,28 +30,24 @@ mod store;
 mod text;
 mod transfer;
 mod verdict;
+mod waiting;
 
 use std::ffi::OsString;
-use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use clap::FromArgMatches;
 use commands::{Cli, run};
 use recant_app::ModelRef;
 use recant_backend::Device;
-use recant_checkpoint::Source;
 use recant_model::Model;
-use recant_records::{Opened, RecordError};
 
 pub use args::{ChatArgs, MethodArgs, ModelArgs};
 pub use error::CliError;
 pub use eval::{EvalArgs, ScenarioArg, evaluate};
 pub use out::{guarded, line as print, remark as print_error};
 use progress::Terminal;
-pub use recant_app::ModelName;
+pub use recant_app::{ModelName, StoreError};
 pub use session::Session;
-pub use store::StoreError;
 
 /// Parses the arguments, runs the command and turns its error into a message and an exit code.
 #[must_use]
@@ -107,27 +100,8 @@ fn found(name: &ModelName) -> Result<&ModelRef, CliError> {
 }
 
 /// Opens a model and prints what there is to know about it.
-fn open_model(name: &ModelName, device: &Device) -> Result<Model, CliError> {
-    open_source(found(name)?.source()?, device)
-}
-
-/// As [`open_model`], of any source.
-fn open_source(source: Arc<dyn Source>, device: &Device) -> Result<Model, CliError> {
-    let model = Model::from_source(source, device)?;
-    for note in model.notes() {
-        remark!("note: {note}");
-    }
-    Ok(model)
-}
-
-/// Reads a file of ours.
-fn read_with<T>(
-    path: &Path,
-    open: impl FnOnce(&[u8]) -> Result<Opened<T>, RecordError>,
-) -> Result<Opened<T>, CliError> {
-    let refuse = |error: std::io::Error| CliError::Read { path: path.to_owned(), reason: error.to_string() };
-    let bytes = recant_checkpoint::read_file(path).map_err(refuse)?;
-    open(&bytes).map_err(|source| CliError::Record { path: path.to_owned(), source })
+fn open_model(name: &ModelName, device: &Device, terminal: &Terminal) -> Result<Model, CliError> {
+    Ok(name.find(terminal)?.open(device, terminal)?)
 }
 
 fn print_json(value: &impl serde::Serialize) -> Result<(), CliError> {

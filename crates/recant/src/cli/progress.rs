@@ -1,6 +1,6 @@
 //! Progress on standard error: a bar on a terminal, a plain line every ten seconds elsewhere.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io::IsTerminal;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use recant_app::{Observer, Unit};
 
 use super::text;
+use super::waiting::Waiting;
 
 /// How often a log, a pipe or a CI job hears that the work continues.
 pub(super) const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -21,9 +22,14 @@ pub(crate) struct Progress {
     last_line: Option<Mutex<Instant>>,
 }
 
-/// Shows what goes on: a bar for the work that is being done, a line for each note.
+/// Shows what goes on: a bar for the work that is being done, a line for each note. A phase is told with -v, and shown
+/// while it lasts where it shows nothing itself.
 #[derive(Default)]
-pub(crate) struct Terminal(RefCell<Option<(String, Progress)>>);
+pub(crate) struct Terminal {
+    bar: RefCell<Option<(String, Progress)>>,
+    phase: Cell<Option<Instant>>,
+    waiting: RefCell<Option<Waiting>>,
+}
 
 impl Observer for Terminal {
     fn note(&self, note: &str) {
@@ -31,8 +37,9 @@ impl Observer for Terminal {
     }
 
     fn progress(&self, progress: recant_app::Progress<'_>) {
+        self.waiting.take();
         let recant_app::Progress { work, detail, done, of, unit } = progress;
-        let mut shown = self.0.borrow_mut();
+        let mut shown = self.bar.borrow_mut();
         if shown.as_ref().is_none_or(|(former, _)| former != work) {
             let made = match unit {
                 Unit::Bytes => bytes(of, work),
@@ -51,9 +58,21 @@ impl Observer for Terminal {
     }
 
     fn idle(&self) {
-        if let Some((_, bar)) = self.0.take() {
+        if let Some((_, bar)) = self.bar.take() {
             bar.finish_and_clear();
         }
+    }
+
+    fn begin(&self, phase: &str) {
+        tracing::debug!("{phase} begins");
+        self.phase.set(Some(Instant::now()));
+        self.waiting.replace(Some(Waiting::begin(phase)));
+    }
+
+    fn end(&self, phase: &str, done: bool) {
+        self.waiting.take();
+        let seconds = self.phase.take().map_or(0.0, |begun| begun.elapsed().as_secs_f64());
+        tracing::info!("{phase} {}, {seconds:.3} s", if done { "done" } else { "failed" });
     }
 }
 

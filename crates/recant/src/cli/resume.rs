@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use recant_app::JOURNAL;
 use recant_edit::{EditError, Fact, Lifelong, Memory};
 use recant_eval::{Case, Event, Progress};
 use recant_files::{OutputFile, Outputs};
@@ -14,7 +15,6 @@ use recant_records::seal::{self, Unsealed};
 use serde::{Deserialize, Serialize};
 
 use super::error::CliError;
-use super::kinds::JOURNAL;
 
 /// What a sequence is, and how far it has come.
 #[derive(Debug, Serialize, Deserialize)]

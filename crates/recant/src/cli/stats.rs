@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use recant_app::phase;
 use recant_files::{OutputFile, Role};
 use recant_methods::moments::{Collector, Moments, MomentsFileError, PARTIAL, STATISTICS, partial_path};
 use recant_methods::parse_layers;
@@ -14,8 +15,7 @@ use serde_json::json;
 
 use super::args::ModelArgs;
 use super::error::CliError;
-use super::phase::phase;
-use super::progress;
+use super::progress::{self, Terminal};
 use super::session::Session;
 
 /// Arguments of `recant stats`.
@@ -69,10 +69,11 @@ pub(crate) fn run(args: &StatsArgs, session: &Session) -> Result<(), CliError> {
     let output = outputs.file(&args.out, STATISTICS)?;
     let partial = outputs.continued(&partial_path(&args.out), PARTIAL)?;
     let stopped = session.stop_politely();
-    let model = phase("open", || args.model.open(None))?;
+    let terminal = Terminal::default();
+    let model = phase(&terminal, "open", || args.model.open(None, &terminal))?;
     if args.import.is_empty() {
-        let moments = phase("measure", || measure(args, &model, &partial, &stopped))?;
-        phase("write", || moments.save_to(&output))?;
+        let moments = phase(&terminal, "measure", || measure(args, &model, &partial, &stopped))?;
+        phase(&terminal, "write", || moments.save_to(&output))?;
         partial.remove()?;
         return tell(args, &moments);
     }

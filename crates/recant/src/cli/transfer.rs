@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use recant_app::Resources;
+use recant_app::{PATCH, Resources, open_record};
 use recant_backend::Device;
 use recant_core::WeightPatch;
 use recant_edit::{Fact, Memory};
@@ -20,7 +20,6 @@ use serde_json::json;
 
 use super::args::{MethodArgs, ModelArgs, said};
 use super::error::CliError;
-use super::kinds::PATCH;
 use super::open_model;
 use super::progress::Terminal;
 use super::session::Session;
@@ -90,7 +89,7 @@ enum Holder {
 impl Holder {
     /// Opens a file by how it begins.
     fn open(path: &Path, model: &Model, notes: &mut Vec<String>) -> Result<Self, CliError> {
-        let opened = super::read_with(path, AnyRecord::from_file)?;
+        let opened = open_record(path, AnyRecord::from_file)?;
         notes.extend(opened.note(path));
         match opened.value {
             AnyRecord::Memory(state) if state.kind() != "memory" => {
@@ -202,7 +201,7 @@ pub(crate) fn run(args: &MoveArgs, session: &Session) -> Result<(), CliError> {
     let mut outputs = session.outputs(false);
     args.model.guard(&mut outputs)?;
     args.with.guard(&mut outputs)?;
-    let model = open_model(args.model.name(), &Device::open(args.model.device)?)?;
+    let model = open_model(args.model.name(), &Device::open(args.model.device)?, &Terminal::default())?;
     let mut notes = Vec::new();
     let mut from = Holder::open(&args.from, &model, &mut notes)?;
     // A patch is a record of what was done, and stays.

@@ -1,93 +1,47 @@
-//! What became of facts: lines for a person, objects for JSON, and the exit code.
+//! What became of facts: lines for a person, and the exit code.
 
 use std::process::ExitCode;
 
-use recant_edit::Fact;
+use recant_app::Judged;
 use recant_eval::Verdict;
-use serde_json::{Value, json};
 
 /// The exit code of a command that did its work, where not every fact holds afterwards.
 pub(crate) const NOT_ALL_HOLD: u8 = 3;
 /// So many facts have a line each; of more, only those that do not hold.
 const FEW: usize = 20;
 
-/// Facts with their verdicts.
-#[derive(Clone, Copy)]
-pub(crate) struct Told<'a> {
-    facts: &'a [Fact],
-    verdicts: &'a [Verdict],
+/// A line for each fact, of many facts for each that does not hold.
+pub(crate) fn print(judged: Judged<'_>) {
+    let few = judged.len() <= FEW;
+    let told: Vec<_> = judged.iter().filter(|(_, verdict)| few || !verdict.holds).collect();
+    for (fact, verdict) in told.iter().take(FEW) {
+        let Verdict { holds, probability_before, probability_after, best, continuation, .. } = verdict;
+        let (was, is) = (percent(*probability_before), percent(*probability_after));
+        let word = if *holds { "holds" } else { "does not hold" };
+        let best = best.as_ref().map_or(String::new(), |best| {
+            format!("; {:?} has {}", best.text.trim(), percent(best.probability))
+        });
+        let (text, target) = (fact.text(), &fact.target);
+        say!("{word}: {text} -> {target}: {was} before, {is} now{best}; it writes {continuation:?}");
+    }
+    if told.len() > FEW {
+        say!("and {} more that do not hold; --verdicts FILE has all", told.len() - FEW);
+    }
 }
 
-impl<'a> Told<'a> {
-    pub(crate) fn new(facts: &'a [Fact], verdicts: &'a [Verdict]) -> Self {
-        Self { facts, verdicts }
+/// The exit code, with a warning where a fact does not hold.
+pub(crate) fn exit(judged: Judged<'_>) -> ExitCode {
+    let (count, held) = (judged.len(), judged.held());
+    if held == count {
+        return ExitCode::SUCCESS;
     }
-
-    fn iter(self) -> impl Iterator<Item = (&'a Fact, &'a Verdict)> {
-        self.facts.iter().zip(self.verdicts)
-    }
-
-    /// How many facts there are.
-    pub(crate) fn len(self) -> usize {
-        self.facts.len()
-    }
-
-    /// How many hold.
-    pub(crate) fn held(self) -> usize {
-        self.verdicts.iter().filter(|verdict| verdict.holds).count()
-    }
-
-    /// An object for each fact. `answered` and `answer` are the names of `holds` and of the first token in earlier
-    /// versions.
-    pub(crate) fn json(self) -> Vec<Value> {
-        let one = |(fact, verdict): (&Fact, &Verdict)| {
-            json!({
-                "fact": fact, "holds": verdict.holds, "probability_before": verdict.probability_before,
-                "probability_after": verdict.probability_after, "best": verdict.best,
-                "continuation": verdict.continuation, "answered": verdict.holds, "answer": verdict.answer,
-            })
-        };
-        self.iter().map(one).collect()
-    }
-
-    /// All of them as JSON lines.
-    pub(crate) fn lines(self) -> String {
-        self.json().iter().map(|line| format!("{line}\n")).collect()
-    }
-
-    /// A line for each fact, of many facts for each that does not hold.
-    pub(crate) fn print(self) {
-        let few = self.len() <= FEW;
-        let told: Vec<_> = self.iter().filter(|(_, verdict)| few || !verdict.holds).collect();
-        for (fact, verdict) in told.iter().take(FEW) {
-            let Verdict { holds, probability_before, probability_after, best, continuation, .. } = verdict;
-            let (was, is) = (percent(*probability_before), percent(*probability_after));
-            let word = if *holds { "holds" } else { "does not hold" };
-            let best = best.as_ref().map_or(String::new(), |best| {
-                format!("; {:?} has {}", best.text.trim(), percent(best.probability))
-            });
-            let (text, target) = (fact.text(), &fact.target);
-            say!("{word}: {text} -> {target}: {was} before, {is} now{best}; it writes {continuation:?}");
-        }
-        if told.len() > FEW {
-            say!("and {} more that do not hold; --verdicts FILE has all", told.len() - FEW);
-        }
-    }
-
-    /// The exit code, with a warning where a fact does not hold.
-    pub(crate) fn exit(self) -> ExitCode {
-        let (count, held) = (self.len(), self.held());
-        if held == count {
-            return ExitCode::SUCCESS;
-        }
-        let (verb, facts) =
-            (if count - held == 1 { "does" } else { "do" }, if count == 1 { "fact" } else { "facts" });
-        remark!("warning: {} of {count} {facts} {verb} not hold (exit code {NOT_ALL_HOLD})", count - held);
-        remark!(
-            "hint: another --layer, more steps or another --method may help; `recant methods NAME` lists what can be set"
-        );
-        ExitCode::from(NOT_ALL_HOLD)
-    }
+    let (verb, facts) =
+        (if count - held == 1 { "does" } else { "do" }, if count == 1 { "fact" } else { "facts" });
+    remark!("warning: {} of {count} {facts} {verb} not hold (exit code {NOT_ALL_HOLD})", count - held);
+    remark!(
+        "hint: another --layer, more steps or another --method may help; `recant methods NAME` lists what can be set"
+    );
+    ExitCode::from(NOT_ALL_HOLD)
 }
 
 /// A probability for a person.

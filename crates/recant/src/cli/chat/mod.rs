@@ -7,8 +7,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
-use recant_app::{Dialogue, Held};
+use recant_app::{Dialogue, Held, Judged, phase};
 use recant_files::MODEL_DIRECTORY;
+use recant_methods::DEFAULT_METHOD;
 use recant_model::{ChatError, Model, OpenError};
 use serde_json::{Value, json};
 
@@ -18,10 +19,9 @@ use self::input::Input;
 use super::args::{MethodArgs, ModelArgs};
 use super::ask::AnswerJson;
 use super::error::CliError;
-use super::phase::{long_phase, phase};
 use super::progress::Terminal;
 use super::session::Session;
-use super::verdict::{NOT_ALL_HOLD, Told};
+use super::verdict::{self, NOT_ALL_HOLD};
 use super::{out, side_by_side};
 
 /// Arguments of `recant chat`.
@@ -37,7 +37,7 @@ pub(crate) struct ChatCommand {
     #[arg(long)]
     plain: bool,
     /// Method of /edit; `recant methods` says what they do.
-    #[arg(long, default_value = "r-rome")]
+    #[arg(long, default_value = DEFAULT_METHOD)]
     method: String,
     #[command(flatten)]
     with: MethodArgs,
@@ -56,6 +56,7 @@ pub(crate) struct ChatCommand {
 struct Chat<'a> {
     args: &'a ChatCommand,
     session: &'a Session,
+    terminal: Terminal,
     dialogue: Dialogue,
     /// What was asked last.
     last: Option<String>,
@@ -65,7 +66,8 @@ struct Chat<'a> {
 
 pub(crate) fn run(args: &ChatCommand, session: &Session) -> Result<ExitCode, CliError> {
     let mut input = Input::open()?;
-    let model = phase("open", || args.model.open(None))?;
+    let terminal = Terminal::default();
+    let model = phase(&terminal, "open", || args.model.open(None, &terminal))?;
     let (model, in_chat) = framed(model, args.plain)?;
     let dialogue = Dialogue::new(model, &args.method, args.with.sources()?)?;
     let person = input.is_person() && !args.json;
@@ -73,7 +75,7 @@ pub(crate) fn run(args: &ChatCommand, session: &Session) -> Result<ExitCode, Cli
         let how = if in_chat { "in its chat template" } else { "as they stand" };
         say!("{}; prompts are read {how}; /help says what can be said", args.model.name().said().display());
     }
-    let mut chat = Chat { args, session, dialogue, last: None, person };
+    let mut chat = Chat { args, session, terminal, dialogue, last: None, person };
     let mut failed = false;
     while let Some(line) = input.line()? {
         let shown = line.as_deref().unwrap_or_default().trim();
@@ -119,8 +121,8 @@ impl Chat<'_> {
             Line::Say(prompt) => self.say(prompt),
             Line::Top(prompt) => self.top(prompt),
             Line::Edit(fact) => {
-                phase("resources", || self.dialogue.prepare(&Terminal::default()))?;
-                edited(long_phase("edit", || self.dialogue.edit(fact))?, self.args.json)
+                phase(&self.terminal, "resources", || self.dialogue.prepare(&self.terminal))?;
+                edited(phase(&self.terminal, "edit", || self.dialogue.edit(fact))?, self.args.json)
             }
             Line::Undo => self.undo(),
             Line::Diff(prompt) => self.diff(prompt),
@@ -181,7 +183,7 @@ impl Chat<'_> {
     }
 
     fn undo(&mut self) -> Result<(), CliError> {
-        let held = long_phase("undo", || self.dialogue.undo())?;
+        let held = phase(&self.terminal, "undo", || self.dialogue.undo())?;
         let (model, left) = (self.dialogue.model().digest(), self.dialogue.edits().len());
         if self.args.json {
             let fact = &held.fact;
@@ -201,7 +203,7 @@ impl Chat<'_> {
             );
         };
         let (top, max_new) = (self.args.top as usize, self.args.max_new);
-        let [before, after] = long_phase("diff", || self.dialogue.compare(&prompt, top, max_new))?;
+        let [before, after] = phase(&self.terminal, "diff", || self.dialogue.compare(&prompt, top, max_new))?;
         if self.args.json {
             let side = |reply: &recant_app::Reply| {
                 let answers: Vec<AnswerJson> = reply.answers.iter().map(AnswerJson::from).collect();
@@ -240,7 +242,7 @@ impl Chat<'_> {
         let base = super::found(self.args.model.name())?;
         base.guard(&mut outputs)?;
         let out = outputs.directory(dir, MODEL_DIRECTORY, base.files()?)?;
-        long_phase("save", || self.dialogue.model().save_to(&out))?;
+        phase(&self.terminal, "save", || self.dialogue.model().save_to(&out))?;
         let edits = self.dialogue.edits().len();
         if self.args.json {
             let dir = out.path().display().to_string();
@@ -252,8 +254,8 @@ impl Chat<'_> {
 }
 
 /// An edit with its verdict.
-fn told(held: &Held) -> Told<'_> {
-    Told::new(std::slice::from_ref(&held.fact), std::slice::from_ref(&held.verdict))
+fn told(held: &Held) -> Judged<'_> {
+    Judged::new(std::slice::from_ref(&held.fact), std::slice::from_ref(&held.verdict))
 }
 
 fn edited(held: &Held, as_json: bool) -> Result<(), CliError> {
@@ -264,7 +266,7 @@ fn edited(held: &Held, as_json: bool) -> Result<(), CliError> {
         object["notes"] = json!(held.notes);
         return Ok(out::json_line(&object)?);
     }
-    told(held).print();
+    verdict::print(told(held));
     held.notes.iter().for_each(|note| say!("note: {note}"));
     Ok(())
 }

@@ -1,17 +1,19 @@
 //! `recant blame`, `recant bisect`.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use clap::Args;
+use recant_app::{Bisected, Blame, Probe};
 use recant_backend::{Device, DeviceSpec};
 use recant_core::CommitId;
-use recant_model::Model;
-use recant_store::{History, Store};
+use recant_files::{MODEL_DIRECTORY, TemporaryFolder};
+use recant_store::Store;
 use serde_json::{Value, json};
 
-use super::edit::{moved, open_at, written};
-use super::{StoreArgs, StoreError, count};
+use super::{StoreArgs, count};
 use crate::cli::error::CliError;
+use crate::cli::progress::Terminal;
 use crate::cli::session::Session;
 
 /// Arguments of `recant blame`.
@@ -32,47 +34,12 @@ pub(crate) struct BlameArgs {
     device: DeviceSpec,
 }
 
-/// How one commit moved the answer.
-struct Shift {
-    id: CommitId,
-    message: String,
-    before: f32,
-    after: f32,
-    /// The most probable answer after the commit.
-    top: String,
-}
-
 pub(crate) fn blame(args: &BlameArgs) -> Result<(), CliError> {
     let store = args.store.open()?;
-    let rev = store.resolve(&args.rev).map_err(StoreError::from)?;
-    let odb = store.odb();
-    let mut history = History::new(odb);
-    let mut line = history.first_parents(rev).map_err(StoreError::from)?;
-    line.reverse();
+    let rev = store.resolve(&args.rev)?;
     let device = Device::open(args.device)?;
-    let import = line[0];
-    let base = open_at(&store, import, &device)?;
-    // The whole way once, for the answer that is asked about; then again for its probability at each step.
-    let newest = moved(&store, &base, import, rev)?;
-    let answer = newest.answers(&args.prompt, 1)?.into_iter().next();
-    let Some(answer) = answer else { return Ok(()) };
-    let vocab = base.spec().vocab;
-    let ask = |model: &Model| -> Result<(f32, String), CliError> {
-        let answers = model.answers(&args.prompt, vocab)?;
-        let own = answers.iter().find(|known| known.id == answer.id).map_or(f32::NEG_INFINITY, |a| a.logprob);
-        Ok((own, answers.into_iter().next().map(|a| a.token).unwrap_or_default()))
-    };
-    let (mut model, mut at) = (base.clone(), import);
-    let (mut before, _) = ask(&model)?;
-    let mut shifts = Vec::new();
-    for &id in &line[1..] {
-        let commit = history.commit(id).map_err(StoreError::from)?;
-        model = moved(&store, &model, at, id)?;
-        at = id;
-        let (after, top) = ask(&model)?;
-        shifts.push(Shift { id, message: commit.message.clone(), before, after, top });
-        before = after;
-    }
+    let found = recant_app::blame(&store, rev, &args.prompt, &device, &Terminal::default())?;
+    let Some(Blame { answer, mut shifts }) = found else { return Ok(()) };
     shifts.retain(|shift| (shift.after - shift.before).abs() >= args.least);
     if args.store.json {
         let shifts: Vec<Value> = shifts
@@ -119,59 +86,55 @@ pub(crate) struct BisectArgs {
 
 pub(crate) fn bisect(args: &BisectArgs, session: &Session) -> Result<(), CliError> {
     let store = args.store.open()?;
-    let bad = store.resolve(&args.bad).map_err(StoreError::from)?;
-    let mut history = History::new(store.odb());
-    let line = history.first_parents(bad).map_err(StoreError::from)?;
-    let good = match &args.good {
-        Some(rev) => store.resolve(rev).map_err(StoreError::from)?,
-        None => line[line.len() - 1],
-    };
-    let Some(n_suspects) = line.iter().position(|&id| id == good).filter(|&n| n > 0) else {
-        return Err(StoreError::NotBetween { good: good.short(), bad: bad.short() }.into());
-    };
-    // Oldest first; the last one is known to be bad.
-    let mut suspects: Vec<CommitId> = line[..n_suspects].iter().rev().copied().collect();
-    let mut n_runs = 0;
-    let mut skipped = Vec::new();
-    while suspects.len() > 1 {
-        let testable: Vec<usize> =
-            (0..suspects.len() - 1).filter(|&i| !skipped.contains(&suspects[i])).collect();
-        let Some(&middle) = testable.get(testable.len() / 2) else { return Err(StoreError::Skipped.into()) };
-        let id = suspects[middle];
-        n_runs += 1;
-        match try_one(&store, id, &args.run, session)? {
-            Some(true) => drop(suspects.drain(..=middle)),
-            Some(false) => suspects.truncate(middle + 1),
-            None => skipped.push(id),
-        }
-    }
-    let first = suspects[0];
-    let commit = history.commit(first).map_err(StoreError::from)?;
+    let bad = store.resolve(&args.bad)?;
+    let good = args.good.as_ref().map(|rev| store.resolve(rev)).transpose()?;
+    let mut shell = Shell { command: &args.run, session };
+    let Bisected { first_bad, message, runs } = recant_app::bisect(&store, good, bad, &mut shell)?;
     if args.store.json {
         return crate::cli::print_json(&json!({
-            "first_bad": first.to_string(), "runs": n_runs, "message": commit.message,
+            "first_bad": first_bad.to_string(), "runs": runs, "message": message,
         }));
     }
-    say!("{first} is the first bad commit ({})", count(n_runs, "run"));
-    commit.message.lines().for_each(|line| say!("    {line}"));
+    say!("{first_bad} is the first bad commit ({})", count(runs, "run"));
+    message.lines().for_each(|line| say!("    {line}"));
     Ok(())
 }
 
-/// Whether the command succeeds at a commit; `None` when it cannot tell.
-fn try_one(store: &Store, id: CommitId, command: &str, session: &Session) -> Result<Option<bool>, CliError> {
-    let (_dir, out) = written(store, id, session)?;
-    let (shell, flag) = if cfg!(windows) { ("cmd", "/C") } else { ("sh", "-c") };
-    let status = Command::new(shell)
-        .args([flag, command])
-        .env("RECANT_MODEL", &out)
-        .env("RECANT_COMMIT", id.to_string())
-        // What the command prints is for the person watching; standard output is for the result.
-        .stdout(std::process::Stdio::null())
-        .status()
-        .map_err(|error| StoreError::Run { command: command.to_owned(), reason: error.to_string() })?;
-    Ok(match status.code() {
-        Some(0) => Some(true),
-        Some(125) => None,
-        _ => Some(false),
-    })
+/// A command that judges commits, run by the shell.
+struct Shell<'a> {
+    command: &'a str,
+    session: &'a Session,
+}
+
+impl Probe for Shell<'_> {
+    type Error = CliError;
+
+    fn is_well(&mut self, store: &Store, id: CommitId) -> Result<Option<bool>, CliError> {
+        let (_dir, out) = written(store, id, self.session)?;
+        let (shell, flag) = if cfg!(windows) { ("cmd", "/C") } else { ("sh", "-c") };
+        let status = Command::new(shell)
+            .args([flag, self.command])
+            .env("RECANT_MODEL", &out)
+            .env("RECANT_COMMIT", id.to_string())
+            // What the command prints is for the person watching; standard output is for the result.
+            .stdout(std::process::Stdio::null())
+            .status()
+            .map_err(|error| CliError::Run { command: self.command.to_owned(), reason: error.to_string() })?;
+        Ok(match status.code() {
+            Some(0) => Some(true),
+            Some(125) => None,
+            _ => Some(false),
+        })
+    }
+}
+
+/// A commit's model directory inside a temporary one.
+fn written(store: &Store, id: CommitId, session: &Session) -> Result<(TemporaryFolder, PathBuf), CliError> {
+    let dir = session
+        .folder()
+        .map_err(|error| CliError::Write { path: std::env::temp_dir(), reason: error.to_string() })?;
+    let out = dir.path().join("model");
+    let output = session.outputs(false).directory(&out, MODEL_DIRECTORY, store.checkout_files(id)?)?;
+    store.checkout_to(id, &output)?;
+    Ok((dir, out))
 }

@@ -4,14 +4,13 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use clap::Args;
-use recant_checkpoint::Source;
-use recant_core::{ModelDigest, ParamPath};
+use recant_app::ties;
+use recant_core::ModelDigest;
 use recant_files::MODEL_DIRECTORY;
-use recant_model::Architecture;
 use recant_store::{Import, Name, Store};
 use serde_json::json;
 
-use super::{StoreArgs, StoreError, TOOL, key, size, stamp};
+use super::{StoreArgs, TOOL, key, size, stamp};
 use crate::cli::args::WhichModel;
 use crate::cli::error::CliError;
 use crate::cli::session::Session;
@@ -28,8 +27,8 @@ pub(crate) struct InitArgs {
 
 pub(crate) fn init(args: &InitArgs) -> Result<(), CliError> {
     let dir = args.store.dir();
-    let branch = Name::new(&args.branch).map_err(StoreError::from)?;
-    Store::init(&dir, branch, &stamp()).map_err(StoreError::from)?;
+    let branch = Name::new(&args.branch)?;
+    Store::init(&dir, branch, &stamp())?;
     if args.store.json {
         return crate::cli::print_json(&json!({ "store": dir, "branch": args.branch }));
     }
@@ -63,7 +62,7 @@ pub(crate) struct ImportArgs {
 
 pub(crate) fn import(args: &ImportArgs) -> Result<(), CliError> {
     let store = args.store.open()?;
-    let branch = args.branch.as_ref().map(Name::new).transpose().map_err(StoreError::from)?;
+    let branch = args.branch.as_ref().map(Name::new).transpose()?;
     let source = crate::cli::found(args.model.name())?.source()?;
     let import = Import {
         link: args.link,
@@ -75,7 +74,7 @@ pub(crate) fn import(args: &ImportArgs) -> Result<(), CliError> {
     };
     let started = Instant::now();
     let sign = key(args.sign.as_deref())?;
-    let done = store.import_source(&*source, &import, &stamp(), sign.as_ref()).map_err(StoreError::from)?;
+    let done = store.import_source(&*source, &import, &stamp(), sign.as_ref())?;
     let seconds = started.elapsed().as_secs_f64();
     for name in &done.untied {
         remark!("note: `{name}` is tied in config.json and has bytes of its own; both matrices are kept");
@@ -91,15 +90,6 @@ pub(crate) fn import(args: &ImportArgs) -> Result<(), CliError> {
     say!("commit {}", done.commit);
     say!("model  {}", done.digest);
     Ok(())
-}
-
-/// Which matrices of a model are one, by its configuration.
-fn ties(source: &dyn Source) -> Result<Vec<(ParamPath, ParamPath)>, CliError> {
-    let path = source.place().join("config.json");
-    let config = source.file("config.json")?.unwrap_or_default();
-    let architecture = Architecture::parse(&config).map_err(|source| StoreError::Config { path, source })?;
-    let has = |name: &str| ParamPath::new(name).is_ok_and(|name| source.layout().find(&name).is_some());
-    Ok(architecture.ties(&has))
 }
 
 /// Arguments of `recant store checkout`.
@@ -120,13 +110,13 @@ pub(crate) struct CheckoutArgs {
 
 pub(crate) fn checkout(args: &CheckoutArgs, session: &Session) -> Result<(), CliError> {
     let store = args.store.open()?;
-    let id = store.resolve(&args.rev).map_err(StoreError::from)?;
+    let id = store.resolve(&args.rev)?;
     let mut outputs = session.outputs(args.force);
-    store.guard(&mut outputs).map_err(StoreError::from)?;
-    let files = store.checkout_files(id).map_err(StoreError::from)?;
+    store.guard(&mut outputs)?;
+    let files = store.checkout_files(id)?;
     let output = outputs.directory(&args.out, MODEL_DIRECTORY, files)?;
-    let written = store.checkout_to(id, &output).map_err(StoreError::from)?;
-    let committed = store.model_digest(id).map_err(StoreError::from)?;
+    let written = store.checkout_to(id, &output)?;
+    let committed = store.model_digest(id)?;
     // Of what was written, as it is opened: its configuration says which matrices are one.
     let digest = written.digest(&ties(&*recant_model::source_at(&args.out)?)?);
     if args.store.json {
@@ -145,6 +135,6 @@ pub(crate) fn checkout(args: &CheckoutArgs, session: &Session) -> Result<(), Cli
 fn told(committed: ModelDigest, written: ModelDigest) -> Result<(), CliError> {
     match committed == written {
         true => Ok(()),
-        false => Err(StoreError::Tied { committed, written }.into()),
+        false => Err(CliError::Tied { committed, written }),
     }
 }

@@ -4,13 +4,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 use recant_core::CommitId;
+use recant_files::FileKind;
 use recant_store::{GcOptions, History, Problem, PublicKey, SecretKey, Store};
 use serde_json::json;
 
 use super::change::RebuildArgs;
-use super::{StoreArgs, StoreError, count, size, stamp};
+use super::{StoreArgs, count, size, stamp};
 use crate::cli::error::CliError;
-use crate::cli::kinds::KEY;
+use crate::cli::progress::Terminal;
 use crate::cli::session::Session;
 
 /// Arguments of `recant store gc`.
@@ -68,7 +69,7 @@ pub(crate) struct KeygenArgs {
 pub(crate) fn gc(args: &GcArgs) -> Result<(), CliError> {
     let store = args.store.open()?;
     let options = GcOptions { forget: args.forget, dry_run: args.dry_run };
-    let gone = store.gc(options, &stamp()).map_err(StoreError::from)?;
+    let gone = store.gc(options, &stamp())?;
     if args.store.json {
         let removed: Vec<String> = gone.removed.iter().map(ToString::to_string).collect();
         return crate::cli::print_json(
@@ -83,7 +84,7 @@ pub(crate) fn gc(args: &GcArgs) -> Result<(), CliError> {
 pub(crate) fn fsck(args: &FsckArgs) -> Result<(), CliError> {
     let store = args.store.open()?;
     let found = if args.repair { store.repair(&stamp()) } else { store.fsck() };
-    let found = found.map_err(StoreError::from)?;
+    let found = found?;
     let (harmless, problems): (Vec<&Problem>, Vec<&Problem>) =
         found.problems.iter().partition(|problem| problem.is_harmless());
     if args.store.json {
@@ -100,22 +101,22 @@ pub(crate) fn fsck(args: &FsckArgs) -> Result<(), CliError> {
     }
     match problems.len() {
         0 => Ok(()),
-        count => Err(StoreError::Damaged { count }.into()),
+        count => Err(CliError::Damaged { count }),
     }
 }
 
 pub(crate) fn verify(args: &VerifyArgs) -> Result<(), CliError> {
     let store = args.store.open()?;
-    let id = store.resolve(&args.rev).map_err(StoreError::from)?;
+    let id = store.resolve(&args.rev)?;
     let signers = match &args.signers {
         Some(path) => {
-            let refuse = |reason: String| StoreError::Read { path: path.clone(), reason };
+            let refuse = |reason: String| CliError::Read { path: path.clone(), reason };
             let text = std::fs::read_to_string(path).map_err(|error| refuse(error.to_string()))?;
             Some(PublicKey::signers(&text).map_err(|error| refuse(error.to_string()))?)
         }
         None => None,
     };
-    let verified = store.verify(id, signers.as_ref()).map_err(StoreError::from)?;
+    let verified = store.verify(id, signers.as_ref())?;
     let mut wrong: Vec<String> = verified.wrong.iter().map(ToString::to_string).collect();
     let made_again = match args.ledger {
         true => made_again(&store, id, args.rebuild, &mut wrong)?,
@@ -141,7 +142,7 @@ pub(crate) fn verify(args: &VerifyArgs) -> Result<(), CliError> {
     }
     match wrong.len() {
         0 => Ok(()),
-        count => Err(StoreError::NotVerified { count }.into()),
+        count => Err(CliError::NotVerified { count }),
     }
 }
 
@@ -153,14 +154,14 @@ fn made_again(
     wrong: &mut Vec<String>,
 ) -> Result<usize, CliError> {
     let mut history = History::new(store.odb());
-    let live = history.live(id).map_err(StoreError::from)?;
-    let base = store.odb().manifest(live.base).map_err(StoreError::from)?;
+    let live = history.live(id)?;
+    let base = store.odb().manifest(live.base)?;
     let mut n_made = 0;
     for edit in live.ids() {
-        let commit = history.commit(edit).map_err(StoreError::from)?;
+        let commit = history.commit(edit)?;
         let Some(ledger) = commit.ledger else { continue };
-        let set = store.odb().facts(ledger.set).map_err(StoreError::from)?;
-        let made = rebuild.ledgers(store, edit)?.patch(&base, &set)?.id();
+        let set = store.odb().facts(ledger.set)?;
+        let made = rebuild.ledgers(store, edit, &Terminal::default())?.patch(&base, &set)?.id();
         n_made += 1;
         if Some(made) != commit.patch {
             let committed = commit.patch.map(|patch| patch.short()).unwrap_or_default();
@@ -174,9 +175,12 @@ fn made_again(
     Ok(n_made)
 }
 
+/// Half of a key pair, which is never replaced.
+const KEY: FileKind = FileKind { name: "key", recognises: |_| false };
+
 pub(crate) fn keygen(args: &KeygenArgs, session: &Session) -> Result<(), CliError> {
     let mut seed = [0; 32];
-    getrandom::fill(&mut seed).map_err(|error| StoreError::Random { reason: error.to_string() })?;
+    getrandom::fill(&mut seed).map_err(|error| CliError::Random { reason: error.to_string() })?;
     let key = SecretKey::from_seed(seed);
     let mut public = args.out.clone().into_os_string();
     public.push(".pub");

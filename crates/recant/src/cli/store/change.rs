@@ -3,14 +3,15 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use recant_backend::DeviceSpec;
+use recant_app::Ledgers;
+use recant_backend::{Device, DeviceSpec};
 use recant_core::CommitId;
 use recant_store::{How, MergeOptions, OnConflict, Store};
 use serde_json::json;
 
-use super::ledger::Ledgers;
-use super::{StoreArgs, StoreError, key, stamp};
+use super::{StoreArgs, key, stamp};
 use crate::cli::error::CliError;
+use crate::cli::progress::Terminal;
 
 /// Arguments of `recant revert`.
 #[derive(Debug, Args)]
@@ -70,10 +71,13 @@ pub(super) struct RebuildArgs {
 
 impl RebuildArgs {
     /// The ledgers of the head and of another commit.
-    pub(super) fn ledgers<'a>(self, store: &'a Store, other: CommitId) -> Result<Ledgers<'a>, StoreError> {
-        let head = store.view()?.head_commit();
-        let among = head.into_iter().chain([other]).collect();
-        Ok(Ledgers { store, device: self.device, among })
+    pub(super) fn ledgers<'a>(
+        self,
+        store: &'a Store,
+        other: CommitId,
+        terminal: &'a Terminal,
+    ) -> Result<Ledgers<'a>, CliError> {
+        Ok(Ledgers::new(store, Device::open(self.device)?, other, terminal)?)
     }
 }
 
@@ -110,10 +114,11 @@ impl Choice {
 
 pub(crate) fn revert(args: &RevertArgs) -> Result<(), CliError> {
     let store = args.store.open()?;
-    let target = store.resolve(&args.rev).map_err(StoreError::from)?;
+    let target = store.resolve(&args.rev)?;
     let sign = key(args.sign.as_deref())?;
-    let ledgers = args.rebuild.ledgers(&store, target)?;
-    let done = store.revert(target, Some(&ledgers), &stamp(), sign.as_ref()).map_err(StoreError::from)?;
+    let terminal = Terminal::default();
+    let ledgers = args.rebuild.ledgers(&store, target, &terminal)?;
+    let done = store.revert(target, Some(&ledgers), &stamp(), sign.as_ref())?;
     let (how, notes) = match &done.how {
         How::Replayed(replayed) => {
             let note = |(path, count): (&recant_core::ParamPath, &usize)| {
@@ -131,12 +136,13 @@ pub(crate) fn revert(args: &RevertArgs) -> Result<(), CliError> {
 
 pub(crate) fn pick(args: &PickArgs) -> Result<(), CliError> {
     let store = args.store.open()?;
-    let target = store.resolve(&args.rev).map_err(StoreError::from)?;
+    let target = store.resolve(&args.rev)?;
     let sign = key(args.sign.as_deref())?;
-    let ledgers = args.rebuild.ledgers(&store, target)?;
+    let terminal = Terminal::default();
+    let ledgers = args.rebuild.ledgers(&store, target, &terminal)?;
     let done = store.cherry_pick(target, args.on_conflict.options(), Some(&ledgers), &stamp(), sign.as_ref());
-    let done = done.map_err(StoreError::from)?;
-    let is_ledger = store.odb().commit(done).map_err(StoreError::from)?.ledger.is_some();
+    let done = done?;
+    let is_ledger = store.odb().commit(done)?.ledger.is_some();
     let note = match is_ledger {
         true => "the ledger was written anew with its facts",
         false => "the same additions were made to other weights than they were planned on",
@@ -147,11 +153,12 @@ pub(crate) fn pick(args: &PickArgs) -> Result<(), CliError> {
 
 pub(crate) fn merge(args: &MergeArgs) -> Result<(), CliError> {
     let store = args.store.open()?;
-    let theirs = store.resolve(&args.rev).map_err(StoreError::from)?;
+    let theirs = store.resolve(&args.rev)?;
     let sign = key(args.sign.as_deref())?;
-    let ledgers = args.rebuild.ledgers(&store, theirs)?;
+    let terminal = Terminal::default();
+    let ledgers = args.rebuild.ledgers(&store, theirs, &terminal)?;
     let done = store.merge(theirs, args.on_conflict.options(), Some(&ledgers), &stamp(), sign.as_ref());
-    let done = done.map_err(StoreError::from)?;
+    let done = done?;
     let how = if done.fast_forward { "fast-forward" } else { "merged" };
     let mut notes: Vec<String> = done
         .replayed
@@ -176,7 +183,7 @@ fn report(
     how: &str,
     notes: &[String],
 ) -> Result<(), CliError> {
-    let digest = store.model_digest(commit).map_err(StoreError::from)?;
+    let digest = store.model_digest(commit)?;
     if args.json {
         return crate::cli::print_json(&json!({
             "commit": commit.to_string(), "model": digest.to_string(), "how": how, "notes": notes,
@@ -191,18 +198,18 @@ fn report(
 
 pub(crate) fn undo(args: &UndoArgs) -> Result<(), CliError> {
     let store = args.store.open()?;
-    let what = store.undo(&stamp()).map_err(StoreError::from)?;
+    let what = store.undo(&stamp())?;
     after(&args.store, &store, "undone", &what)
 }
 
 pub(crate) fn redo(args: &UndoArgs) -> Result<(), CliError> {
     let store = args.store.open()?;
-    let what = store.redo(&stamp()).map_err(StoreError::from)?;
+    let what = store.redo(&stamp())?;
     after(&args.store, &store, "done again", &what)
 }
 
 fn after(args: &StoreArgs, store: &Store, verb: &str, what: &str) -> Result<(), CliError> {
-    let head = store.view().map_err(StoreError::from)?.head_commit();
+    let head = store.view()?.head_commit();
     if args.json {
         let head = head.map(|id| id.to_string());
         return crate::cli::print_json(&json!({ "what": what, "head": head }));

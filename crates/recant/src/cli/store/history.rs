@@ -6,7 +6,7 @@ use recant_store::object::{Commit, Deed, FactRecord, Head, View};
 use recant_store::{Counts, History};
 use serde_json::{Value, json};
 
-use super::{StoreArgs, StoreError, count, date, labels};
+use super::{StoreArgs, count, date, labels};
 use crate::cli::error::CliError;
 
 /// Arguments of `recant log`.
@@ -46,17 +46,17 @@ pub(crate) fn log(args: &LogArgs) -> Result<(), CliError> {
     }
     let store = args.store.open()?;
     let max = args.max.unwrap_or(usize::MAX);
-    let view = store.view().map_err(StoreError::from)?;
+    let view = store.view()?;
     let tips: Vec<CommitId> = match &args.rev {
         _ if args.all => view.commits().collect(),
-        Some(rev) => vec![store.resolve(rev).map_err(StoreError::from)?],
-        None => vec![store.resolve("HEAD").map_err(StoreError::from)?],
+        Some(rev) => vec![store.resolve(rev)?],
+        None => vec![store.resolve("HEAD")?],
     };
     let mut history = History::new(store.odb());
     let mut lanes = Lanes::default();
     let mut printed = Vec::new();
-    for step in history.walk(&tips).map_err(StoreError::from)?.take(max) {
-        let (id, commit) = step.map_err(StoreError::from)?;
+    for step in history.walk(&tips)?.take(max) {
+        let (id, commit) = step?;
         if args.store.json {
             printed.push(commit_json(&view, id, &commit));
             continue;
@@ -142,8 +142,8 @@ impl Lanes {
 pub(crate) fn operations(args: &OperationsArgs) -> Result<(), CliError> {
     let store = args.store.open()?;
     let max = args.max.unwrap_or(usize::MAX);
-    let operations = store.walk_operations().map_err(StoreError::from)?.take(max);
-    let operations = operations.collect::<Result<Vec<_>, _>>().map_err(StoreError::from)?;
+    let operations = store.walk_operations()?.take(max);
+    let operations = operations.collect::<Result<Vec<_>, _>>()?;
     let operations = operations.into_iter();
     if args.store.json {
         let all: Vec<Value> = operations
@@ -171,15 +171,15 @@ pub(crate) struct StatusArgs {
 
 pub(crate) fn status(args: &StatusArgs) -> Result<(), CliError> {
     let store = args.store.open()?;
-    let view = store.view().map_err(StoreError::from)?;
-    let size = store.size().map_err(StoreError::from)?;
+    let view = store.view()?;
+    let size = store.size()?;
     let head = view.head_commit();
     let (mut live, mut n_linked, mut digest) = (Counts::default(), 0, None);
     if let Some(id) = head {
-        live = store.counts(id).map_err(StoreError::from)?;
-        let commit = store.odb().commit(id).map_err(StoreError::from)?;
-        let manifest = store.odb().manifest(commit.manifest).map_err(StoreError::from)?;
-        n_linked = store.linked(&manifest).map_err(StoreError::from)?;
+        live = store.counts(id)?;
+        let commit = store.odb().commit(id)?;
+        let manifest = store.odb().manifest(commit.manifest)?;
+        n_linked = store.linked(&manifest)?;
         digest = Some(manifest.model_digest());
     }
     if args.store.json {

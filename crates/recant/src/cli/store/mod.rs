@@ -4,10 +4,8 @@ mod ask;
 mod base;
 mod care;
 mod change;
-mod edit;
-mod error;
+mod hint;
 mod history;
-mod ledger;
 mod names;
 mod share;
 mod show;
@@ -15,16 +13,14 @@ mod show;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use recant_app::CommitNote;
 use recant_core::CommitId;
 use recant_store::{SecretKey, Stamp, Store};
 
 pub(crate) use base::{CheckoutArgs, ImportArgs, InitArgs};
 pub(crate) use care::{FsckArgs, GcArgs, KeygenArgs, VerifyArgs};
 pub(crate) use change::UndoArgs;
-pub(crate) use edit::{Account, EditTarget, StoreEditArgs, scores};
-pub use error::StoreError;
-pub(crate) use error::{damage_hint, system_hint};
-pub(crate) use ledger::{LedgerEdit, ledger_facts};
+pub(crate) use hint::{damage_hint, hint, remote_hint, system_hint};
 pub(crate) use share::{CloneArgs, PullArgs, PushArgs};
 
 use super::error::CliError;
@@ -157,8 +153,34 @@ impl StoreArgs {
         store_dir(self.store.as_deref())
     }
 
-    fn open(&self) -> Result<Store, StoreError> {
+    fn open(&self) -> Result<Store, CliError> {
         Ok(Store::open(&self.dir())?)
+    }
+}
+
+/// Arguments of `recant edit` that concern a store.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct StoreEditArgs {
+    /// Edit the model at the head of this store and commit the edit, instead of a MODEL.
+    #[arg(long, value_name = "DIR", conflicts_with = "model")]
+    pub(crate) store: Option<PathBuf>,
+    /// What the commit is for [default: the fact].
+    #[arg(long, short, value_name = "TEXT", conflicts_with = "model")]
+    message: Option<String>,
+    /// Sign the commit with this key.
+    #[arg(long, value_name = "FILE", conflicts_with = "model")]
+    pub(crate) sign: Option<PathBuf>,
+}
+
+impl StoreEditArgs {
+    /// The key that signs the commit.
+    pub(crate) fn key(&self) -> Result<Option<SecretKey>, CliError> {
+        key(self.sign.as_deref())
+    }
+
+    /// What is said of a commit that is made now.
+    pub(crate) fn note(&self, sign: Option<SecretKey>) -> CommitNote {
+        CommitNote { message: self.message.clone(), tool: TOOL.to_owned(), stamp: stamp(), sign }
     }
 }
 
@@ -180,12 +202,12 @@ fn stamp() -> Stamp {
 }
 
 /// Reads a secret key.
-fn key(path: Option<&Path>) -> Result<Option<SecretKey>, StoreError> {
+fn key(path: Option<&Path>) -> Result<Option<SecretKey>, CliError> {
     let Some(path) = path else { return Ok(None) };
     let text = std::fs::read_to_string(path)
-        .map_err(|error| StoreError::Read { path: path.to_owned(), reason: error.to_string() })?;
+        .map_err(|error| CliError::Read { path: path.to_owned(), reason: error.to_string() })?;
     let key = SecretKey::from_text(&text)
-        .map_err(|error| StoreError::Read { path: path.to_owned(), reason: error.to_string() })?;
+        .map_err(|error| CliError::Read { path: path.to_owned(), reason: error.to_string() })?;
     Ok(Some(key))
 }
 

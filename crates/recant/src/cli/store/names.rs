@@ -7,7 +7,7 @@ use recant_core::CommitId;
 use recant_store::Name;
 use serde_json::json;
 
-use super::{StoreArgs, StoreError, stamp};
+use super::{StoreArgs, stamp};
 use crate::cli::error::CliError;
 
 /// Arguments of `recant branch` and `recant tag`.
@@ -46,52 +46,52 @@ pub(crate) struct SwitchArgs {
 pub(crate) fn branch(args: &NameArgs) -> Result<(), CliError> {
     let store = args.store.open()?;
     let Some(name) = &args.name else {
-        let view = store.view().map_err(StoreError::from)?;
+        let view = store.view()?;
         return list(&args.store, &view.branches, view.head_branch());
     };
-    let name = Name::new(name).map_err(StoreError::from)?;
+    let name = Name::new(name)?;
     if args.delete {
-        store.delete_branch(&name, &stamp()).map_err(StoreError::from)?;
+        store.delete_branch(&name, &stamp())?;
         return done(&args.store, "deleted branch", &name, None);
     }
-    let at = store.resolve(&args.rev).map_err(StoreError::from)?;
-    store.branch(&name, at, args.force, &stamp()).map_err(StoreError::from)?;
+    let at = store.resolve(&args.rev)?;
+    store.branch(&name, at, args.force, &stamp())?;
     done(&args.store, "branch", &name, Some(at))
 }
 
 pub(crate) fn tag(args: &NameArgs) -> Result<(), CliError> {
     let store = args.store.open()?;
     let Some(name) = &args.name else {
-        return list(&args.store, &store.view().map_err(StoreError::from)?.tags, None);
+        return list(&args.store, &store.view()?.tags, None);
     };
-    let name = Name::new(name).map_err(StoreError::from)?;
+    let name = Name::new(name)?;
     if args.delete {
-        store.delete_tag(&name, &stamp()).map_err(StoreError::from)?;
+        store.delete_tag(&name, &stamp())?;
         return done(&args.store, "deleted tag", &name, None);
     }
-    let at = store.resolve(&args.rev).map_err(StoreError::from)?;
-    store.tag(&name, at, args.force, &stamp()).map_err(StoreError::from)?;
+    let at = store.resolve(&args.rev)?;
+    store.tag(&name, at, args.force, &stamp())?;
     done(&args.store, "tag", &name, Some(at))
 }
 
 pub(crate) fn switch(args: &SwitchArgs) -> Result<(), CliError> {
     let store = args.store.open()?;
     if args.detach {
-        let at = store.resolve(&args.to).map_err(StoreError::from)?;
-        store.detach(at, &stamp()).map_err(StoreError::from)?;
+        let at = store.resolve(&args.to)?;
+        store.detach(at, &stamp())?;
         if args.store.json {
             return crate::cli::print_json(&json!({ "name": null, "commit": at.to_string() }));
         }
         say!("head at {}, on no branch", at.short());
         return Ok(());
     }
-    let name = Name::new(&args.to).map_err(StoreError::from)?;
+    let name = Name::new(&args.to)?;
     if args.create {
-        let at = store.resolve("HEAD").map_err(StoreError::from)?;
-        store.branch(&name, at, false, &stamp()).map_err(StoreError::from)?;
+        let at = store.resolve("HEAD")?;
+        store.branch(&name, at, false, &stamp())?;
     }
-    store.switch(&name, &stamp()).map_err(StoreError::from)?;
-    let at = store.resolve("HEAD").map_err(StoreError::from)?;
+    store.switch(&name, &stamp())?;
+    let at = store.resolve("HEAD")?;
     done(&args.store, "head on branch", &name, Some(at))
 }
 

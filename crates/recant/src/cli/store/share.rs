@@ -8,7 +8,7 @@ use recant_remote::{Progress, Pulled, Remote, RemoteError, Update};
 use recant_store::{Name, Store};
 use serde_json::{Value, json};
 
-use super::{StoreArgs, StoreError, size, stamp};
+use super::{StoreArgs, size, stamp};
 use crate::cli::error::CliError;
 
 /// Which remote. Credentials, region and endpoint come from the environment (AWS_ACCESS_KEY_ID, AWS_ENDPOINT,
@@ -21,7 +21,7 @@ pub(crate) struct RemoteArgs {
 }
 
 impl RemoteArgs {
-    fn open(&self) -> Result<Remote, StoreError> {
+    fn open(&self) -> Result<Remote, CliError> {
         let known = ["AWS_", "GOOGLE_", "AZURE_"];
         let options = std::env::vars().filter(|(key, _)| known.iter().any(|prefix| key.starts_with(prefix)));
         Ok(Remote::open(&self.remote, options)?)
@@ -70,12 +70,12 @@ pub(crate) fn push(args: &PushArgs) -> Result<(), CliError> {
     let store = args.store.open()?;
     let mut branches = names(&args.branches)?;
     if branches.is_empty() {
-        branches.extend(store.view().map_err(StoreError::from)?.head_branch().cloned());
+        branches.extend(store.view()?.head_branch().cloned());
     }
     let bar = ProgressBar::new_spinner();
     let pushed = args.to.open()?.push(&store, &branches, args.tags, |sent| tell(&bar, "sent", sent));
     bar.finish_and_clear();
-    let pushed = pushed.map_err(StoreError::from)?;
+    let pushed = pushed?;
     warn(&pushed.stray);
     if args.store.json {
         let moved: Vec<Value> = pushed
@@ -101,7 +101,7 @@ pub(crate) fn pull(args: &PullArgs) -> Result<(), CliError> {
     let bar = ProgressBar::new_spinner();
     let pulled = args.from.open()?.pull(&store, &branches, &stamp(), |got| tell(&bar, "fetched", got));
     bar.finish_and_clear();
-    report(args.store.json, &pulled.map_err(StoreError::from)?)
+    report(args.store.json, &pulled?)
 }
 
 pub(crate) fn clone(args: &CloneArgs) -> Result<(), CliError> {
@@ -111,14 +111,14 @@ pub(crate) fn clone(args: &CloneArgs) -> Result<(), CliError> {
     let (_, pulled) = made.map_err(|source| match source {
         RemoteError::Open(_) => source.into(),
         _ if Store::open(&args.dir).is_ok_and(|begun| begun.is_untouched().unwrap_or(false)) => {
-            StoreError::Cut { dir: args.dir.clone(), source: Box::new(source) }
+            CliError::Cut { dir: args.dir.clone(), source: Box::new(source) }
         }
         _ => source.into(),
     })?;
     report(args.json, &pulled)
 }
 
-fn names(texts: &[String]) -> Result<Vec<Name>, StoreError> {
+fn names(texts: &[String]) -> Result<Vec<Name>, CliError> {
     texts.iter().map(|text| Ok(Name::new(text)?)).collect()
 }
 
@@ -162,10 +162,4 @@ fn report(as_json: bool, pulled: &Pulled) -> Result<(), CliError> {
     pulled.tags.iter().for_each(|(name, id)| say!("tag {name} at {}", id.short()));
     say!("fetched {} objects, {}", pulled.fetched.objects, size(pulled.fetched.bytes));
     Ok(())
-}
-
-impl From<RemoteError> for StoreError {
-    fn from(source: RemoteError) -> Self {
-        Self::Remote { source: Box::new(source) }
-    }
 }

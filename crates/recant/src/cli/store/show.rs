@@ -7,7 +7,7 @@ use recant_store::{Diff, SignatureState};
 use serde_json::{Value, json};
 
 use super::history::{commit_json, sentence, sign};
-use super::{StoreArgs, StoreError, date, labels, size};
+use super::{StoreArgs, date, labels, size};
 use crate::cli::error::CliError;
 
 /// Arguments of `recant show`.
@@ -22,14 +22,14 @@ pub(crate) struct ShowArgs {
 
 pub(crate) fn show(args: &ShowArgs) -> Result<(), CliError> {
     let store = args.store.open()?;
-    let id = store.resolve(&args.rev).map_err(StoreError::from)?;
+    let id = store.resolve(&args.rev)?;
     let odb = store.odb();
-    let commit = odb.commit(id).map_err(StoreError::from)?;
-    let view = store.view().map_err(StoreError::from)?;
-    let digest = store.model_digest(id).map_err(StoreError::from)?;
+    let commit = odb.commit(id)?;
+    let view = store.view()?;
+    let digest = store.model_digest(id)?;
     let mut changed = Vec::new();
     if let Some(patch) = commit.patch {
-        for (path, change) in odb.patch(patch).map_err(StoreError::from)?.changes() {
+        for (path, change) in odb.patch(patch)?.changes() {
             changed.push(match &change.delta {
                 Delta::Add(addend) => {
                     let [rows, cols] = addend.shape();
@@ -74,7 +74,7 @@ pub(crate) fn show(args: &ShowArgs) -> Result<(), CliError> {
     commit.record.scores.iter().for_each(|(key, score)| say!("  score  {key} = {score:.4}"));
     changed.iter().for_each(|line| say!("  changed {line}"));
     if let Some(patch) = commit.patch {
-        say!("  patch  {}, {}", patch.short(), size(odb.file_len(patch).map_err(StoreError::from)?));
+        say!("  patch  {}, {}", patch.short(), size(odb.file_len(patch)?));
     }
     Ok(())
 }
@@ -93,9 +93,9 @@ pub(crate) struct DiffArgs {
 
 pub(crate) fn diff(args: &DiffArgs) -> Result<(), CliError> {
     let store = args.store.open()?;
-    let from = store.resolve(&args.from).map_err(StoreError::from)?;
-    let to = store.resolve(&args.to).map_err(StoreError::from)?;
-    let diff = store.diff(from, to).map_err(StoreError::from)?;
+    let from = store.resolve(&args.from)?;
+    let to = store.resolve(&args.to)?;
+    let diff = store.diff(from, to)?;
     if args.store.json {
         return crate::cli::print_json(&diff_json(from, to, &diff));
     }

@@ -1,27 +1,23 @@
-//! Kinds of files that only the command line writes.
+//! Kinds of files that are written here.
 
 use recant_files::FileKind;
 use recant_records::seal;
 
 /// An edit's bytes.
-pub(super) const PATCH: FileKind =
-    FileKind { name: "patch", recognises: |head| seal::begins(head, b"RCNTPAT") };
+pub const PATCH: FileKind = FileKind { name: "patch", recognises: |head| seal::begins(head, b"RCNTPAT") };
 
 /// A method's intermediate quantities.
-pub(super) const DUMP: FileKind =
+pub(crate) const DUMP: FileKind =
     FileKind { name: "dump", recognises: |head| seal::sheet_note(head, "loss_columns").is_some() };
 
 /// How far an evaluation has come.
-pub(super) const JOURNAL: FileKind = FileKind {
+pub const JOURNAL: FileKind = FileKind {
     name: "record of --resume",
     recognises: |head| seal::begins(head, b"recant-resume-") || head.starts_with(br#"{"method":"#),
 };
 
-/// Half of a key pair, which is never replaced.
-pub(super) const KEY: FileKind = FileKind { name: "key", recognises: |_| false };
-
 /// What became of facts, as JSON lines.
-pub(super) const VERDICTS: FileKind =
+pub const VERDICTS: FileKind =
     FileKind { name: "verdicts", recognises: |head| head.starts_with(br#"{"fact":{"#) };
 
 #[cfg(test)]

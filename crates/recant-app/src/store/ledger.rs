@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use recant_backend::{Device, DeviceSpec};
+use recant_backend::Device;
 use recant_core::{CommitId, WeightPatch};
 use recant_edit::{Contexts, Fact};
 use recant_methods::ledger::{Ledger, LedgerEditor};
@@ -23,37 +23,32 @@ use recant_records::{Opened, Record};
 use recant_store::object::{Commit, FactSet, Manifest};
 use recant_store::{EditKind, History, Name, Rebuild, Rebuilt, Store};
 
-use super::edit::{Account, EditTarget, moved, open_at, record, swapped};
-use super::{StoreEditArgs, StoreError};
-use crate::cli::args::MethodArgs;
-use crate::cli::error::CliError;
+use super::StoreError;
+use super::head::{Head, States, record};
+use super::models::{manifest, moved, open_at, swapped};
+use crate::edit::EditOutcome;
+use crate::model_ref::commit_at;
+use crate::observer::Observer;
+use crate::resources::MethodSources;
 
 /// State of a commit: an [`EditorRecord`].
 const RECIPE: &str = "ledger-recipe";
 /// State of a commit: the second moments of the ledger's layers, as `recant stats` writes them.
 const STATISTICS: &str = "ledger-statistics";
 
-/// A ledger that is committed.
-pub(crate) struct LedgerEdit<'a> {
-    /// All of it.
-    pub(crate) ledger: &'a Ledger,
-    /// What writes it onto the base.
-    pub(crate) patch: &'a WeightPatch,
-    /// What its editor was made from.
-    pub(crate) inputs: &'a MethodInputs,
-    /// Facts that were taken out.
-    pub(crate) gone: &'a [Fact],
-}
-
-impl EditTarget {
-    /// The recipe of the head's ledger with what is said of its statistics, unless the arguments ask for
-    /// something themselves.
-    pub(crate) fn kept(&self, with: &MethodArgs) -> Result<Option<(MethodInputs, Option<String>)>, CliError> {
-        let asks = with.layer.is_some() || with.layers.is_some() || with.contexts.is_some();
-        if asks || with.stats.is_some() || !with.corpus.is_empty() || !with.set.is_empty() {
+impl Head {
+    /// The recipe of the head's ledger with what is said of its statistics, unless something is asked for
+    /// that decides it.
+    pub(crate) fn kept(
+        &self,
+        sources: &MethodSources,
+    ) -> Result<Option<(MethodInputs, Option<String>)>, StoreError> {
+        let MethodSources { wishes, contexts, stats, corpus } = sources;
+        let asks = wishes.layer.is_some() || wishes.layers.is_some() || !wishes.settings.is_empty();
+        if asks || contexts.is_some() || stats.is_some() || !corpus.is_empty() {
             return Ok(None);
         }
-        let commit = self.store.odb().commit(self.head).map_err(StoreError::from)?;
+        let commit = self.store.odb().commit(self.head)?;
         let Some(inputs) = inputs(&self.store, &commit)? else { return Ok(None) };
         let statistics = match &inputs.covariance {
             Some(Covariance::Measured(base)) => {
@@ -67,8 +62,8 @@ impl EditTarget {
     }
 
     /// The ledger of the head, for an editor that makes the same.
-    pub(crate) fn ledger(&self, editor: &LedgerEditor, base: &Model) -> Result<Ledger, CliError> {
-        let set = self.store.ledger(self.head).map_err(StoreError::from)?;
+    pub(crate) fn ledger(&self, editor: &LedgerEditor, base: &Model) -> Result<Ledger, StoreError> {
+        let set = self.store.ledger(self.head)?;
         let empty = Ledger::new(editor.ground(base));
         let ledger = read(&set)?.unwrap_or(empty);
         // What the editor is asked for must be what the facts were measured with.
@@ -77,54 +72,56 @@ impl EditTarget {
     }
 
     /// The model at the head, from the one that was imported.
-    pub(crate) fn at_head(&self, base: &Model) -> Result<Model, CliError> {
+    pub(crate) fn at_head(&self, base: &Model) -> Result<Model, StoreError> {
         moved(&self.store, base, self.import, self.head)
     }
 
     /// The model that committing a ledger's patch gives.
-    pub(crate) fn with_patch(&self, base: &Model, patch: &WeightPatch) -> Result<Model, CliError> {
-        let tensors = self.store.with_ledger(self.head, patch).map_err(StoreError::from)?;
+    pub(crate) fn with_patch(&self, base: &Model, patch: &WeightPatch) -> Result<Model, StoreError> {
+        let tensors = self.store.with_ledger(self.head, patch)?;
         swapped(base, &manifest(&self.store, self.import)?, tensors)
     }
 
-    /// Commits a ledger.
-    pub(crate) fn commit_ledger(
+    /// The edit that makes the head's ledger this one, with the states that keep its editor.
+    pub(super) fn ledger_edit(
         &self,
-        args: &StoreEditArgs,
-        account: Account<'_>,
-        edit: &LedgerEdit<'_>,
-    ) -> Result<CommitId, CliError> {
-        let set = write(edit.ledger)?;
-        if set == self.store.ledger(self.head).map_err(StoreError::from)? {
-            return Err(StoreError::Unchanged.into());
+        outcome: &EditOutcome,
+        ledger: &Ledger,
+    ) -> Result<(EditKind, States), StoreError> {
+        let set = write(ledger)?;
+        if set == self.store.ledger(self.head)? {
+            return Err(StoreError::Unchanged);
         }
-        let commit = self.store.odb().commit(self.head).map_err(StoreError::from)?;
+        let commit = self.store.odb().commit(self.head)?;
         let mut states = BTreeMap::new();
-        for (name, kind, bytes) in states_of(edit.inputs, edit.ledger) {
-            let name = Name::new(name).map_err(StoreError::from)?;
-            let held = commit.states.get(&name).map(|&id| self.store.odb().blob(id)).transpose();
-            if held.map_err(StoreError::from)?.is_none_or(|held| held.bytes != bytes) {
-                states.insert(name, (Name::new(kind).map_err(StoreError::from)?, bytes));
+        for (name, kind, bytes) in states_of(&outcome.inputs, ledger) {
+            let name = Name::new(name)?;
+            let held = commit.states.get(&name).map(|&id| self.store.odb().blob(id)).transpose()?;
+            if held.is_none_or(|held| held.bytes != bytes) {
+                states.insert(name, (Name::new(kind)?, bytes));
             }
         }
-        let kind = EditKind::Ledger { set, patch: edit.patch.clone() };
-        self.put(args, account, &kind, states, edit.gone)
+        Ok((EditKind::Ledger { set, patch: outcome.plan.patch.clone() }, states))
     }
 }
 
 /// The facts of the ledger at `STORE` or `STORE@REV`; `None` where the place is no store.
-pub(crate) fn ledger_facts(place: &Path) -> Result<Option<Vec<Fact>>, StoreError> {
-    let Some((store, commit)) = recant_app::commit_at(place)? else { return Ok(None) };
+///
+/// # Errors
+/// [`StoreError`].
+pub fn ledger_facts(place: &Path) -> Result<Option<Vec<Fact>>, StoreError> {
+    let Some((store, commit)) = commit_at(place)? else { return Ok(None) };
     let ledger = read(&store.ledger(commit)?)?;
     Ok(Some(ledger.map(|ledger| ledger.facts().cloned().collect()).unwrap_or_default()))
 }
 
 /// Rebuilds ledgers of a store: the base is opened, and the editor made again from what a commit keeps.
-pub(super) struct Ledgers<'a> {
-    pub(super) store: &'a Store,
-    pub(super) device: DeviceSpec,
+pub struct Ledgers<'a> {
+    store: &'a Store,
+    device: Device,
     /// Commits that may keep the recipe.
-    pub(super) among: Vec<CommitId>,
+    among: Vec<CommitId>,
+    observer: &'a dyn Observer,
 }
 
 impl Rebuild for Ledgers<'_> {
@@ -133,21 +130,37 @@ impl Rebuild for Ledgers<'_> {
     }
 }
 
-impl Ledgers<'_> {
+impl<'a> Ledgers<'a> {
+    /// The ledgers of the head and of another commit.
+    ///
+    /// # Errors
+    /// [`StoreError::Head`].
+    pub fn new(
+        store: &'a Store,
+        device: Device,
+        other: CommitId,
+        observer: &'a dyn Observer,
+    ) -> Result<Self, StoreError> {
+        let among = store.view()?.head_commit().into_iter().chain([other]).collect();
+        Ok(Self { store, device, among, observer })
+    }
+
     /// The patch that writes a set onto the base.
-    pub(super) fn patch(&self, base: &Manifest, set: &FactSet) -> Result<WeightPatch, CliError> {
+    ///
+    /// # Errors
+    /// [`StoreError::Recipe`] when no commit keeps what the set was made with.
+    pub fn patch(&self, base: &Manifest, set: &FactSet) -> Result<WeightPatch, StoreError> {
         let Some(ledger) = read(set)? else { return Ok(WeightPatch::identity()) };
         let odb = self.store.odb();
-        let device = Device::open(self.device)?;
         let mut reason = "no commit says how it was made".to_owned();
         for &id in &self.among {
-            let commit = odb.commit(id).map_err(StoreError::from)?;
+            let commit = odb.commit(id)?;
             if commit.base != base.model_digest() {
                 continue;
             }
             let Some(inputs) = inputs(self.store, &commit)? else { continue };
-            let import = History::new(odb).live(id).map_err(StoreError::from)?.import;
-            let model = open_at(self.store, import, &device)?;
+            let import = History::new(odb).live(id)?.import;
+            let model = open_at(self.store, import, &self.device, self.observer)?;
             let editor = make_ledger(&inputs)?;
             match editor.check(&model, &ledger) {
                 Ok(()) => {
@@ -156,12 +169,8 @@ impl Ledgers<'_> {
                 Err(error) => reason = error.to_string(),
             }
         }
-        Err(StoreError::Recipe { reason }.into())
+        Err(StoreError::Recipe { reason })
     }
-}
-
-fn manifest(store: &Store, id: CommitId) -> Result<Manifest, StoreError> {
-    Ok(store.odb().manifest(store.odb().commit(id)?.manifest)?)
 }
 
 fn key(fact: &Fact) -> Vec<u8> {
@@ -202,13 +211,13 @@ fn states_of(inputs: &MethodInputs, ledger: &Ledger) -> [State; 2] {
 }
 
 /// What a commit's states say the editor of its ledger is made from.
-fn inputs(store: &Store, commit: &Commit) -> Result<Option<MethodInputs>, CliError> {
+fn inputs(store: &Store, commit: &Commit) -> Result<Option<MethodInputs>, StoreError> {
     let state = |name: &str| -> Result<Option<Vec<u8>>, StoreError> {
         let id = commit.states.get(&Name::new(name)?);
         Ok(id.map(|&id| store.odb().blob(id)).transpose()?.map(|blob| blob.bytes))
     };
     let Some(recipe) = state(RECIPE)? else { return Ok(None) };
-    let recipe = EditorRecord::decode(&recipe).map_err(StoreError::from)?;
+    let recipe = EditorRecord::decode(&recipe)?;
     let covariance = match state(STATISTICS)? {
         Some(bytes) => {
             let unfit = |source| StoreError::State { name: STATISTICS.to_owned(), source };

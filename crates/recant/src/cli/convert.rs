@@ -1,0 +1,159 @@
+//! From the errors of the libraries to those of the binary, each under one name whichever layer says it.
+
+use recant_app::{
+    DialogueError, EditFailure, EditFilesError, FactsError, ModelRefError, RecordFileError, ResourceError,
+    StoreError,
+};
+use recant_edit::EditError;
+use recant_remote::RemoteError;
+
+use super::error::CliError;
+
+impl From<ModelRefError> for CliError {
+    fn from(error: ModelRefError) -> Self {
+        match error {
+            ModelRefError::NoModel { name } => Self::NoModel { name },
+            ModelRefError::Hub(error) => Self::Hub(error),
+            ModelRefError::Source(error) => Self::Source(error),
+            ModelRefError::Open(error) => Self::Open(error),
+            ModelRefError::Rev(error) => error.into(),
+            ModelRefError::Checkout(error) => error.into(),
+            ModelRefError::Guard(error) => error.into(),
+            ModelRefError::Output(error) => Self::Output(error),
+            ModelRefError::Read { path, source } => Self::Read { path, reason: source.to_string() },
+        }
+    }
+}
+
+impl From<ResourceError> for CliError {
+    fn from(error: ResourceError) -> Self {
+        match error {
+            ResourceError::Edit(error) => Self::Edit(error),
+            ResourceError::Moments(error) => Self::Moments(error),
+            ResourceError::MomentsFile(error) => Self::MomentsFile(error),
+            ResourceError::Collect(error) => Self::Collect(error),
+            ResourceError::Contexts(error) => Self::Contexts(error),
+            ResourceError::Text(error) => Self::Text(error),
+            ResourceError::ContextsFile { path, source } => {
+                Self::Read { path, reason: format!("a JSON array of strings is expected: {source}") }
+            }
+        }
+    }
+}
+
+impl From<DialogueError> for CliError {
+    fn from(error: DialogueError) -> Self {
+        match error {
+            DialogueError::Resources(error) => error.into(),
+            DialogueError::Edit(error) => Self::Edit(error),
+            DialogueError::Score(error) => Self::Score(error),
+            DialogueError::Ask(error) => Self::Ask(error),
+            error @ (DialogueError::NothingToUndo | DialogueError::OtherModel { .. }) => {
+                Self::Dialogue(error)
+            }
+        }
+    }
+}
+
+impl From<EditFailure> for CliError {
+    fn from(error: EditFailure) -> Self {
+        match error {
+            EditFailure::Model(error) => error.into(),
+            EditFailure::Resources(error) => error.into(),
+            EditFailure::Edit(error) => Self::Edit(error),
+            EditFailure::Apply(error) => Self::Apply(error),
+            EditFailure::Score(error) => Self::Score(error),
+            EditFailure::Ask(error) => Self::Ask(error),
+            EditFailure::Store(error) => error.into(),
+            EditFailure::Contradiction { new, held } => Self::Edit(EditError::Setting {
+                key: "fact".to_owned(),
+                value: format!("{} {}", new.text(), new.target),
+                reason: format!(
+                    "the ledger says {:?} to this prompt; choose --on-conflict replace or keep-both",
+                    held.target
+                ),
+            }),
+            error => Self::Option { option: "--ledger", reason: error.to_string() },
+        }
+    }
+}
+
+impl From<EditFilesError> for CliError {
+    fn from(error: EditFilesError) -> Self {
+        match error {
+            EditFilesError::Source(error) => error.into(),
+            EditFilesError::Output(error) => Self::Output(error),
+            EditFilesError::Save(error) => Self::Save(error),
+            EditFilesError::Dump { path, source } => Self::Write { path, reason: source.to_string() },
+        }
+    }
+}
+
+impl From<FactsError> for CliError {
+    fn from(error: FactsError) -> Self {
+        match error {
+            FactsError::Text(error) => Self::Text(error),
+            FactsError::File(error) => Self::FactFile(error),
+            FactsError::Dataset(error) => Self::Dataset(error),
+        }
+    }
+}
+
+impl From<RecordFileError> for CliError {
+    fn from(error: RecordFileError) -> Self {
+        match error {
+            RecordFileError::Read { path, source } => Self::Read { path, reason: source.to_string() },
+            RecordFileError::Record { path, source } => Self::Record { path, source },
+        }
+    }
+}
+
+impl From<StoreError> for CliError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Source(error) => Self::Source(error),
+            StoreError::Model(error) => Self::Open(error),
+            StoreError::Apply(error) => Self::Apply(error),
+            StoreError::Edit(error) => Self::Edit(error),
+            StoreError::Moments(error) => Self::Moments(error),
+            StoreError::Contexts(error) => Self::Contexts(error),
+            StoreError::Ask(error) => Self::Ask(error),
+            error => Self::Store(error),
+        }
+    }
+}
+
+impl From<RemoteError> for CliError {
+    fn from(source: RemoteError) -> Self {
+        Self::Remote { source: Box::new(source) }
+    }
+}
+
+/// What a store says is an error of the store.
+macro_rules! of_a_store {
+    ($($error:ident),* $(,)?) => {
+        $(impl From<recant_store::$error> for CliError {
+            fn from(error: recant_store::$error) -> Self {
+                Self::Store(error.into())
+            }
+        })*
+    };
+}
+
+of_a_store!(
+    OpenError,
+    NameError,
+    RevError,
+    ImportError,
+    CommitError,
+    CheckoutError,
+    GuardError,
+    NamesError,
+    UndoError,
+    HeadError,
+    ReadError,
+    HistoryError,
+    GcError,
+    FsckError,
+    VerifyError,
+);
