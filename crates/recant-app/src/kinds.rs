@@ -12,7 +12,7 @@ pub(crate) const DUMP: FileKind =
 
 /// How far an evaluation has come.
 pub const JOURNAL: FileKind = FileKind {
-    name: "record of --resume",
+    name: "record of a run that goes on",
     recognises: |head| seal::begins(head, b"recant-resume-") || head.starts_with(br#"{"method":"#),
 };
 
