@@ -83,7 +83,7 @@ impl AlphaEdit {
             Covariance::Identity => Ok(None),
             Covariance::Measured(base) => {
                 let space = base.moments().null_space(layer, self.settings.nullspace_threshold);
-                space.map(Some).map_err(|error| EditError::Statistics { reason: error.to_string() })
+                Ok(Some(space?))
             }
         }
     }
@@ -112,15 +112,13 @@ fn keys_of(layer: usize) -> String {
 }
 
 fn misfit() -> EditError {
-    EditError::Statistics {
-        reason: "the keys, the projector and the carry are of different widths".to_owned(),
-    }
+    EditError::Misfit { what: "the keys, the projector and the carry" }
 }
 
 /// Δ = [R 0] (Mᵀ P M + L₂I)⁻¹ Mᵀ P with M = [K K_p].
 ///
 /// # Errors
-/// [`EditError::Statistics`].
+/// [`EditError::Misfit`]; those of [`batch::unsolved`].
 pub fn delta(
     p: Option<&NullSpace>,
     k: &Rows,
@@ -136,7 +134,7 @@ pub fn delta(
         Some(p) => p.project(&m).ok_or_else(misfit)?,
         None => m.clone(),
     };
-    push_through(&m, &images, r, l2).map_err(|error| batch::unsolved(&error))
+    push_through(&m, &images, r, l2).map_err(batch::unsolved)
 }
 
 impl Editor for AlphaEdit {

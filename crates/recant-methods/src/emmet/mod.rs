@@ -74,7 +74,7 @@ impl Tunable for EmmetSettings {
 /// [`EditError::Statistics`]; with λₑ = 0, also when two keys coincide.
 pub fn delta(metric: Metric<'_>, layer: usize, k: &Rows, r: &Rows, ridge: f64) -> Result<LowRank, EditError> {
     let images = metric.images(layer, k)?;
-    push_through(k, &images, r, ridge).map_err(|error| batch::unsolved(&error))
+    push_through(k, &images, r, ridge).map_err(batch::unsolved)
 }
 
 impl Editor for Emmet {

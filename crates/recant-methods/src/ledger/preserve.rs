@@ -8,7 +8,7 @@
 //! facts and of the statistics.
 
 use burn::tensor::Tensor;
-use recant_edit::{EditError, Fact};
+use recant_edit::{EditError, Fact, StatisticsError};
 use recant_model::{Model, TokenBatch, TokenizerError};
 
 use super::joint::{LayerForm, read_at};
@@ -38,7 +38,7 @@ impl Kept {
     /// Lays out the texts in groups whose graphs stay below the cap by estimate.
     ///
     /// # Errors
-    /// [`EditError::Setting`] when something is to be preserved and the statistics hold no sample.
+    /// [`EditError::Statistics`] when something is to be preserved and the statistics hold no sample.
     pub(super) fn of(
         model: &Model,
         sample: &Sample,
@@ -49,16 +49,9 @@ impl Kept {
             return Ok(Vec::new());
         }
         if sample.is_empty() {
-            return Err(EditError::Setting {
-                key: "preserve".to_owned(),
-                value: settings.preserve.to_string(),
-                reason: "the statistics hold no sample of their corpus; measure them anew, or set 0"
-                    .to_owned(),
-            });
+            return Err(StatisticsError::NoSample { preserve: settings.preserve }.into());
         }
-        let damaged = |error: TokenizerError| EditError::Statistics {
-            reason: format!("the statistics' sample of their corpus is no text: {error}"),
-        };
+        let damaged = |source: TokenizerError| StatisticsError::Sample { source };
         let decode = |ids: &[u32]| Ok((ids.to_vec(), model.tokenizer().decode(ids).map_err(damaged)?));
         let decoded = sample.texts().map(decode).collect::<Result<Vec<_>, EditError>>()?;
         let texts = ordinary(decoded, facts, settings.preserve_texts);

@@ -55,7 +55,7 @@ impl Memit {
 /// [`EditError::Statistics`].
 pub fn delta(metric: Metric<'_>, layer: usize, k: &Rows, r: &Rows) -> Result<LowRank, EditError> {
     let images = metric.images(layer, k)?;
-    push_through(k, &images, r, 1.0).map_err(|error| batch::unsolved(&error))
+    push_through(k, &images, r, 1.0).map_err(batch::unsolved)
 }
 
 impl Editor for Memit {

@@ -110,9 +110,7 @@ impl Rome {
         let k_star: Vec<f64> = k_star.iter().map(|&x| f64::from(x)).collect();
         let u = match &self.covariance {
             Covariance::Identity => k_star,
-            Covariance::Measured(BaseMoments(moments)) => moments
-                .solve(self.settings.layer, &k_star)
-                .map_err(|error| EditError::Statistics { reason: error.to_string() })?,
+            Covariance::Measured(BaseMoments(moments)) => moments.solve(self.settings.layer, &k_star)?,
         };
         let length = u.iter().map(|x| x * x).sum::<f64>().sqrt();
         Ok(u.into_iter().map(|x| x / length).collect())
