@@ -3,7 +3,9 @@
 //! Fang et al., "AlphaEdit: Null-Space Constrained Knowledge Editing for Language Models" (arXiv 2410.02355).
 //! `PAPER.md` beside this file maps every symbol.
 //!
-//! $$ \Delta^\top = \big(P (K K^\top + K_p K_p^\top) + L_2 I\big)^{-1} P K R^\top $$
+//! ```math
+//! \Delta^\top = \big(P (K K^\top + K_p K_p^\top) + L_2 I\big)^{-1} P K R^\top
+//! ```
 //!
 //! with P the projector onto the directions in which the second moment C of ordinary keys is (nearly) zero
 //! and K_p the keys of earlier edits, which the editor remembers in its [`Carry`]. The paper solves the

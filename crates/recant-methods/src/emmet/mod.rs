@@ -6,8 +6,10 @@
 //! MEMIT asks that ΔW K come near R; EMMET asks that ΔW K = R while ΔW moves ordinary keys as little as
 //! possible:
 //!
-//! $$ \min_\Delta \mathrm{tr}(\Delta C \Delta^\top)\ \text{ s.t. }\ \Delta K = R
-//!    \quad\Longrightarrow\quad \Delta = R\,(K^\top C^{-1} K)^{-1} K^\top C^{-1} $$
+//! ```math
+//! \min_\Delta \mathrm{tr}(\Delta C \Delta^\top)\ \text{ s.t. }\ \Delta K = R
+//! \quad\Longrightarrow\quad \Delta = R\,(K^\top C^{-1} K)^{-1} K^\top C^{-1}
+//! ```
 //!
 //! With one fact this is ROME. A ridge λₑ on the small system keeps it solvable when keys nearly coincide.
 

@@ -4,8 +4,10 @@
 //! with one edit; written together they meet each other at every token that looks like two subjects. So R is
 //! searched as a whole, at all layers of the ledger at once, under
 //!
-//! $$ L(R) = \frac1N\sum_i \mathrm{NLL}_i + w_e \mathrm{KL}_i + w_p \sum_l
-//!    \frac{\mathrm{tr}(\Delta W_l C_l \Delta W_l^\top)}{\mathrm{tr}(W_l C_l W_l^\top)} $$
+//! ```math
+//! L(R) = \frac1N\sum_i \mathrm{NLL}_i + w_e \mathrm{KL}_i + w_p \sum_l
+//! \frac{\mathrm{tr}(\Delta W_l C_l \Delta W_l^\top)}{\mathrm{tr}(W_l C_l W_l^\top)}
+//! ```
 //!
 //! where ΔW acts on every token of every row, as it will, and the last term is how much ordinary answers of
 //! the layer move; with `preserve`, [`super::preserve`] adds a term on ordinary text. It starts at the values that the facts have alone, shared out over the layers, and takes facts

@@ -2,7 +2,9 @@
 //!
 //! Keys and residuals are measured on the base model, never on an edited one. Then
 //!
-//! $$ \Delta W(S) = R\,(I + K^\top C_0^{-1} K)^{-1} K^\top C_0^{-1} $$
+//! ```math
+//! \Delta W(S) = R\,(I + K^\top C_0^{-1} K)^{-1} K^\top C_0^{-1}
+//! ```
 //!
 //! depends on the set S alone: not on the order in which facts came, nor on which were added and taken out
 //! again on the way. Adding, removing, replacing and merging are set operations, and each result is, to the

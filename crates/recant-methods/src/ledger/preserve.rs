@@ -1,7 +1,9 @@
 //! The preservation term: what the base model expects in ordinary text, it should go on expecting.
 //!
-//! $$ w_k \cdot \frac1{|P|} \sum_{p \in P} D_{KL}\bigl(P_{\text{base}}(\cdot \mid p)\,\|\,
-//!    P_{W+\Delta W}(\cdot \mid p)\bigr) $$
+//! ```math
+//! w_k \cdot \frac1{|P|} \sum_{p \in P} D_{KL}\bigl(P_{\text{base}}(\cdot \mid p)\,\|\,
+//! P_{W+\Delta W}(\cdot \mid p)\bigr)
+//! ```
 //!
 //! P are places in beginnings of texts that stand in the statistics as a sample of their corpus. A text that names a
 //! subject of the ledger is passed over: what is said about it is meant to change. So P is a function of the set of

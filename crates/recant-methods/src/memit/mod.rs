@@ -5,8 +5,10 @@
 //!
 //! For each layer $l$ of the range, from the lowest to the highest,
 //!
-//! $$ \Delta^l = R^l {K_1^l}^\top (\lambda C^l + K_1^l {K_1^l}^\top)^{-1}, \qquad
-//!    r_i^l = \frac{z_i - h_i^L}{L - l + 1} $$
+//! ```math
+//! \Delta^l = R^l {K_1^l}^\top (\lambda C^l + K_1^l {K_1^l}^\top)^{-1}, \qquad
+//! r_i^l = \frac{z_i - h_i^L}{L - l + 1}
+//! ```
 //!
 //! where $z_i$ is searched once at the range's last layer $L$, and $h_i^L$ and $K_1^l$ are read from the model
 //! with the layers below already edited.
