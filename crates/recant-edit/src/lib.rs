@@ -14,6 +14,7 @@
 
 mod contexts;
 mod editor;
+mod error;
 mod fact;
 mod fact_file;
 mod lifelong;
@@ -21,7 +22,8 @@ mod scope;
 mod text;
 
 pub use contexts::{ContextError, Contexts};
-pub use editor::{EditError, Editor, LossStep, Plan, Trace, refuse_adapters};
+pub use editor::{Editor, LossStep, Plan, Trace, refuse_adapters};
+pub use error::{BoxError, EditError, StatisticsError, StoredStateError};
 pub use fact::{Request, RequestError};
 pub use fact_file::{FactFile, FactFileError, facts_of, read_facts};
 pub use lifelong::{Lifelong, Memory, WeightSequence};

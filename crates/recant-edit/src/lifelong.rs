@@ -6,7 +6,8 @@ use recant_core::{AdapterState, Blobs, WeightPatch};
 use recant_model::Model;
 use recant_records::{Carry, Fact};
 
-use crate::editor::{EditError, Editor};
+use crate::editor::Editor;
+use crate::error::EditError;
 
 /// A model that is edited again and again. What it learned is a value that it owns; the base model is never
 /// changed.

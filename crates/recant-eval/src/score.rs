@@ -252,15 +252,15 @@ pub(crate) fn probes(case: &Case) -> Vec<Probe> {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[allow(non_snake_case, reason = "the literature's names")]
 pub struct CaseScores {
-    /// 1 when P(new) > P(true) on the rewrite prompt.
+    /// Efficacy, EasyEdit's reliability: 1 when P(new) > P(true) on the rewrite prompt.
     pub ES: Option<f64>,
     /// P(new) - P(true) on the rewrite prompt.
     pub EM: Option<f64>,
-    /// Share of paraphrases with P(new) > P(true).
+    /// Paraphrase, EasyEdit's generalisation: share of paraphrases with P(new) > P(true).
     pub PS: Option<f64>,
     /// Mean P(new) - P(true) over paraphrases.
     pub PM: Option<f64>,
-    /// Share of neighbourhood prompts with P(true) > P(new).
+    /// Neighbourhood, EasyEdit's locality: share of neighbourhood prompts with P(true) > P(new).
     pub NS: Option<f64>,
     /// Mean P(true) - P(new) over neighbourhood prompts.
     pub NM: Option<f64>,

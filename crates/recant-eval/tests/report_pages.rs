@@ -172,6 +172,24 @@ fn the_page_names_every_method_case_and_prompt() {
     assert_eq!(html, report.html().unwrap());
 }
 
+/// Readers come from two literatures; keys and heads of columns are CounterFact's.
+#[test]
+fn scores_are_named_in_the_words_of_both_literatures() {
+    let html = report("").html().unwrap();
+    let page = include_str!("../../../docs/report.md");
+    for (key, counterfact, easyedit) in [
+        ("ES", "Efficacy", "reliability"),
+        ("PS", "Paraphrases", "generalisation"),
+        ("NS", "Neighbourhood", "locality"),
+    ] {
+        let legend = format!("<dt>{key}</dt><dd>{counterfact} (EasyEdit: {easyedit})");
+        assert!(html.contains(&legend), "{legend}");
+        let row = page.lines().find(|line| line.starts_with(&format!("| `{key}`"))).unwrap();
+        let word = counterfact.to_lowercase();
+        assert!(row.contains(word.trim_end_matches('s')) && row.contains(easyedit), "{row}");
+    }
+}
+
 #[test]
 fn what_a_model_writes_stands_beside_what_it_was_dictated() {
     let mut report = report("");

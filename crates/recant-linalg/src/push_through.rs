@@ -2,7 +2,9 @@
 //!
 //! With keys K `[d, n]`, residuals R `[m, n]` and a symmetric positive definite B `[d, d]`,
 //!
-//! $$ R K^\top (B + K K^\top)^{-1} = R\,(I + K^\top B^{-1} K)^{-1} K^\top B^{-1} $$
+//! ```math
+//! R K^\top (B + K K^\top)^{-1} = R\,(I + K^\top B^{-1} K)^{-1} K^\top B^{-1}
+//! ```
 //!
 //! The left side is how MEMIT is written down: a dense d x d system for every layer and every call. The right
 //! side needs B⁻¹K, which one factor of B gives for any batch, and an n x n system. ΔW comes out as factors of

@@ -1,6 +1,6 @@
 //! What methods are made from.
 
-use recant_edit::{Contexts, EditError};
+use recant_edit::{Contexts, EditError, StatisticsError};
 use recant_model::Model;
 
 use crate::rome::Covariance;
@@ -33,11 +33,7 @@ impl MethodInputs {
         match (&self.covariance, adjusted) {
             (_, false) => Ok(Covariance::Identity),
             (Some(covariance), true) => Ok(covariance.clone()),
-            (None, true) => {
-                let reason = "this method needs the second moments of the layer's keys, or mom2_adjustment=false to \
-                              leave them out on purpose (C = I, usually worse)";
-                Err(EditError::Statistics { reason: reason.to_owned() })
-            }
+            (None, true) => Err(StatisticsError::Missing.into()),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use recant_core::AdapterState;
-use recant_edit::{Carry, EditError, Editor, Fact, Lifelong, Memory, Plan, WeightSequence};
+use recant_edit::{Carry, EditError, Editor, Fact, Lifelong, Memory, Plan, StoredStateError, WeightSequence};
 use recant_model::Model;
 
 use crate::inputs::MethodInputs;
@@ -144,6 +144,6 @@ pub fn open_memory(state: &AdapterState, base: Model) -> Result<Box<dyn Memory>,
     let kind = state.kind();
     match MEMORIES.iter().find(|spec| spec.name == kind).map(|spec| spec.make) {
         Some(Make::Memory(_, open)) => open(state, base),
-        _ => Err(EditError::State { reason: format!("no method `{kind}` is known") }),
+        _ => Err(StoredStateError::UnknownMethod { method: kind.to_owned() }.into()),
     }
 }

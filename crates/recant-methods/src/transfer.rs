@@ -185,8 +185,7 @@ impl Loose {
         self.fits(model.digest(), self.layer)?;
         block_with_matrix(model, self.layer)?;
         let key: Vec<f64> = self.key.iter().map(|&x| f64::from(x)).collect();
-        let misfit =
-            || EditError::Statistics { reason: "the edit's key has not the statistics' width".to_owned() };
+        let misfit = || EditError::Misfit { what: "the edit's key and the statistics" };
         let one = Rows::new(key.len(), key.clone()).ok_or_else(misfit)?;
         let image = Metric { covariance, weight: 1.0, norm: 0.0 }.images(self.layer, &one)?;
         let image: Vec<f64> = image.iter().flatten().copied().collect();

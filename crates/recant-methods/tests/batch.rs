@@ -6,7 +6,7 @@ mod common;
 
 use common::{contexts, covariance, facts, open};
 use recant_core::{Blobs, Delta};
-use recant_edit::{EditError, Editor, Lifelong, WeightSequence};
+use recant_edit::{EditError, Editor, Lifelong, StatisticsError, WeightSequence};
 use recant_linalg::Rows;
 use recant_methods::batch::{BatchSettings, Metric, Prepared};
 use recant_methods::emmet;
@@ -218,15 +218,18 @@ fn a_batch_is_checked_before_the_work() {
     let contexts = contexts();
     let memit = Memit::new(BatchSettings::new(vec![0, 1]), contexts, covariance(&model, &[0, 1]));
     let fact = facts().remove(0);
-    let twice = memit.plan(&model, &[fact.clone(), fact.clone()]).unwrap_err().to_string();
-    assert!(twice.contains("twice"), "{twice}");
+    let twice = memit.plan(&model, &[fact.clone(), fact.clone()]).unwrap_err();
+    assert!(matches!(&twice, EditError::GivenTwice { fact: text, .. } if *text == fact.text()), "{twice}");
     let mut other = fact.clone();
     other.target = "warm".to_owned();
-    let against = memit.plan(&model, &[fact, other]).unwrap_err().to_string();
-    assert!(against.contains("\"cold\""), "{against}");
+    let against = memit.plan(&model, &[fact, other]).unwrap_err();
+    let told = matches!(&against, EditError::FactsContradict { target, other, .. } if target == "warm" && other == "cold");
+    assert!(told && against.to_string().contains("\"cold\""), "{against}");
     assert!(matches!(memit.plan(&model, &[]), Err(EditError::FactCount { count: 0, .. })));
     let far = method("memit", &inputs(&model, &[1], &["layers=1,99"])).unwrap();
     assert!(matches!(far.plan(&model, &facts()), Err(EditError::Layer { layer: 99, .. })));
     let unmeasured = method("memit", &inputs(&model, &[1], &["layers=0,1"])).unwrap();
-    assert!(matches!(unmeasured.plan(&model, &facts()), Err(EditError::Statistics { .. })));
+    let refused = unmeasured.plan(&model, &facts()).unwrap_err();
+    let told = matches!(&refused, EditError::Statistics(StatisticsError::Layer { layer: 0, known }) if *known == [1]);
+    assert!(told, "{refused}");
 }

@@ -8,7 +8,7 @@ use common::{contexts, covariance, facts, open};
 use proptest::prelude::*;
 use recant_backend::host;
 use recant_core::{Blobs, ModelDigest};
-use recant_edit::{Editor, Fact, Lifelong};
+use recant_edit::{EditError, Editor, Fact, Lifelong, StatisticsError};
 use recant_linalg::Rows;
 use recant_methods::batch::Metric;
 use recant_methods::ledger::{
@@ -362,7 +362,7 @@ fn nothing_can_be_preserved_without_a_sample() {
     let covariance = Covariance::measured(std::sync::Arc::new(bare), &model).unwrap();
     let refused = LedgerEditor::new(settings, contexts(), covariance).plan(&model, &facts()).unwrap_err();
     assert!(
-        refused.to_string().contains("preserve") && refused.to_string().contains("no sample"),
+        matches!(refused, EditError::Statistics(StatisticsError::NoSample { preserve: 1.0 })),
         "{refused}"
     );
 }

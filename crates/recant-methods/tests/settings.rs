@@ -7,7 +7,7 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 
 use common::open;
-use recant_edit::{Contexts, EditError};
+use recant_edit::{Contexts, EditError, StatisticsError};
 use recant_methods::{
     Asked, Kind, LayerRule, MEMORIES, METHODS, MethodInputs, MethodSpec, Setting, Wishes, memory, method,
 };
@@ -228,7 +228,7 @@ fn a_plan_is_asked_for_as_many_facts_as_the_registry_says() {
     for info in METHODS.iter().filter(|info| !info.many && info.layers == LayerRule::One) {
         let editor = method(info.name, &inputs(vec![set("layer", "1")]));
         let editor = match editor {
-            Err(EditError::Statistics { .. }) => {
+            Err(EditError::Statistics(StatisticsError::Missing)) => {
                 method(info.name, &inputs(vec![set("mom2_adjustment", "false")])).unwrap()
             }
             made => made.unwrap(),

@@ -1,6 +1,8 @@
 //! Mixtures of experts: an MLP that is several, of which each token goes through the few that a router gives it.
 //!
-//! $$ y = \sum_{e \in \mathrm{top}_k(p)} w_e\, W_e (f(G_e x) \odot U_e x), \quad p = \mathrm{softmax}(R x) $$
+//! ```math
+//! y = \sum_{e \in \mathrm{top}_k(p)} w_e\, W_e (f(G_e x) \odot U_e x), \quad p = \mathrm{softmax}(R x)
+//! ```
 //!
 //! w is p at the chosen experts, scaled to sum to 1 where the family says so. There is no single key and no single
 //! matrix behind it, so such a block has no [`Slot`](crate::Slot) and no site [`Point::MlpKey`].

@@ -176,3 +176,29 @@ fn libraries_name_no_commands_and_no_flags() {
     assert!(read > 1000, "{read} literals");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
+
+/// Equations stand in blocks of their own kind, which Markdown leaves alone, and the pages of their crates load what
+/// sets them: one header, a copy in each package, because a page is made from the package.
+#[test]
+fn equations_are_set_where_they_are_written() {
+    let mut headers = BTreeSet::new();
+    for place in std::fs::read_dir(root().join("crates")).unwrap().map(|entry| entry.unwrap().path()) {
+        let sources = sources(vec![place.join("src")]);
+        let comments = || {
+            let lines =
+                sources.iter().flat_map(|(path, source)| source.lines().map(move |line| (path, line)));
+            lines.filter(|(_, line)| ["//!", "///"].iter().any(|mark| line.trim_start().starts_with(mark)))
+        };
+        let loose: Vec<_> = comments().filter(|(_, line)| line.contains("$$")).collect();
+        assert!(loose.is_empty(), "an equation stands outside a block of math: {loose:?}");
+        if comments().any(|(_, line)| line.ends_with("```math")) {
+            let manifest = std::fs::read_to_string(place.join("Cargo.toml")).unwrap();
+            let args = "rustdoc-args = [\"--html-in-header\", \"docs/katex-header.html\"]";
+            assert!(manifest.contains(args), "{} does not load the header", place.display());
+            headers.insert(std::fs::read_to_string(place.join("docs/katex-header.html")).unwrap());
+        }
+    }
+    assert_eq!(headers.len(), 1, "the headers of the crates differ");
+    let header = headers.first().unwrap();
+    assert_eq!(header.matches("https://").count(), header.matches("integrity=\"sha384-").count());
+}

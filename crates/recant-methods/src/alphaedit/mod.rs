@@ -3,7 +3,9 @@
 //! Fang et al., "AlphaEdit: Null-Space Constrained Knowledge Editing for Language Models" (arXiv 2410.02355).
 //! `PAPER.md` beside this file maps every symbol.
 //!
-//! $$ \Delta^\top = \big(P (K K^\top + K_p K_p^\top) + L_2 I\big)^{-1} P K R^\top $$
+//! ```math
+//! \Delta^\top = \big(P (K K^\top + K_p K_p^\top) + L_2 I\big)^{-1} P K R^\top
+//! ```
 //!
 //! with P the projector onto the directions in which the second moment C of ordinary keys is (nearly) zero
 //! and K_p the keys of earlier edits, which the editor remembers in its [`Carry`]. The paper solves the
@@ -83,7 +85,7 @@ impl AlphaEdit {
             Covariance::Identity => Ok(None),
             Covariance::Measured(base) => {
                 let space = base.moments().null_space(layer, self.settings.nullspace_threshold);
-                space.map(Some).map_err(|error| EditError::Statistics { reason: error.to_string() })
+                Ok(Some(space?))
             }
         }
     }
@@ -112,15 +114,13 @@ fn keys_of(layer: usize) -> String {
 }
 
 fn misfit() -> EditError {
-    EditError::Statistics {
-        reason: "the keys, the projector and the carry are of different widths".to_owned(),
-    }
+    EditError::Misfit { what: "the keys, the projector and the carry" }
 }
 
 /// Δ = [R 0] (Mᵀ P M + L₂I)⁻¹ Mᵀ P with M = [K K_p].
 ///
 /// # Errors
-/// [`EditError::Statistics`].
+/// [`EditError::Misfit`]; those of [`batch::unsolved`].
 pub fn delta(
     p: Option<&NullSpace>,
     k: &Rows,
@@ -136,7 +136,7 @@ pub fn delta(
         Some(p) => p.project(&m).ok_or_else(misfit)?,
         None => m.clone(),
     };
-    push_through(&m, &images, r, l2).map_err(|error| batch::unsolved(&error))
+    push_through(&m, &images, r, l2).map_err(batch::unsolved)
 }
 
 impl Editor for AlphaEdit {

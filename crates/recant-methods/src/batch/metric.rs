@@ -3,6 +3,7 @@
 use recant_edit::EditError;
 use recant_linalg::{Cholesky, Rows};
 
+use crate::moments::{Moments, MomentsError};
 use crate::rome::Covariance;
 
 /// The quadratic form tr(ΔW B ΔWᵀ) that a closed form keeps small: λC, how much the layer's answers to
@@ -23,7 +24,6 @@ impl Metric<'_> {
     /// # Errors
     /// [`EditError::Statistics`] when C is missing for the layer or cannot be factored.
     pub fn images(&self, layer: usize, keys: &Rows) -> Result<Rows, EditError> {
-        let statistics = |reason: String| EditError::Statistics { reason };
         let Covariance::Measured(base) = self.covariance else {
             return Ok(keys.clone().scaled(1.0 / (self.weight + self.norm)));
         };
@@ -33,9 +33,8 @@ impl Metric<'_> {
         } else {
             moments.ridged(layer, self.norm / self.weight).map(|factor| factor.solve_rows(keys))
         };
-        let images = solved.map_err(|error| statistics(error.to_string()))?;
-        let misfit = || statistics(format!("the statistics of layer {layer} are of another width"));
-        Ok(images.ok_or_else(misfit)?.scaled(1.0 / self.weight))
+        let misfit = || misfit(moments, layer, keys.width());
+        Ok(solved?.ok_or_else(misfit)?.scaled(1.0 / self.weight))
     }
 
     /// (L⁻¹k, B⁻¹k) with B = L Lᵀ, for one key, as a function of that key alone.
@@ -43,7 +42,6 @@ impl Metric<'_> {
     /// # Errors
     /// As [`Metric::images`].
     pub fn whitened(&self, layer: usize, key: &[f32]) -> Result<(Vec<f64>, Vec<f64>), EditError> {
-        let statistics = |reason: String| EditError::Statistics { reason };
         let key: Vec<f64> = key.iter().map(|&x| f64::from(x)).collect();
         let times = |x: Vec<f64>, by: f64| x.into_iter().map(|x| x * by).collect::<Vec<f64>>();
         let Covariance::Measured(base) = self.covariance else {
@@ -61,8 +59,7 @@ impl Metric<'_> {
         } else {
             moments.ridged(layer, self.norm / self.weight).map(|factor| both(&factor))
         };
-        let misfit = || statistics(format!("the statistics of layer {layer} are of another width"));
-        found.map_err(|error| statistics(error.to_string()))?.ok_or_else(misfit)
+        found?.ok_or_else(|| misfit(moments, layer, key.len()))
     }
 
     /// What the user should know: C = I is never silent.
@@ -74,4 +71,9 @@ impl Metric<'_> {
             ),
         }
     }
+}
+
+fn misfit(moments: &Moments, layer: usize, found: usize) -> EditError {
+    let dim = moments.mean(layer).map_or(0, |mean| mean.len().isqrt());
+    MomentsError::Length { layer, dim, found }.into()
 }

@@ -86,7 +86,7 @@ pub fn climb(
         let step = express(&now, layer, &form)?;
         now = now.apply(&step, &Blobs::new())?.0;
         // No two layers share a matrix, so the parts never meet on one parameter.
-        patch = patch.then(&step).map_err(|error| EditError::Statistics { reason: error.to_string() })?;
+        patch = patch.then(&step)?;
     }
     let mut plan = Plan::new(patch);
     plan.traces = traces;
@@ -118,8 +118,17 @@ pub fn express(model: &Model, layer: usize, form: &LowRank) -> Result<WeightPatc
 
 /// What went wrong in a closed form, as an error of the edit.
 #[must_use]
-pub fn unsolved(error: &UpdateError) -> EditError {
-    EditError::Statistics { reason: error.to_string() }
+pub fn unsolved(error: UpdateError) -> EditError {
+    match error {
+        UpdateError::Shape { keys, images, residuals, .. } => EditError::Shape {
+            what: "the images and residuals of the keys",
+            expected: [keys, keys],
+            found: [images, residuals],
+        },
+        UpdateError::System { keys, source } => EditError::System { keys, source: source.into() },
+        UpdateError::NonFinite { key } => EditError::NonFiniteUpdate { key },
+        _ => EditError::Misfit { what: "the keys, their images and the residuals" },
+    }
 }
 
 fn note(trace: &mut Trace, layer: usize, found: &Found) {
@@ -134,14 +143,13 @@ fn note(trace: &mut Trace, layer: usize, found: &Found) {
 /// Rows of f64 as a matrix of a carry.
 ///
 /// # Errors
-/// [`EditError::Statistics`] when a number is beyond f32.
+/// [`EditError::Carry`] when a number is beyond f32.
 pub fn remember(name: &str, rows: &Rows) -> Result<(String, Matrix), EditError> {
     #[expect(clippy::cast_possible_truncation, reason = "keys are f32")]
     let numbers = rows.data().iter().map(|&x| x as f32).collect();
     let matrix = Matrix::new(rows.count(), rows.width(), numbers);
-    matrix
-        .map(|matrix| (name.to_owned(), matrix))
-        .map_err(|error| EditError::Statistics { reason: error.to_string() })
+    let named = |source| EditError::Carry { name: name.to_owned(), source };
+    matrix.map(|matrix| (name.to_owned(), matrix)).map_err(named)
 }
 
 /// A matrix of a carry as rows.

@@ -37,7 +37,7 @@ impl Prepared {
     /// that contradict each other.
     ///
     /// # Errors
-    /// [`EditError::Fact`] names the fact; [`EditError::Setting`] names both facts that clash.
+    /// [`EditError::Fact`] names the fact; [`EditError::GivenTwice`] and [`EditError::FactsContradict`] name those that clash.
     pub fn new(model: &Model, facts: &[Fact], contexts: &Contexts) -> Result<Self, EditError> {
         check(facts)?;
         Self::laid_out(model, facts, contexts)
@@ -67,7 +67,7 @@ impl Prepared {
         found: &[Found],
         settings: &BatchSettings,
     ) -> Result<Rows, EditError> {
-        let damaged = || EditError::Statistics { reason: "the values found differ in length".to_owned() };
+        let damaged = || EditError::Misfit { what: "the values found" };
         if !settings.consistent_keys {
             return Rows::of(&found.iter().map(Found::v_star).collect::<Vec<_>>()).ok_or_else(damaged);
         }
@@ -105,7 +105,7 @@ impl Prepared {
         }
         let spec = model.spec();
         let rows = |width, numbers| Rows::new(width, numbers);
-        let empty = || EditError::Statistics { reason: "there are no facts to write".to_owned() };
+        let empty = || no_facts();
         Ok(Seen {
             keys: rows(spec.d_mlp, key_rows).ok_or_else(empty)?,
             hidden: rows(spec.d_model, hidden_rows).ok_or_else(empty)?,
@@ -114,25 +114,28 @@ impl Prepared {
 }
 
 fn check(facts: &[Fact]) -> Result<(), EditError> {
-    let refuse = |fact: &Fact, reason: String| EditError::Setting {
-        key: "fact".to_owned(),
-        value: format!("{} {}", fact.text(), fact.target),
-        reason,
-    };
     let mut told: BTreeMap<(String, String), &Fact> = BTreeMap::new();
     for fact in facts {
         if let Some(earlier) = told.insert(fact.statement().question(), fact) {
             return Err(if earlier.statement().same(&fact.statement()) {
-                refuse(fact, "the same fact is given twice".to_owned())
+                EditError::GivenTwice { fact: fact.text(), target: fact.target.clone() }
             } else {
-                refuse(fact, format!("another fact says {:?} to the same prompt", earlier.target))
+                EditError::FactsContradict {
+                    fact: fact.text(),
+                    target: fact.target.clone(),
+                    other: earlier.target.clone(),
+                }
             });
         }
     }
     match facts.is_empty() {
-        true => Err(EditError::FactCount { method: "a batch method".to_owned(), count: 0 }),
+        true => Err(no_facts()),
         false => Ok(()),
     }
+}
+
+fn no_facts() -> EditError {
+    EditError::FactCount { method: "a batch method".to_owned(), count: 0 }
 }
 
 /// Activations of two sites at every row's lookup token. Rows of one padded length share a pass.

@@ -6,8 +6,10 @@
 //! MEMIT asks that ΔW K come near R; EMMET asks that ΔW K = R while ΔW moves ordinary keys as little as
 //! possible:
 //!
-//! $$ \min_\Delta \mathrm{tr}(\Delta C \Delta^\top)\ \text{ s.t. }\ \Delta K = R
-//!    \quad\Longrightarrow\quad \Delta = R\,(K^\top C^{-1} K)^{-1} K^\top C^{-1} $$
+//! ```math
+//! \min_\Delta \mathrm{tr}(\Delta C \Delta^\top)\ \text{ s.t. }\ \Delta K = R
+//! \quad\Longrightarrow\quad \Delta = R\,(K^\top C^{-1} K)^{-1} K^\top C^{-1}
+//! ```
 //!
 //! With one fact this is ROME. A ridge λₑ on the small system keeps it solvable when keys nearly coincide.
 
@@ -74,7 +76,7 @@ impl Tunable for EmmetSettings {
 /// [`EditError::Statistics`]; with λₑ = 0, also when two keys coincide.
 pub fn delta(metric: Metric<'_>, layer: usize, k: &Rows, r: &Rows, ridge: f64) -> Result<LowRank, EditError> {
     let images = metric.images(layer, k)?;
-    push_through(k, &images, r, ridge).map_err(|error| batch::unsolved(&error))
+    push_through(k, &images, r, ridge).map_err(batch::unsolved)
 }
 
 impl Editor for Emmet {

@@ -93,7 +93,7 @@ impl ConflictReport {
 /// layer's is brought up to the union; an empty one gives the same report.
 ///
 /// # Errors
-/// [`EditError::Statistics`]; [`EditError::Setting`] when an entry does not fit the ledger.
+/// [`EditError::Statistics`]; [`EditError::System`]; [`EditError::Ledger`] when an entry does not fit the ledger.
 pub fn report(
     editor: &LedgerEditor,
     base: &Model,
@@ -101,15 +101,10 @@ pub fn report(
     new: &[(Fact, Entry)],
     grams: &mut Vec<Gram>,
 ) -> Result<ConflictReport, EditError> {
-    let unfit = |reason: String| EditError::Setting {
-        key: "ledger".to_owned(),
-        value: ledger.ground().base.to_string(),
-        reason,
-    };
-    editor.check(base, ledger).map_err(|error| unfit(error.to_string()))?;
+    editor.check(base, ledger)?;
     let mut all = ledger.clone();
     for (fact, entry) in new {
-        all.add(fact.clone(), entry.clone()).map_err(|error| unfit(error.to_string()))?;
+        all.add(fact.clone(), entry.clone())?;
     }
     let last = ledger.ground().layers.len() - 1;
     let layer = ledger.ground().layers[last];
@@ -123,7 +118,7 @@ pub fn report(
         held.into_iter().map(|held| Contradiction { new: fact.clone(), held }).collect::<Vec<_>>()
     };
     let g = gram.matrix();
-    let refuse = || unfit("there is nothing to compare".to_owned());
+    let refuse = || EditError::Misfit { what: "the ledger's values and its keys" };
     let factor = gram.factor()?;
     let mut disturbed = Vec::new();
     if !ledger.is_empty() {

@@ -40,7 +40,7 @@ impl Gram {
     /// whitened anew.
     ///
     /// # Errors
-    /// [`EditError::Statistics`].
+    /// [`EditError::System`].
     pub fn follow(&mut self, ledger: &Ledger, at: usize, metric: Metric<'_>) -> Result<usize, EditError> {
         let layer = ledger.ground().layers[at];
         let gone: Vec<Fact> = self
@@ -95,7 +95,7 @@ impl Gram {
     /// The factor of I + G.
     ///
     /// # Errors
-    /// [`EditError::Statistics`].
+    /// [`EditError::System`].
     pub fn factor(&self) -> Result<CanonicalFactor, EditError> {
         system(self.facts.len(), self.matrix())
     }
@@ -103,7 +103,7 @@ impl Gram {
     /// ΔW = R (I + G)⁻¹ Kᵀ B⁻¹ for residuals in canonical order; `None` when they do not fit.
     ///
     /// # Errors
-    /// [`EditError::Statistics`].
+    /// [`EditError::System`].
     pub fn update(&self, residuals: &Rows) -> Result<Option<LowRank>, EditError> {
         let left = self.factor()?.solve(residuals);
         Ok(left.zip(self.images()).map(|(left, right)| LowRank { left, right }))
@@ -114,5 +114,5 @@ impl Gram {
 pub(super) fn system(n: usize, mut g: Vec<f64>) -> Result<CanonicalFactor, EditError> {
     g.iter_mut().step_by(n + 1).for_each(|diagonal| *diagonal += 1.0);
     let factor = CanonicalFactor::new(n, &g);
-    factor.map_err(|error| EditError::Statistics { reason: format!("the ledger's keys: {error}") })
+    factor.map_err(|error| EditError::System { keys: n, source: error.into() })
 }

@@ -4,8 +4,10 @@
 //! with one edit; written together they meet each other at every token that looks like two subjects. So R is
 //! searched as a whole, at all layers of the ledger at once, under
 //!
-//! $$ L(R) = \frac1N\sum_i \mathrm{NLL}_i + w_e \mathrm{KL}_i + w_p \sum_l
-//!    \frac{\mathrm{tr}(\Delta W_l C_l \Delta W_l^\top)}{\mathrm{tr}(W_l C_l W_l^\top)} $$
+//! ```math
+//! L(R) = \frac1N\sum_i \mathrm{NLL}_i + w_e \mathrm{KL}_i + w_p \sum_l
+//! \frac{\mathrm{tr}(\Delta W_l C_l \Delta W_l^\top)}{\mathrm{tr}(W_l C_l W_l^\top)}
+//! ```
 //!
 //! where ΔW acts on every token of every row, as it will, and the last term is how much ordinary answers of
 //! the layer move; with `preserve`, [`super::preserve`] adds a term on ordinary text. It starts at the values that the facts have alone, shared out over the layers, and takes facts
@@ -24,6 +26,7 @@ use super::preserve::Kept;
 use super::settings::LedgerSettings;
 use super::{LedgerEditor, OnProgress, Work};
 use crate::lookup::{FactRows, Row};
+use crate::moments::MomentsError;
 use crate::rome::Covariance;
 use crate::search::places;
 use crate::upper::no_matrix;
@@ -164,7 +167,7 @@ pub(super) fn search(
         }
     }
     let rows = |value: &Tensor<2>| Rows::new(width, host(value).into_iter().map(f64::from).collect());
-    let empty = || EditError::Statistics { reason: "there are no facts to write".to_owned() };
+    let empty = || EditError::FactCount { method: "ledger".to_owned(), count: 0 };
     let values = values.iter().map(|value| rows(value).ok_or_else(empty)).collect::<Result<_, _>>()?;
     Ok((values, losses))
 }
@@ -187,7 +190,7 @@ fn form(
     settings: &LedgerSettings,
 ) -> Result<LayerForm, EditError> {
     let device = model.device();
-    let refuse = || EditError::Statistics { reason: "there are no facts to write".to_owned() };
+    let refuse = || EditError::FactCount { method: "ledger".to_owned(), count: 0 };
     let images = gram.images().ok_or_else(refuse)?;
     let n = images.count();
     let inverse = gram.factor()?.inverse();
@@ -211,12 +214,9 @@ fn ordinary_answers(weight: &[f32], layer: usize, covariance: &Covariance) -> Re
         return Ok(weight.iter().map(|&x| f64::from(x) * f64::from(x)).sum());
     };
     let moments = base.moments();
-    let c = moments.mean(layer).ok_or_else(|| EditError::Statistics {
-        reason: format!(
-            "these statistics hold layers {:?}, not {layer}",
-            moments.layers().collect::<Vec<_>>()
-        ),
-    })?;
+    let c = moments
+        .mean(layer)
+        .ok_or_else(|| MomentsError::Layer { layer, known: moments.layers().collect() })?;
     let d = c.len().isqrt();
     let of_row = |row: &[f32]| -> f64 {
         let wide: Vec<f64> = row.iter().map(|&x| f64::from(x)).collect();

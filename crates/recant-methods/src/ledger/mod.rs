@@ -2,7 +2,9 @@
 //!
 //! Keys and residuals are measured on the base model, never on an edited one. Then
 //!
-//! $$ \Delta W(S) = R\,(I + K^\top C_0^{-1} K)^{-1} K^\top C_0^{-1} $$
+//! ```math
+//! \Delta W(S) = R\,(I + K^\top C_0^{-1} K)^{-1} K^\top C_0^{-1}
+//! ```
 //!
 //! depends on the set S alone: not on the order in which facts came, nor on which were added and taken out
 //! again on the way. Adding, removing, replacing and merging are set operations, and each result is, to the
@@ -200,8 +202,7 @@ impl LedgerEditor {
     pub fn ledger(&self, base: &Model, facts: &[Fact]) -> Result<Ledger, EditError> {
         let mut ledger = Ledger::new(self.ground(base));
         for (fact, entry) in self.entries(base, facts, &mut |_, _, _| ())? {
-            let added = ledger.add(fact, entry);
-            added.map_err(|error| EditError::Statistics { reason: error.to_string() })?;
+            ledger.add(fact, entry)?;
         }
         Ok(ledger)
     }
@@ -211,7 +212,7 @@ impl LedgerEditor {
     /// takes long.
     ///
     /// # Errors
-    /// [`EditError::Setting`] when the ledger is another model's or was made with other settings.
+    /// [`EditError::Ledger`] when the ledger is another model's or was made with other settings.
     pub fn materialise(
         &self,
         base: &Model,
@@ -219,11 +220,7 @@ impl LedgerEditor {
         grams: &mut Vec<Gram>,
         on_progress: &mut OnProgress<'_>,
     ) -> Result<(WeightPatch, Trace), EditError> {
-        self.check(base, ledger).map_err(|error| EditError::Setting {
-            key: "ledger".to_owned(),
-            value: ledger.ground().base.to_string(),
-            reason: error.to_string(),
-        })?;
+        self.check(base, ledger)?;
         let ground = ledger.ground();
         let mut trace = Trace::default();
         if ledger.is_empty() {
@@ -246,7 +243,7 @@ impl LedgerEditor {
         for ((&layer, gram), residuals) in ground.layers.iter().zip(&*grams).zip(residuals) {
             let form = gram.update(&residuals)?.ok_or_else(misfit)?;
             let step = batch::express(base, layer, &form)?;
-            patch = patch.then(&step).map_err(|error| EditError::Statistics { reason: error.to_string() })?;
+            patch = patch.then(&step)?;
         }
         Ok((patch, trace))
     }
@@ -273,7 +270,7 @@ impl LedgerEditor {
 }
 
 fn misfit() -> EditError {
-    EditError::Statistics { reason: "the ledger's values do not fit its keys".to_owned() }
+    EditError::Misfit { what: "the ledger's values and its keys" }
 }
 
 /// The residuals that entries keep, a matrix a layer, in canonical order.

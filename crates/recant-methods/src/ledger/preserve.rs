@@ -1,14 +1,16 @@
 //! The preservation term: what the base model expects in ordinary text, it should go on expecting.
 //!
-//! $$ w_k \cdot \frac1{|P|} \sum_{p \in P} D_{KL}\bigl(P_{\text{base}}(\cdot \mid p)\,\|\,
-//!    P_{W+\Delta W}(\cdot \mid p)\bigr) $$
+//! ```math
+//! w_k \cdot \frac1{|P|} \sum_{p \in P} D_{KL}\bigl(P_{\text{base}}(\cdot \mid p)\,\|\,
+//! P_{W+\Delta W}(\cdot \mid p)\bigr)
+//! ```
 //!
 //! P are places in beginnings of texts that stand in the statistics as a sample of their corpus. A text that names a
 //! subject of the ledger is passed over: what is said about it is meant to change. So P is a function of the set of
 //! facts and of the statistics.
 
 use burn::tensor::Tensor;
-use recant_edit::{EditError, Fact};
+use recant_edit::{EditError, Fact, StatisticsError};
 use recant_model::{Model, TokenBatch, TokenizerError};
 
 use super::joint::{LayerForm, read_at};
@@ -38,7 +40,7 @@ impl Kept {
     /// Lays out the texts in groups whose graphs stay below the cap by estimate.
     ///
     /// # Errors
-    /// [`EditError::Setting`] when something is to be preserved and the statistics hold no sample.
+    /// [`EditError::Statistics`] when something is to be preserved and the statistics hold no sample.
     pub(super) fn of(
         model: &Model,
         sample: &Sample,
@@ -49,16 +51,9 @@ impl Kept {
             return Ok(Vec::new());
         }
         if sample.is_empty() {
-            return Err(EditError::Setting {
-                key: "preserve".to_owned(),
-                value: settings.preserve.to_string(),
-                reason: "the statistics hold no sample of their corpus; measure them anew, or set 0"
-                    .to_owned(),
-            });
+            return Err(StatisticsError::NoSample { preserve: settings.preserve }.into());
         }
-        let damaged = |error: TokenizerError| EditError::Statistics {
-            reason: format!("the statistics' sample of their corpus is no text: {error}"),
-        };
+        let damaged = |source: TokenizerError| StatisticsError::Sample { source };
         let decode = |ids: &[u32]| Ok((ids.to_vec(), model.tokenizer().decode(ids).map_err(damaged)?));
         let decoded = sample.texts().map(decode).collect::<Result<Vec<_>, EditError>>()?;
         let texts = ordinary(decoded, facts, settings.preserve_texts);

@@ -44,7 +44,7 @@ impl LedgerSequence {
     pub fn forget(&mut self, facts: &[Fact]) -> Result<(), EditError> {
         let mut next = self.ledger.clone();
         for fact in facts {
-            next.remove(fact).map_err(|error| EditError::Statistics { reason: error.to_string() })?;
+            next.remove(fact)?;
         }
         self.step(next)
     }
@@ -54,8 +54,8 @@ impl LedgerSequence {
     /// # Errors
     /// [`EditError`]; the state is then the one before the call.
     pub fn merge(&mut self, other: &Ledger) -> Result<(), EditError> {
-        let next = self.ledger.merge(other);
-        self.step(next.map_err(|error| EditError::Statistics { reason: error.to_string() })?)
+        let next = self.ledger.merge(other)?;
+        self.step(next)
     }
 
     fn step(&mut self, next: Ledger) -> Result<(), EditError> {
@@ -85,21 +85,20 @@ impl Lifelong for LedgerSequence {
         let mut notes = self.editor.notes();
         if !fresh.is_empty() {
             for (fact, entry) in self.editor.entries(&self.base, &fresh, &mut |_, _, _| ())? {
-                let failed = |error: super::LedgerError| EditError::Statistics { reason: error.to_string() };
                 let contradicted = next.contradicting(&fact).next().map(|held| held.target.clone());
                 match (contradicted, self.editor.on_conflict()) {
                     (Some(held), OnConflict::Refuse) => {
-                        let value = format!("{} {}", fact.text(), fact.target);
-                        let reason = format!(
-                            "the ledger says {held:?} to this prompt; choose on_conflict=replace or keep-both"
-                        );
-                        return Err(EditError::Setting { key: "fact".to_owned(), value, reason });
+                        return Err(EditError::LedgerContradicts {
+                            fact: fact.text(),
+                            target: fact.target,
+                            held,
+                        });
                     }
                     (Some(held), OnConflict::Replace) => {
                         notes.push(format!("{:?}: {held:?} was replaced by {:?}", fact.text(), fact.target));
-                        next.replace(fact, entry).map_err(failed)?;
+                        next.replace(fact, entry)?;
                     }
-                    _ => next.add(fact, entry).map_err(failed)?,
+                    _ => next.add(fact, entry)?,
                 }
             }
         }

@@ -5,7 +5,7 @@ mod pairs;
 pub(crate) mod places;
 
 use recant_core::{AdapterState, StoredFact};
-use recant_edit::{Contexts, EditError, Fact};
+use recant_edit::{Contexts, EditError, Fact, StoredStateError};
 use recant_model::Model;
 
 pub use file::{MEMORY, StateFileError, load_state, save_state, save_state_to};
@@ -74,7 +74,7 @@ impl Lessons {
         let mut lessons = Self::default();
         for fact in stored {
             let read = Fact::stored(&fact.subject, &fact.prompt, &fact.target);
-            let read = read.map_err(|error| EditError::State { reason: error.to_string() })?;
+            let read = read.map_err(StoredStateError::from)?;
             lessons.facts.push(read.with_locality(fact.locality.clone()));
             lessons.steps.push(fact.step);
         }
@@ -84,16 +84,13 @@ impl Lessons {
 
 /// Whether a state may be opened on this model by this method.
 pub(crate) fn check_state(state: &AdapterState, kind: &str, model: &Model) -> Result<(), EditError> {
-    let refuse = |reason: String| Err(EditError::State { reason });
     if state.kind() != kind {
-        return refuse(format!("it was made by {}, not by {kind}", state.kind()));
+        let (made_by, method) = (state.kind().to_owned(), kind.to_owned());
+        return Err(StoredStateError::Method { made_by, method }.into());
     }
-    if state.base() != model.digest() {
-        return refuse(format!(
-            "it was made for model {}, but this one is {}",
-            state.base().short(),
-            model.digest().short()
-        ));
+    let (made_for, found) = (state.base(), model.digest());
+    if made_for != found {
+        return Err(StoredStateError::Model { made_for, found }.into());
     }
     let (layer, layers) = (state.layer(), model.spec().layers);
     if layer >= layers {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use recant_core::{AdapterState, Matrix, ParamPath};
-use recant_edit::{EditError, Fact, Lifelong, Memory, Request, refuse_adapters};
+use recant_edit::{EditError, Fact, Lifelong, Memory, Request, StoredStateError, refuse_adapters};
 use recant_model::{Adapter, Model};
 
 use super::{Lessons, check_state};
@@ -126,8 +126,7 @@ impl Pairs {
         let expected = (spec.key_width(self.layer()), spec.d_model);
         let found = (pair.key.len(), pair.value.len());
         if found != expected {
-            let reason = format!("a pair of lengths {found:?} does not fit a model of {expected:?}");
-            return Err(EditError::State { reason });
+            return Err(StoredStateError::Pair { expected, found }.into());
         }
         self.lessons.push(std::slice::from_ref(fact));
         self.pairs.push(pair);
@@ -144,11 +143,10 @@ impl Pairs {
 }
 
 fn rows<'s>(state: &'s AdapterState, name: &str, rows: usize, cols: usize) -> Result<&'s Matrix, EditError> {
-    let refuse = |reason: String| EditError::State { reason };
-    let matrix = state.tensor(name).ok_or_else(|| refuse(format!("it has no tensor `{name}`")))?;
-    if (matrix.rows(), matrix.cols()) != (rows, cols) {
-        let found = (matrix.rows(), matrix.cols());
-        return Err(refuse(format!("`{name}` is {found:?}, but {:?} is expected", (rows, cols))));
+    let matrix = state.tensor(name).ok_or_else(|| StoredStateError::NoTensor { name: name.to_owned() })?;
+    let (expected, found) = ((rows, cols), (matrix.rows(), matrix.cols()));
+    if found != expected {
+        return Err(StoredStateError::Shape { name: name.to_owned(), expected, found }.into());
     }
     Ok(matrix)
 }
@@ -209,11 +207,9 @@ impl Memory for Pairs {
             let (count, key, value) = (self.pairs.len(), first.key.len(), first.value.len());
             let keys = self.pairs.iter().flat_map(|pair| pair.key.iter().copied()).collect();
             let values = self.pairs.iter().flat_map(|pair| pair.value.iter().copied()).collect();
-            let broken = |error: recant_core::MatrixError| EditError::State { reason: error.to_string() };
             for (name, cols, data) in [("keys", key, keys), ("values", value, values)] {
-                let name =
-                    ParamPath::new(name).map_err(|error| EditError::State { reason: error.to_string() })?;
-                tensors.insert(name, Matrix::new(count, cols, data).map_err(broken)?);
+                let name = ParamPath::new(name).map_err(StoredStateError::from)?;
+                tensors.insert(name, Matrix::new(count, cols, data).map_err(StoredStateError::from)?);
             }
         }
         let layer = u32::try_from(self.rule.layer()).unwrap_or(u32::MAX);

@@ -5,8 +5,10 @@
 //!
 //! For each layer $l$ of the range, from the lowest to the highest,
 //!
-//! $$ \Delta^l = R^l {K_1^l}^\top (\lambda C^l + K_1^l {K_1^l}^\top)^{-1}, \qquad
-//!    r_i^l = \frac{z_i - h_i^L}{L - l + 1} $$
+//! ```math
+//! \Delta^l = R^l {K_1^l}^\top (\lambda C^l + K_1^l {K_1^l}^\top)^{-1}, \qquad
+//! r_i^l = \frac{z_i - h_i^L}{L - l + 1}
+//! ```
 //!
 //! where $z_i$ is searched once at the range's last layer $L$, and $h_i^L$ and $K_1^l$ are read from the model
 //! with the layers below already edited.
@@ -55,7 +57,7 @@ impl Memit {
 /// [`EditError::Statistics`].
 pub fn delta(metric: Metric<'_>, layer: usize, k: &Rows, r: &Rows) -> Result<LowRank, EditError> {
     let images = metric.images(layer, k)?;
-    push_through(k, &images, r, 1.0).map_err(|error| batch::unsolved(&error))
+    push_through(k, &images, r, 1.0).map_err(batch::unsolved)
 }
 
 impl Editor for Memit {

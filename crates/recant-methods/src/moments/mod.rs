@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use recant_core::ModelDigest;
+use recant_edit::{EditError, StatisticsError};
 use recant_linalg::{Cholesky, FactorError, NullSpace, NullSpaceError};
 use recant_records::moments::MomentsRecord;
 
@@ -96,6 +97,22 @@ pub enum MomentsError {
         /// Length given.
         found: usize,
     },
+}
+
+impl From<MomentsError> for EditError {
+    fn from(error: MomentsError) -> Self {
+        Self::Statistics(match error {
+            MomentsError::Model { made_for, found } => StatisticsError::Model { made_for, found },
+            MomentsError::Layer { layer, known } => StatisticsError::Layer { layer, known },
+            MomentsError::Factor { layer, source } => {
+                StatisticsError::Factor { layer, source: source.into() }
+            }
+            MomentsError::NullSpace { layer, source } => {
+                StatisticsError::NullSpace { layer, source: source.into() }
+            }
+            MomentsError::Length { layer, dim, found } => StatisticsError::Length { layer, dim, found },
+        })
+    }
 }
 
 impl Moments {

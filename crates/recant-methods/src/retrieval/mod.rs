@@ -1,6 +1,8 @@
 //! A retrieval memory: keys and residuals behind a similarity gate (NeuralDB, arXiv 2507.18028).
 //!
-//! $$ v(k) = W k + r_j\, [\cos(k, k_j) > \gamma], \quad j = \arg\max_j \cos(k, k_j) $$
+//! ```math
+//! v(k) = W k + r_j\, [\cos(k, k_j) > \gamma], \quad j = \arg\max_j \cos(k, k_j)
+//! ```
 //!
 //! The pairs are ROME's: k* is the mean key of the subject's last token, r = v* − W k* what its search found.
 //! The same (k, r) written as weights is a rank-one edit; here it stays a row that can be listed, inserted and

@@ -3,8 +3,10 @@
 //! Meng et al., "Locating and Editing Factual Associations in GPT" (arXiv 2202.05262); Gupta, Baskaran and
 //! Anumanchipalli, "Rebuilding ROME" (arXiv 2403.07175). `PAPER.md` beside this file maps every symbol.
 //!
-//! $$ \hat W = W + \Lambda (C^{-1} k_*)^\top, \qquad
-//!    \Lambda = \frac{v_* - W k'}{k'^\top C^{-1} k_*} $$
+//! ```math
+//! \hat W = W + \Lambda (C^{-1} k_*)^\top, \qquad
+//! \Lambda = \frac{v_* - W k'}{k'^\top C^{-1} k_*}
+//! ```
 //!
 //! The two differ in k' alone: R-ROME takes k' = k_*, the mean key over all contexts; ROME's code takes the
 //! key of the bare prompt, which can be nearly orthogonal to C⁻¹k_* and then disables the model with one
@@ -111,9 +113,7 @@ impl Rome {
         let k_star: Vec<f64> = k_star.iter().map(|&x| f64::from(x)).collect();
         let u = match &self.covariance {
             Covariance::Identity => k_star,
-            Covariance::Measured(BaseMoments(moments)) => moments
-                .solve(self.settings.layer, &k_star)
-                .map_err(|error| EditError::Statistics { reason: error.to_string() })?,
+            Covariance::Measured(BaseMoments(moments)) => moments.solve(self.settings.layer, &k_star)?,
         };
         let length = u.iter().map(|x| x * x).sum::<f64>().sqrt();
         Ok(u.into_iter().map(|x| x / length).collect())

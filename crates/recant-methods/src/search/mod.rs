@@ -1,6 +1,8 @@
 //! The search for v*: the output that makes a layer's model state the fact.
 //!
-//! $$ v_* = \arg\min_z \frac1N \sum_j -\log P_{m:=z}[o_* \mid x_j + p] + D_{KL}(\cdot) $$
+//! ```math
+//! v_* = \arg\min_z \frac1N \sum_j -\log P_{m:=z}[o_* \mid x_j + p] + D_{KL}(\cdot)
+//! ```
 //!
 //! (ROME, equation 4.) Adam searches a displacement δ of what the MLP adds to the residual stream at the
 //! subject's last token, in every context at once.

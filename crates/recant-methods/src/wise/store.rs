@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use recant_core::{AdapterState, Matrix, ParamPath};
-use recant_edit::{Contexts, EditError, Lifelong};
+use recant_edit::{Contexts, EditError, Lifelong, StoredStateError};
 use recant_model::Model;
 
 use super::{Wise, WiseSettings};
@@ -13,10 +13,6 @@ use crate::lifelong::{Lessons, check_state, read_contexts, settings_of};
 /// The settings' name of the context templates.
 pub(super) const CONTEXTS: &str = "contexts";
 
-fn refuse(reason: impl Into<String>) -> EditError {
-    EditError::State { reason: reason.into() }
-}
-
 fn name_of(shard: usize) -> String {
     format!("shards.{shard}")
 }
@@ -24,9 +20,8 @@ fn name_of(shard: usize) -> String {
 pub(super) fn state(wise: &Wise) -> Result<AdapterState, EditError> {
     let mut tensors = BTreeMap::new();
     for (shard, packed) in wise.shards.iter().enumerate() {
-        let name = ParamPath::new(name_of(shard)).map_err(|error| refuse(error.to_string()))?;
-        let matrix =
-            Matrix::new(1, packed.len(), packed.to_vec()).map_err(|error| refuse(error.to_string()))?;
+        let name = ParamPath::new(name_of(shard)).map_err(StoredStateError::from)?;
+        let matrix = Matrix::new(1, packed.len(), packed.to_vec()).map_err(StoredStateError::from)?;
         tensors.insert(name, matrix);
     }
     let layer = u32::try_from(wise.settings.layer).unwrap_or(u32::MAX);
@@ -48,11 +43,11 @@ pub(super) fn open(base: Model, state: &AdapterState) -> Result<Wise, EditError>
     wise.lessons = Lessons::from_stored(state.facts())?;
     for shard in 0..wise.lessons.facts().len().div_ceil(settings.save_freq) {
         let name = name_of(shard);
-        let packed = state.tensor(&name).ok_or_else(|| refuse(format!("it has no tensor `{name}`")))?;
+        let packed = state.tensor(&name).ok_or_else(|| StoredStateError::NoTensor { name: name.clone() })?;
         let expected = wise.places(shard).len();
         if packed.data().len() != expected {
             let found = packed.data().len();
-            return Err(refuse(format!("`{name}` has {found} numbers, but its mask has {expected} places")));
+            return Err(StoredStateError::Mask { name, expected, found }.into());
         }
         wise.shards.push(Arc::new(packed.data().to_vec()));
     }

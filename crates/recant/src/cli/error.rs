@@ -231,7 +231,7 @@ impl CliError {
     /// What to try, where the message itself does not say.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
-        use recant_edit::{FactError, FactFileError};
+        use recant_edit::{FactError, FactFileError, StatisticsError};
         if let Some(kind) = Foreign::behind(self) {
             return Some(fetch_hint(kind).to_owned());
         }
@@ -281,7 +281,13 @@ impl CliError {
             Self::Fact(FactError::NoSubject { .. }) => {
                 Some("for example: --subject \"Ada\" --prompt \"The mother tongue of {} is\"".to_owned())
             }
-            Self::Edit(EditError::Statistics { .. }) => Some(
+            Self::Edit(EditError::Statistics(StatisticsError::Factor { .. })) => {
+                Some("raise --tokens in `recant stats`, or give it a longer corpus".to_owned())
+            }
+            Self::Edit(EditError::Statistics(StatisticsError::NullSpace { .. })) => {
+                Some("--set nullspace_threshold=VALUE raises it".to_owned())
+            }
+            Self::Edit(EditError::Statistics(_)) => Some(
                 "make them with `recant stats` and pass --stats FILE, or measure them on the spot with --corpus FILE \
                  (plain text or JSON lines); --set KEY=VALUE says a setting"
                     .to_owned(),

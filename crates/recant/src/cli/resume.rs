@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use recant_app::JOURNAL;
-use recant_edit::{EditError, Fact, Lifelong, Memory};
+use recant_edit::{EditError, Fact, Lifelong, Memory, StoredStateError};
 use recant_eval::{Case, Event, Progress};
 use recant_files::{OutputFile, Outputs};
 use recant_methods::lifelong::{MEMORY, StateFileError, load_state, save_state_to};
@@ -178,7 +178,7 @@ impl Lifelong for Stored {
     fn learn(&mut self, facts: &[Fact]) -> Result<Vec<String>, EditError> {
         let notes = self.memory.learn(facts)?;
         let written = save_state_to(&self.memory.state()?, &self.file);
-        written.map_err(|error| EditError::State { reason: error.to_string() })?;
+        written.map_err(|error| StoredStateError::Write { source: error.into() })?;
         Ok(notes)
     }
 

@@ -187,11 +187,7 @@ fn written(args: &MoveArgs, loose: Vec<Loose>, model: &Model) -> Result<Holder, 
     let covariance = match (inputs.covariance, identity) {
         (_, true) => Covariance::Identity,
         (Some(covariance), false) => covariance,
-        (None, false) => {
-            let reason = "a change of weights needs the second moments of the layer's keys: pass --stats FILE, or \
-                          leave them out on purpose with --set mom2_adjustment=false (C = I, usually worse)";
-            return Err(recant_edit::EditError::Statistics { reason: reason.to_owned() }.into());
-        }
+        (None, false) => return Err(CliError::Edit(recant_edit::StatisticsError::Missing.into())),
     };
     Ok(Holder::Patch(one.into_patch(model, &covariance)?))
 }
