@@ -49,7 +49,7 @@ fn fact(number: usize, vocab: usize) -> FactRows {
 /// Searches the values of all facts below `max_bytes`; with 1 byte each fact has a graph of its own.
 fn values(model: &Model, facts: &[FactRows], max_bytes: usize) -> Duration {
     let started = Instant::now();
-    let found = search_many(SETTINGS, model, 1, facts, Inject::ResidPost, max_bytes, &mut |_| ()).unwrap();
+    let found = search_many(SETTINGS, model, 1, facts, Inject::ResidPost, max_bytes, &()).unwrap();
     assert!(found.len() == facts.len() && found.iter().all(|found| found.losses.len() == 20));
     started.elapsed()
 }

@@ -51,7 +51,7 @@ fn edit(model: &Model, rows: &FactRows, cached: bool) -> Duration {
         true => Box::new(Tail::new(model, &base, rows)),
         false => Box::new(Full::new(model, &base, rows)),
     };
-    let found = search(SETTINGS, rows, &base.outputs[0], &*evaluator, model.device()).unwrap();
+    let found = search(SETTINGS, rows, &base.outputs[0], &*evaluator, model.device(), &()).unwrap();
     assert_eq!(found.losses.len(), SETTINGS.v_num_grad_steps);
     started.elapsed()
 }
