@@ -52,7 +52,7 @@ fn main() {
     settings.values = Values::Independent;
     let editor = LedgerEditor::new(settings, Contexts::bare(), covariance.clone());
     let write = |ledger: &Ledger, grams: &mut Vec<Gram>| {
-        editor.materialise(&model, ledger, grams, &mut |_, _, _| ()).unwrap().0.id()
+        editor.materialise(&model, ledger, grams, &()).unwrap().0.id()
     };
     let mut most = Ledger::new(editor.ground(&model));
     (0..COUNT - 1).for_each(|i| {

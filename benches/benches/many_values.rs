@@ -23,6 +23,7 @@ const SETTINGS: SearchSettings = SearchSettings {
     v_weight_decay: 0.5,
     clamp_norm_factor: 0.75,
     kl_factor: 0.0625,
+    name_factor: 0.0,
     early_stop: 0.0,
 };
 
@@ -37,11 +38,13 @@ fn fact(number: usize, vocab: usize) -> FactRows {
     let row = |(salt, prefix): (usize, usize)| Row {
         ids: ids(prefix, salt + 2).chain(ids(9, 1)).collect(),
         lookup: prefix + 7,
+        again: Vec::new(),
     };
     FactRows {
         rewriting: PREFIXES.into_iter().enumerate().map(row).collect(),
         prompt_lengths: PREFIXES.iter().map(|prefix| prefix + 9).collect(),
-        essence: Row { ids: ids(6, 1).collect(), lookup: 3 },
+        essence: Row { ids: ids(6, 1).collect(), lookup: 3, again: Vec::new() },
+        names: Vec::new(),
         target: vec![ids(1, 9).next().unwrap()],
     }
 }
@@ -49,7 +52,7 @@ fn fact(number: usize, vocab: usize) -> FactRows {
 /// Searches the values of all facts below `max_bytes`; with 1 byte each fact has a graph of its own.
 fn values(model: &Model, facts: &[FactRows], max_bytes: usize) -> Duration {
     let started = Instant::now();
-    let found = search_many(SETTINGS, model, 1, facts, Inject::ResidPost, max_bytes, &mut |_| ()).unwrap();
+    let found = search_many(SETTINGS, model, 1, facts, Inject::ResidPost, max_bytes, &()).unwrap();
     assert!(found.len() == facts.len() && found.iter().all(|found| found.losses.len() == 20));
     started.elapsed()
 }

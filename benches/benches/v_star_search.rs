@@ -25,6 +25,7 @@ const SETTINGS: SearchSettings = SearchSettings {
     v_weight_decay: 0.5,
     clamp_norm_factor: 4.0,
     kl_factor: 0.0625,
+    name_factor: 0.0,
     early_stop: 0.0,
 };
 
@@ -34,11 +35,13 @@ fn rows(prefixes: &[usize]) -> FactRows {
     let row = |(salt, &prefix): (usize, &usize)| Row {
         ids: ids(prefix, salt as u32 + 2).chain(ids(9, 1)).collect(),
         lookup: prefix + 7,
+        again: Vec::new(),
     };
     FactRows {
         rewriting: prefixes.iter().enumerate().map(row).collect(),
         prompt_lengths: prefixes.iter().map(|prefix| prefix + 9).collect(),
-        essence: Row { ids: ids(6, 1).collect(), lookup: 3 },
+        essence: Row { ids: ids(6, 1).collect(), lookup: 3, again: Vec::new() },
+        names: Vec::new(),
         target: vec![1_234],
     }
 }
@@ -51,7 +54,7 @@ fn edit(model: &Model, rows: &FactRows, cached: bool) -> Duration {
         true => Box::new(Tail::new(model, &base, rows)),
         false => Box::new(Full::new(model, &base, rows)),
     };
-    let found = search(SETTINGS, rows, &base.outputs[0], &*evaluator, model.device()).unwrap();
+    let found = search(SETTINGS, rows, &base.outputs[0], &*evaluator, model.device(), &()).unwrap();
     assert_eq!(found.losses.len(), SETTINGS.v_num_grad_steps);
     started.elapsed()
 }

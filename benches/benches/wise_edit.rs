@@ -41,12 +41,12 @@ fn edit(model: &Model, settings: &WiseSettings, rows: &Rows, cached: bool) -> Du
     let started = Instant::now();
     if cached {
         let lesson = Lesson::new(model, &WiseSettings { n_iter: STEPS, ..*settings }, rows).unwrap();
-        let (_, losses) = lesson.learn(delta, &mask, &main).unwrap();
+        let (_, losses) = lesson.learn(delta, &mask, &main, &()).unwrap();
         assert_eq!(losses.len(), STEPS, "made-up targets are not learned early");
     } else {
         for _ in 0..STEPS {
             let lesson = Lesson::new(model, &WiseSettings { n_iter: 1, ..*settings }, rows).unwrap();
-            delta = lesson.learn(delta, &mask, &main).unwrap().0;
+            delta = lesson.learn(delta, &mask, &main, &()).unwrap().0;
         }
     }
     started.elapsed()

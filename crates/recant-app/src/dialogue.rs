@@ -1,5 +1,6 @@
 //! A model that is asked, edited, compared with its base and taken back.
 
+use std::ops::ControlFlow;
 use std::time::Instant;
 
 use recant_core::ModelDigest;
@@ -8,7 +9,7 @@ use recant_eval::{ScoreError, Verdict, verdicts};
 use recant_methods::{MethodSpec, lifelong};
 use recant_model::{Answer, AskError, Model, Strategy};
 
-use crate::observer::{Observer, Silent};
+use crate::observer::{Observer, Watching};
 use crate::resources::{MethodSources, ResourceError, Resources};
 
 /// What cannot be done in a dialogue; it then stands as before.
@@ -126,13 +127,15 @@ impl Dialogue {
     ///
     /// # Errors
     /// [`DialogueError`]; no edit was made.
-    pub fn edit(&mut self, fact: Fact) -> Result<&Held, DialogueError> {
-        self.prepare(&Silent)?;
+    pub fn edit(&mut self, fact: Fact, observer: &dyn Observer) -> Result<&Held, DialogueError> {
+        self.prepare(observer)?;
         let Some(learner) = &mut self.learner else { unreachable!("it was prepared") };
         let started = Instant::now();
         let (before, steps) = (learner.model().clone(), learner.steps());
         let facts = [fact];
-        let learned = learner.learn(&facts).map_err(DialogueError::from).and_then(|notes| {
+        let learned = learner.learn_watched(&facts, &Watching(observer));
+        observer.idle();
+        let learned = learned.map_err(DialogueError::from).and_then(|notes| {
             let seconds = started.elapsed().as_secs_f64();
             Ok((notes, seconds, verdicts(&before, learner.model(), &facts)?))
         });
@@ -167,7 +170,8 @@ impl Dialogue {
         Ok(held)
     }
 
-    /// What the model writes, greedily, in up to `max_new` tokens; `told` hears each piece of it as it comes.
+    /// What the model writes, greedily, in up to `max_new` tokens; `told` hears each piece of it as it comes, and may
+    /// break off there.
     ///
     /// # Errors
     /// [`DialogueError::Ask`].
@@ -175,7 +179,7 @@ impl Dialogue {
         &self,
         prompt: &str,
         max_new: usize,
-        told: &mut dyn FnMut(&str),
+        told: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<String, DialogueError> {
         Ok(self.model().generate_told(prompt, max_new, Strategy::Greedy, told)?.text)
     }
@@ -184,9 +188,16 @@ impl Dialogue {
     ///
     /// # Errors
     /// [`DialogueError::Ask`].
-    pub fn compare(&self, prompt: &str, top: usize, max_new: usize) -> Result<[Reply; 2], DialogueError> {
+    pub fn compare(
+        &self,
+        prompt: &str,
+        top: usize,
+        max_new: usize,
+        observer: &dyn Observer,
+    ) -> Result<[Reply; 2], DialogueError> {
         let reply = |model: &Model| -> Result<Reply, AskError> {
-            let text = model.generate(prompt, max_new, Strategy::Greedy)?.text;
+            let goes_on = &mut |_: &str| Watching(observer).goes_on();
+            let text = model.generate_told(prompt, max_new, Strategy::Greedy, goes_on)?.text;
             Ok(Reply { answers: model.answers(prompt, top)?, text })
         };
         Ok([reply(&self.base)?, reply(self.model())?])

@@ -1,4 +1,8 @@
-//! Whoever shows what goes on.
+//! Whoever shows what goes on, and may break it off.
+
+use std::ops::ControlFlow;
+
+use recant_edit::{Watch, Work};
 
 /// What steps of some work are counted in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +18,8 @@ pub enum Unit {
     Facts,
     /// Passes of a model over its input.
     Passes,
+    /// Steps of a descent.
+    Steps,
 }
 
 impl Unit {
@@ -26,6 +32,7 @@ impl Unit {
             Self::Texts => "texts",
             Self::Facts => "facts",
             Self::Passes => "passes",
+            Self::Steps => "steps",
         }
     }
 }
@@ -56,6 +63,11 @@ pub trait Observer {
     /// No work goes on.
     fn idle(&self);
 
+    /// Whether the work shall be broken off: asked at each of its steps.
+    fn cancelled(&self) -> bool {
+        false
+    }
+
     /// A phase of some work begins, such as `plan`.
     fn begin(&self, _phase: &str) {}
 
@@ -84,4 +96,26 @@ impl Observer for Silent {
     fn progress(&self, _: Progress<'_>) {}
 
     fn idle(&self) {}
+}
+
+/// An observer who watches an edit.
+pub(crate) struct Watching<'a>(pub(crate) &'a dyn Observer);
+
+impl Watching<'_> {
+    /// Whether the work goes on.
+    pub(crate) fn goes_on(&self) -> ControlFlow<()> {
+        if self.0.cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+}
+
+impl Watch for Watching<'_> {
+    fn step(&self, work: Work, done: usize, of: usize) -> ControlFlow<()> {
+        let (work, unit) = match work {
+            Work::Joint => ("joint values", Unit::Passes),
+            Work::Values => ("values", Unit::Facts),
+            _ => ("search", Unit::Steps),
+        };
+        self.0.progress(Progress { work, detail: "", done: done as u64, of: of as u64, unit });
+        self.goes_on()
+    }
 }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use recant_core::{ModelDigest, ObjectId};
 use recant_edit::{ContextError, Contexts, EditError, TextError};
-use recant_methods::moments::{CollectError, Moments, MomentsError, MomentsFileError};
+use recant_methods::moments::{CollectError, Collector, Moments, MomentsError, MomentsFileError};
 use recant_methods::rome::Covariance;
 use recant_methods::{Asked, MethodInputs, MethodSpec, Wishes};
-use recant_model::Model;
+use recant_model::{AskError, Model};
 
-use crate::observer::{Observer, Progress, Unit};
+use crate::observer::{Observer, Progress, Unit, Watching};
 
 /// Sampled contexts of ROME's code: ten texts of five tokens, ten of ten.
 const CONTEXT_LENGTHS: [(usize, usize); 2] = [(5, 10), (10, 10)];
@@ -21,6 +21,9 @@ const FEW_CONTEXT_LENGTHS: [(usize, usize); 1] = [(10, 5)];
 /// What methods need and cannot be given.
 #[derive(Debug, thiserror::Error)]
 pub enum ResourceError {
+    /// The observer broke it off.
+    #[error("gathering what the method needs was broken off")]
+    Cancelled,
     /// A method or a setting is unknown or out of range, or a method lacks something.
     #[error(transparent)]
     Edit(#[from] EditError),
@@ -146,10 +149,15 @@ impl Resources {
                     let of = lengths.iter().map(|&(_, count)| count as u64).sum();
                     let told = |done| Progress { work: "contexts", detail: "", done, of, unit: Unit::Texts };
                     observer.progress(told(0));
-                    let sampled = Contexts::sample(model, lengths, sources.wishes.seed.unwrap_or(0));
+                    let seed = sources.wishes.seed.unwrap_or(0);
+                    let goes_on = &mut || Watching(observer).goes_on();
+                    let sampled = Contexts::sample_watched(model, lengths, seed, goes_on);
                     observer.progress(told(of));
                     observer.idle();
-                    sampled.map(Some)
+                    match sampled {
+                        Err(ContextError::Sample(AskError::Cancelled)) => Err(ResourceError::Cancelled),
+                        sampled => Ok(Some(sampled?)),
+                    }
                 }
                 None => Ok(None),
             }
@@ -236,14 +244,20 @@ fn measure(
     layers: &[usize],
     corpus: &[PathBuf],
     observer: &dyn Observer,
-) -> Result<Moments, CollectError> {
+) -> Result<Moments, ResourceError> {
     let told = |done: u64, of: u64| {
         observer.progress(Progress { work: "second moments", detail: "", done, of, unit: Unit::Tokens });
     };
     told(0, 0);
-    let moments = Moments::measure(model, layers, corpus, None, |progress| {
+    let mut collector = Collector::new(model, layers, None)?;
+    let ended = collector.read(corpus, |collector| {
+        let progress = collector.progress();
         told(progress.tokens.min(progress.budget), progress.budget);
+        Watching(observer).goes_on()
     });
     observer.idle();
-    moments
+    if ended?.is_break() {
+        return Err(ResourceError::Cancelled);
+    }
+    Ok(collector.finish()?)
 }

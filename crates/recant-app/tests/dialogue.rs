@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::cell::RefCell;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use recant_app::{
@@ -42,15 +43,15 @@ fn an_edit_is_made_compared_and_taken_back_to_the_bit() {
         let digest = base.digest();
         assert!(matches!(dialogue.undo(), Err(DialogueError::NothingToUndo)), "{method}");
 
-        let first = dialogue.edit(fact("cold")).unwrap();
+        let first = dialogue.edit(fact("cold"), &Silent).unwrap();
         assert!(first.verdict.probability_after > first.verdict.probability_before, "{method}");
-        let after_first = dialogue.compare("The sea is", 3, 4).unwrap();
-        dialogue.edit(Fact::new("The sun", "{} is", "old").unwrap()).unwrap();
+        let after_first = dialogue.compare("The sea is", 3, 4, &Silent).unwrap();
+        dialogue.edit(Fact::new("The sun", "{} is", "old").unwrap(), &Silent).unwrap();
         assert_eq!(dialogue.edits().len(), 2);
 
         let taken = dialogue.undo().unwrap();
         assert_eq!(taken.fact.target, "old");
-        let again = dialogue.compare("The sea is", 3, 4).unwrap();
+        let again = dialogue.compare("The sea is", 3, 4, &Silent).unwrap();
         assert_eq!(again[1].answers, after_first[1].answers, "{method}");
         assert_eq!(again[0].answers, base.answers("The sea is", 3).unwrap(), "{method}");
         dialogue.undo().unwrap();
@@ -63,15 +64,15 @@ fn an_edit_is_made_compared_and_taken_back_to_the_bit() {
 #[test]
 fn what_fails_leaves_the_dialogue_as_it_was() {
     let mut dialogue = Dialogue::new(model(), "r-rome", sources(&QUICK)).unwrap();
-    dialogue.edit(fact("cold")).unwrap();
+    dialogue.edit(fact("cold"), &Silent).unwrap();
     let digest = dialogue.model().digest();
     let long = "word ".repeat(10_000);
-    assert!(matches!(dialogue.edit(fact(&long)), Err(DialogueError::Edit(_))));
+    assert!(matches!(dialogue.edit(fact(&long), &Silent), Err(DialogueError::Edit(_))));
     assert_eq!((dialogue.model().digest(), dialogue.edits().len()), (digest, 1));
     // What the method lacks is said by the first edit, and said again by the next.
     let mut dialogue = Dialogue::new(model(), "rome", MethodSources::default()).unwrap();
     for _ in 0..2 {
-        assert!(dialogue.edit(fact("cold")).is_err());
+        assert!(dialogue.edit(fact("cold"), &Silent).is_err());
         assert!(dialogue.edits().is_empty());
     }
     for method in ["romee", "memory"] {
@@ -84,7 +85,12 @@ fn what_fails_leaves_the_dialogue_as_it_was() {
 fn an_answer_comes_in_pieces_that_are_the_whole() {
     let dialogue = Dialogue::new(model(), "r-rome", MethodSources::default()).unwrap();
     let mut pieces = Vec::new();
-    let text = dialogue.say("The sea is", 8, &mut |piece| pieces.push(piece.to_owned())).unwrap();
+    let text = dialogue
+        .say("The sea is", 8, &mut |piece| {
+            pieces.push(piece.to_owned());
+            ControlFlow::Continue(())
+        })
+        .unwrap();
     assert_eq!(pieces.concat(), text);
     assert!(pieces.len() > 1, "{pieces:?}");
     assert_eq!(text, model().generate("The sea is", 8, Strategy::Greedy).unwrap().text);

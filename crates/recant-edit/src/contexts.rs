@@ -1,5 +1,7 @@
 //! Texts put before a prompt, so that an edit holds in running text and not only at its beginning.
 
+use std::ops::ControlFlow;
+
 use recant_model::{AskError, Generation, Model, Row, Strategy};
 use serde::{Deserialize, Serialize};
 
@@ -80,9 +82,24 @@ impl Contexts {
     /// # Errors
     /// [`ContextError::Sample`] when the model cannot write.
     pub fn sample(model: &Model, lengths: &[(usize, usize)], seed: u64) -> Result<Self, ContextError> {
+        Self::sample_watched(model, lengths, seed, &mut || ControlFlow::Continue(()))
+    }
+
+    /// As [`Contexts::sample`]; `goes_on` is asked after each token, and may break off there.
+    ///
+    /// # Errors
+    /// As [`Contexts::sample`], and [`AskError::Cancelled`].
+    pub fn sample_watched(
+        model: &Model,
+        lengths: &[(usize, usize)],
+        seed: u64,
+        goes_on: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<Self, ContextError> {
         let mut templates = Self::bare().templates;
         for &(tokens, count) in lengths {
-            templates.extend(texts(model, tokens, count, seed, templates.len())?);
+            let rows = rows(model, tokens, count, seed, templates.len())?;
+            let written = model.generate_rows_watched(&rows, true, goes_on)?;
+            templates.extend(written.iter().enumerate().map(template));
         }
         Self::new(templates)
     }
@@ -99,16 +116,26 @@ impl Contexts {
     }
 }
 
-/// `count` templates of `tokens` tokens each; `before` others stand before them.
-fn texts(
+/// What a text begins with.
+fn opener(at: usize) -> &'static str {
+    Contexts::OPENERS[at % Contexts::OPENERS.len()]
+}
+
+/// The template of a text that was written behind its opener.
+fn template((at, written): (usize, &Generation)) -> String {
+    let text = format!("{}{}", opener(at), written.text).replace(['{', '}', '\n'], " ");
+    format!("{}. {{}}", text.trim_end().trim_end_matches(['.', '!', '?']))
+}
+
+/// What is asked for `count` texts of `tokens` tokens each; `before` others stand before them.
+fn rows(
     model: &Model,
     tokens: usize,
     count: usize,
     seed: u64,
     before: usize,
-) -> Result<Vec<String>, ContextError> {
+) -> Result<Vec<Row>, ContextError> {
     let tokenizer = model.tokenizer().plain();
-    let opener = |at: usize| Contexts::OPENERS[at % Contexts::OPENERS.len()];
     let prompts = (0..count).map(|at| tokenizer.encode(opener(at))).collect::<Result<Vec<_>, _>>();
     let prompts = prompts.map_err(AskError::from)?;
     // One stream per text: asking for more texts does not change the earlier ones.
@@ -122,13 +149,7 @@ fn texts(
         prompt,
         strategy: strategy(at),
     };
-    let rows: Vec<Row> = prompts.into_iter().enumerate().map(row).collect();
-    let written = model.generate_rows(&rows, true)?;
-    let text = |(at, written): (usize, Generation)| {
-        let text = format!("{}{}", opener(at), written.text).replace(['{', '}', '\n'], " ");
-        format!("{}. {{}}", text.trim_end().trim_end_matches(['.', '!', '?']))
-    };
-    Ok(written.into_iter().enumerate().map(text).collect())
+    Ok(prompts.into_iter().enumerate().map(row).collect())
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use recant_model::Model;
 use recant_records::{Carry, Fact};
 
 use crate::error::EditError;
+use crate::watch::Watch;
 
 /// A method of editing.
 pub trait Editor: Send + Sync {
@@ -14,11 +15,17 @@ pub trait Editor: Send + Sync {
     fn name(&self) -> &str;
 
     /// As [`Editor::plan_after`], on a model without adapters: what a method has to say. Others call
-    /// [`Editor::plan_after`].
+    /// [`Editor::plan_after`]. Whatever takes long tells `watch` its steps.
     ///
     /// # Errors
-    /// As [`Editor::plan_after`].
-    fn plan_on_weights(&self, model: &Model, facts: &[Fact], carry: &Carry) -> Result<Plan, EditError>;
+    /// As [`Editor::plan_watched`].
+    fn plan_on_weights(
+        &self,
+        model: &Model,
+        facts: &[Fact],
+        carry: &Carry,
+        watch: &dyn Watch,
+    ) -> Result<Plan, EditError>;
 
     /// Plans the edit that makes `model` state `facts`, knowing what earlier plans left in `carry`. The model
     /// is only read, and the same inputs give the same plan. An editor without memory ignores the carry and
@@ -28,8 +35,22 @@ pub trait Editor: Send + Sync {
     /// [`EditError`] names the fact or setting that stands in the way. A model that carries adapters is refused:
     /// the plan would be made for the weights alone, which is not the model that answers.
     fn plan_after(&self, model: &Model, facts: &[Fact], carry: &Carry) -> Result<Plan, EditError> {
+        self.plan_watched(model, facts, carry, &())
+    }
+
+    /// As [`Editor::plan_after`]; `watch` hears each step of the work, and may break it off.
+    ///
+    /// # Errors
+    /// As [`Editor::plan_after`], and [`EditError::Cancelled`].
+    fn plan_watched(
+        &self,
+        model: &Model,
+        facts: &[Fact],
+        carry: &Carry,
+        watch: &dyn Watch,
+    ) -> Result<Plan, EditError> {
         refuse_adapters(self.name(), model)?;
-        self.plan_on_weights(model, facts, carry)
+        self.plan_on_weights(model, facts, carry, watch)
     }
 
     /// Plans the first edit: [`Editor::plan_after`] with nothing carried.

@@ -15,6 +15,9 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EditError {
+    /// Whoever watched broke it off.
+    #[error("the edit was broken off")]
+    Cancelled,
     /// A fact cannot be used.
     #[error("{text:?}: {source}")]
     Fact {

@@ -20,6 +20,7 @@ mod fact_file;
 mod lifelong;
 mod scope;
 mod text;
+mod watch;
 
 pub use contexts::{ContextError, Contexts};
 pub use editor::{Editor, LossStep, Plan, Trace, refuse_adapters};
@@ -32,3 +33,4 @@ pub use scope::scoped;
 pub use text::{
     LooksLike, TextError, TextLines, TextRecord, is_standard_input, read_records, read_text, text_lines,
 };
+pub use watch::{Watch, Work};

@@ -8,6 +8,7 @@ use recant_records::{Carry, Fact};
 
 use crate::editor::Editor;
 use crate::error::EditError;
+use crate::watch::Watch;
 
 /// A model that is edited again and again. What it learned is a value that it owns; the base model is never
 /// changed.
@@ -27,7 +28,15 @@ pub trait Lifelong: Send {
     ///
     /// # Errors
     /// [`EditError`]; the state is then the one before the call.
-    fn learn(&mut self, facts: &[Fact]) -> Result<Vec<String>, EditError>;
+    fn learn(&mut self, facts: &[Fact]) -> Result<Vec<String>, EditError> {
+        self.learn_watched(facts, &())
+    }
+
+    /// As [`Lifelong::learn`]; `watch` hears each step of the work, and may break it off.
+    ///
+    /// # Errors
+    /// As [`Lifelong::learn`], and [`EditError::Cancelled`].
+    fn learn_watched(&mut self, facts: &[Fact], watch: &dyn Watch) -> Result<Vec<String>, EditError>;
 
     /// The model as it is after the steps so far.
     fn model(&self) -> &Model;
@@ -113,8 +122,8 @@ impl Lifelong for WeightSequence {
         self.editor.contexts()
     }
 
-    fn learn(&mut self, facts: &[Fact]) -> Result<Vec<String>, EditError> {
-        let plan = self.editor.plan_after(&self.now, facts, &self.carry())?;
+    fn learn_watched(&mut self, facts: &[Fact], watch: &dyn Watch) -> Result<Vec<String>, EditError> {
+        let plan = self.editor.plan_watched(&self.now, facts, &self.carry(), watch)?;
         let (next, _) = self.now.apply(&plan.patch, &Blobs::new())?;
         self.now = next;
         self.steps.push(Step { patch: plan.patch, carry: plan.carry });

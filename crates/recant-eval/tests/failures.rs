@@ -7,7 +7,7 @@ use std::path::Path;
 
 use recant_backend::{Device, DeviceSpec};
 use recant_core::{Addend, Matrix};
-use recant_edit::{Carry, EditError, Editor, Fact, Plan, WeightSequence};
+use recant_edit::{Carry, EditError, Editor, Fact, Plan, Watch, WeightSequence};
 use recant_eval::{
     Case, Dataset, Event, Exam, Neighbour, Probe, Run, RunOptions, Scenario, check_retained, evaluate,
     evaluate_lifelong, read_retained, score_probes, unedited,
@@ -27,7 +27,13 @@ impl Editor for Clumsy {
         "clumsy"
     }
 
-    fn plan_on_weights(&self, model: &Model, facts: &[Fact], _: &Carry) -> Result<Plan, EditError> {
+    fn plan_on_weights(
+        &self,
+        model: &Model,
+        facts: &[Fact],
+        _: &Carry,
+        _: &dyn Watch,
+    ) -> Result<Plan, EditError> {
         let scale = match facts[0].subject.as_str() {
             "cat" => return Err(EditError::NonFinite { step: 3, loss: f32::NAN }),
             "dog" => 3e38,

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use recant_core::AdapterState;
-use recant_edit::{Carry, EditError, Editor, Fact, Lifelong, Memory, Plan, StoredStateError, WeightSequence};
+use recant_edit::{
+    Carry, EditError, Editor, Fact, Lifelong, Memory, Plan, StoredStateError, Watch, WeightSequence,
+};
 use recant_model::Model;
 
 use crate::inputs::MethodInputs;
@@ -95,9 +97,15 @@ impl Editor for Registered {
         self.spec.name
     }
 
-    fn plan_on_weights(&self, model: &Model, facts: &[Fact], carry: &Carry) -> Result<Plan, EditError> {
+    fn plan_on_weights(
+        &self,
+        model: &Model,
+        facts: &[Fact],
+        carry: &Carry,
+        watch: &dyn Watch,
+    ) -> Result<Plan, EditError> {
         self.spec.check_count(facts.len())?;
-        self.editor.plan_on_weights(model, facts, carry)
+        self.editor.plan_on_weights(model, facts, carry, watch)
     }
 
     fn settings(&self) -> BTreeMap<String, String> {

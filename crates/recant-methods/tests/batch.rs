@@ -37,7 +37,7 @@ fn norm(x: &[f32]) -> f64 {
 }
 
 fn many(model: &Model, rows: &[FactRows], settings: SearchSettings, cap: usize) -> Vec<Found> {
-    search_many(settings, model, 1, rows, Inject::MlpOut, cap, &mut |_| ()).unwrap()
+    search_many(settings, model, 1, rows, Inject::MlpOut, cap, &()).unwrap()
 }
 
 /// Together they find what each finds alone by the search for one fact.
@@ -55,7 +55,7 @@ fn the_search_for_many_is_the_search_for_one() {
             for (fact, found) in rows.iter().zip(&together) {
                 let base = Base::observe(&model, 1, fact).unwrap();
                 let tail = Tail::new(&model, &base, fact);
-                let alone = search(settings, fact, &base.outputs[0], &tail, model.device()).unwrap();
+                let alone = search(settings, fact, &base.outputs[0], &tail, model.device(), &()).unwrap();
                 assert_eq!(alone.losses.len(), found.losses.len(), "{name}");
                 for (a, b) in alone.losses.iter().zip(&found.losses) {
                     assert!((a[0] - b[0]).abs() <= 1e-4 * a[0].abs(), "{name}: {a:?} and {b:?}");

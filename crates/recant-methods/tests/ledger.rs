@@ -284,7 +284,7 @@ fn a_thousand_facts_are_those_made_at_once() {
         ledger
     };
     let write = |ledger: &Ledger, grams: &mut Vec<Gram>| {
-        editor.materialise(&model, ledger, grams, &mut |_, _, _| ()).unwrap().0.id()
+        editor.materialise(&model, ledger, grams, &()).unwrap().0.id()
     };
     let (all, most) = (of(&mut (0..COUNT)), of(&mut (0..COUNT - 1).rev()));
     let mut grams = Vec::new();
@@ -397,7 +397,7 @@ fn contradictions_follow_the_policy() {
     assert_eq!(facts.len(), 2);
 
     let ledger = base.ledger(&model, std::slice::from_ref(&held)).unwrap();
-    let entries = base.entries(&model, std::slice::from_ref(&new), &mut |_, _, _| ()).unwrap();
+    let entries = base.entries(&model, std::slice::from_ref(&new), &()).unwrap();
     let report = conflict::report(&base, &model, &ledger, &entries, &mut Vec::new()).unwrap();
     assert_eq!(report.contradictions, [conflict::Contradiction { new: new.clone(), held: held.clone() }]);
     // The same prompt has the same key.

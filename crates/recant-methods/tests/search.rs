@@ -114,7 +114,7 @@ fn a_search_is_deterministic_and_bounded() {
     let rows = rows_of(&model, &Fact::new("cat", "the {} was", "old").unwrap(), &contexts()).unwrap();
     let base = Base::observe(&model, 1, &rows).unwrap();
     let tail = Tail::new(&model, &base, &rows);
-    let run = |settings| search(settings, &rows, &base.outputs[0], &tail, &device).unwrap();
+    let run = |settings| search(settings, &rows, &base.outputs[0], &tail, &device, &()).unwrap();
     let found = run(SETTINGS);
     assert_eq!(found, run(SETTINGS));
     assert_eq!(found.losses.len(), SETTINGS.v_num_grad_steps);

@@ -126,8 +126,7 @@ fn a_ledger_gives_the_share_that_its_ridge_leaves() {
         let editor = editor(ridge, vec![0]);
         let mut ledger = Ledger::new(editor.ground(&model));
         loose.clone().into_ledger(&mut ledger).unwrap();
-        let (patch, trace) =
-            editor.materialise(&model, &ledger, &mut Vec::<Gram>::new(), &mut |_, _, _| ()).unwrap();
+        let (patch, trace) = editor.materialise(&model, &ledger, &mut Vec::<Gram>::new(), &()).unwrap();
         assert!(trace.losses.is_empty(), "independent values are not searched again");
         let s = f64::from(norm(&loose.key)).powi(2) / ridge;
         let found = Loose::in_patch(&model, &patch, &loose.fact, &Contexts::bare()).unwrap();

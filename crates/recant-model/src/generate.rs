@@ -1,6 +1,7 @@
 //! Greedy and sampled generation with a key-value cache.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use burn::tensor::activation;
 use rand::{RngExt, SeedableRng};
@@ -85,40 +86,37 @@ impl Model {
     /// # Errors
     /// [`AskError`] when the prompt is empty, too long or cannot be tokenised.
     pub fn generate(&self, prompt: &str, max_new: usize, strategy: Strategy) -> Result<Generation, AskError> {
-        self.generate_told(prompt, max_new, strategy, &mut |_| ())
+        self.generate_told(prompt, max_new, strategy, &mut |_| ControlFlow::Continue(()))
     }
 
-    /// As [`Model::generate`]; `told` hears each piece of the text as soon as it is whole.
+    /// As [`Model::generate`]; `told` hears each piece of the text as soon as it is whole, and may break off there.
     ///
     /// # Errors
-    /// As [`Model::generate`].
+    /// As [`Model::generate`], and [`AskError::Cancelled`].
     pub fn generate_told(
         &self,
         prompt: &str,
         max_new: usize,
         strategy: Strategy,
-        told: &mut dyn FnMut(&str),
+        told: &mut dyn FnMut(&str) -> ControlFlow<()>,
     ) -> Result<Generation, AskError> {
         let ids = self.tokenizer().encode(prompt)?;
         let prompt_tokens = ids.len();
         let mut shown = String::new();
         let mut tell = |text: &str| {
-            if let Some(new) = text.strip_prefix(&shown).filter(|new| !new.is_empty()) {
-                told(new);
-                text.clone_into(&mut shown);
-            }
+            let Some(new) = text.strip_prefix(&shown).filter(|new| !new.is_empty()) else { return Ok(()) };
+            let goes_on = told(new);
+            text.clone_into(&mut shown);
+            if goes_on.is_break() { Err(AskError::Cancelled) } else { Ok(()) }
         };
         let row = Row { prompt: ids, max_new, strategy };
         let generation = self.extended(vec![row], true, &mut |rows| {
             let text = self.tokenizer().decode_after(&rows[0], prompt_tokens)?;
             // A character of several tokens may not be whole yet.
-            if !text.ends_with(char::REPLACEMENT_CHARACTER) {
-                tell(&text);
-            }
-            Ok(())
+            if text.ends_with(char::REPLACEMENT_CHARACTER) { Ok(()) } else { tell(&text) }
         })?;
         let generation = Self::alone(generation);
-        tell(&generation.text);
+        tell(&generation.text)?;
         Ok(generation)
     }
 
@@ -143,6 +141,19 @@ impl Model {
     /// # Errors
     /// As [`Model::generate`].
     pub fn generate_rows(&self, rows: &[Row], stop: bool) -> Result<Vec<Generation>, AskError> {
+        self.generate_rows_watched(rows, stop, &mut || ControlFlow::Continue(()))
+    }
+
+    /// As [`Model::generate_rows`]; `goes_on` is asked after each token, and may break off there.
+    ///
+    /// # Errors
+    /// As [`Model::generate`], and [`AskError::Cancelled`].
+    pub fn generate_rows_watched(
+        &self,
+        rows: &[Row],
+        stop: bool,
+        goes_on: &mut dyn FnMut() -> ControlFlow<()>,
+    ) -> Result<Vec<Generation>, AskError> {
         let mut by_length: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for (at, row) in rows.iter().enumerate() {
             by_length.entry(row.prompt.len()).or_default().push(at);
@@ -150,7 +161,10 @@ impl Model {
         let mut written: Vec<Option<Generation>> = vec![None; rows.len()];
         for places in by_length.values().flat_map(|places| places.chunks(AT_ONCE)) {
             let together: Vec<Row> = places.iter().map(|&at| rows[at].clone()).collect();
-            let together = self.extended(together, stop, &mut |_| Ok(()))?;
+            let together = self.extended(together, stop, &mut |_| match goes_on() {
+                ControlFlow::Continue(()) => Ok(()),
+                ControlFlow::Break(()) => Err(AskError::Cancelled),
+            })?;
             places.iter().zip(together).for_each(|(&at, one)| written[at] = Some(one));
         }
         Ok(written.into_iter().flatten().collect())

@@ -87,6 +87,9 @@ pub struct Answer {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AskError {
+    /// Whoever listened broke it off.
+    #[error("the answer was broken off")]
+    Cancelled,
     /// The text cannot be tokenised.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),

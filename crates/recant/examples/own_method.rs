@@ -7,7 +7,7 @@ use std::error::Error;
 
 use recant::backend::{Device, DeviceSpec};
 use recant::core::{Addend, Change, Delta, Matrix, WeightPatch};
-use recant::edit::{Carry, Contexts, EditError, Editor, Fact, Plan};
+use recant::edit::{Carry, Contexts, EditError, Editor, Fact, Plan, Watch};
 use recant::eval::{Dataset, RunOptions, evaluate, unedited};
 use recant::methods::moments::Moments;
 use recant::methods::rome::{Covariance, KeyRule, Rome, RomeSettings};
@@ -25,7 +25,13 @@ impl<E: Editor> Editor for InPart<E> {
         &self.name
     }
 
-    fn plan_on_weights(&self, model: &Model, facts: &[Fact], carry: &Carry) -> Result<Plan, EditError> {
+    fn plan_on_weights(
+        &self,
+        model: &Model,
+        facts: &[Fact],
+        carry: &Carry,
+        _: &dyn Watch,
+    ) -> Result<Plan, EditError> {
         let mut plan = self.editor.plan_after(model, facts, carry)?;
         plan.patch = scaled(&plan.patch, self.share);
         Ok(plan)

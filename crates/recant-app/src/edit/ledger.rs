@@ -2,12 +2,12 @@
 
 use recant_edit::{Editor as _, Plan};
 use recant_methods::ledger::conflict::{self, ConflictReport, Contradiction};
-use recant_methods::ledger::{Gram, Ledger, LedgerEditor, OnConflict, Work};
+use recant_methods::ledger::{Gram, Ledger, LedgerEditor, OnConflict};
 use recant_methods::{MethodInputs, make_ledger};
 use recant_model::Model;
 
 use super::{EditFailure, EditPlace, EditRequest, Planned};
-use crate::observer::{Observer, Progress, Unit};
+use crate::observer::{Observer, Watching};
 
 /// Plans the ledger of the store or of the request, changed; or one that is begun.
 pub(super) fn planned(
@@ -25,7 +25,7 @@ pub(super) fn planned(
     request.remove.iter().try_for_each(|fact| ledger.remove(fact).map(drop))?;
     let mut grams = Vec::new();
     let conflicts = taken_in(&editor, model, request, &mut ledger, &mut grams, observer)?;
-    let (patch, trace) = editor.materialise(model, &ledger, &mut grams, &mut hears(observer))?;
+    let (patch, trace) = editor.materialise(model, &ledger, &mut grams, &Watching(observer))?;
     observer.idle();
     let mut plan = Plan::new(patch);
     plan.traces.push(trace);
@@ -46,7 +46,7 @@ fn taken_in(
     if fresh.is_empty() {
         return Ok(None);
     }
-    let entries = editor.entries(model, &fresh, &mut hears(observer))?;
+    let entries = editor.entries(model, &fresh, &Watching(observer))?;
     observer.idle();
     let report = conflict::report(editor, model, ledger, &entries, grams)?;
     let policy = request.on_conflict.unwrap_or_else(|| editor.on_conflict());
@@ -60,15 +60,4 @@ fn taken_in(
         }
     }
     Ok(Some(report))
-}
-
-/// Tells how far the work of a ledger has come.
-fn hears(observer: &dyn Observer) -> impl FnMut(Work, usize, usize) {
-    |work, done, of| {
-        let (work, unit) = match work {
-            Work::Joint => ("joint values", Unit::Passes),
-            _ => ("values", Unit::Facts),
-        };
-        observer.progress(Progress { work, detail: "", done: done as u64, of: of as u64, unit });
-    }
 }

@@ -23,7 +23,7 @@ pub use self::error::EditFailure;
 pub use self::files::{EditFiles, EditFilesError, EditPaths};
 use crate::judged::Judged;
 use crate::model_ref::{ModelRef, ModelRefError};
-use crate::observer::{Observer, phase};
+use crate::observer::{Observer, Watching, phase};
 use crate::resources::{MethodSources, Resources};
 use crate::store::Head;
 
@@ -286,7 +286,9 @@ fn planned(
     }
     let editor = method(spec.name, inputs)?;
     let carry = place.head.as_ref().map(|head| head.carry.clone()).unwrap_or_default();
-    let plan = editor.plan_after(&place.model, &request.facts, &carry)?;
+    let plan = editor.plan_watched(&place.model, &request.facts, &carry, &Watching(observer));
+    observer.idle();
+    let plan = plan?;
     Ok(Planned { plan, settings: editor.settings(), conflicts: None, ledger: None })
 }
 

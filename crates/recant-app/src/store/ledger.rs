@@ -164,7 +164,7 @@ impl<'a> Ledgers<'a> {
             let editor = make_ledger(&inputs)?;
             match editor.check(&model, &ledger) {
                 Ok(()) => {
-                    return Ok(editor.materialise(&model, &ledger, &mut Vec::new(), &mut |_, _, _| ())?.0);
+                    return Ok(editor.materialise(&model, &ledger, &mut Vec::new(), &())?.0);
                 }
                 Err(error) => reason = error.to_string(),
             }

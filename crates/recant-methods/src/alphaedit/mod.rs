@@ -15,7 +15,7 @@
 use std::collections::BTreeMap;
 
 use recant_core::Blobs;
-use recant_edit::{Carry, Contexts, EditError, Editor, Fact, Plan};
+use recant_edit::{Carry, Contexts, EditError, Editor, Fact, Plan, Watch};
 use recant_linalg::{LowRank, NullSpace, Rows, push_through};
 use recant_model::Model;
 
@@ -144,14 +144,20 @@ impl Editor for AlphaEdit {
         "alphaedit"
     }
 
-    fn plan_on_weights(&self, model: &Model, facts: &[Fact], carry: &Carry) -> Result<Plan, EditError> {
+    fn plan_on_weights(
+        &self,
+        model: &Model,
+        facts: &[Fact],
+        carry: &Carry,
+        watch: &dyn Watch,
+    ) -> Result<Plan, EditError> {
         let mut closed_form = |layer: usize, k: &Rows, r: &Rows| {
             let p = self.projector(layer)?;
             let k_p = batch::remembered(carry, &keys_of(layer));
             delta(p.as_deref(), k, k_p.as_ref(), r, self.settings.l2)
         };
         let settings = &self.settings.batch;
-        let mut plan = batch::climb(model, facts, &self.contexts, settings, &mut closed_form)?;
+        let mut plan = batch::climb(model, facts, &self.contexts, settings, &mut closed_form, watch)?;
         if matches!(self.covariance, Covariance::Identity) {
             let note = "P = I: the covariance of keys was left out on request (mom2_adjustment=false)";
             plan.notes.push(note.to_owned());

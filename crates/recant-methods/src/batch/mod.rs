@@ -13,7 +13,7 @@ mod settings;
 use std::collections::BTreeMap;
 
 use recant_core::{Addend, Blobs, Matrix, WeightPatch};
-use recant_edit::{Carry, Contexts, EditError, Fact, Plan, Trace};
+use recant_edit::{Carry, Contexts, EditError, Fact, Plan, Trace, Watch};
 use recant_linalg::{LowRank, Rows, UpdateError};
 use recant_model::{Model, Slot};
 
@@ -29,7 +29,7 @@ use crate::upper::no_matrix;
 /// A closed form: from a layer's keys and residuals, a row a fact, to ΔW.
 pub type ClosedForm<'a> = dyn FnMut(usize, &Rows, &Rows) -> Result<LowRank, EditError> + 'a;
 
-/// z for every fact: the block output at the subject's last token that makes the model state the fact. `on_done` hears
+/// z for every fact: the block output at the subject's last token that makes the model state the fact. `watch` hears
 /// how many facts are done.
 ///
 /// # Errors
@@ -39,10 +39,10 @@ pub fn find_z(
     facts: &Prepared,
     layer: usize,
     settings: &BatchSettings,
-    on_done: &mut dyn FnMut(usize),
+    watch: &dyn Watch,
 ) -> Result<Vec<Found>, EditError> {
     let max_bytes = settings.max_mb.saturating_mul(1 << 20);
-    search_many(settings.search, model, layer, &facts.rows, Inject::ResidPost, max_bytes, on_done)
+    search_many(settings.search, model, layer, &facts.rows, Inject::ResidPost, max_bytes, watch)
 }
 
 /// MEMIT's climb: for every layer from the lowest to the highest, the keys and the state of the last layer as
@@ -59,6 +59,7 @@ pub fn climb(
     contexts: &Contexts,
     settings: &BatchSettings,
     closed_form: &mut ClosedForm<'_>,
+    watch: &dyn Watch,
 ) -> Result<Plan, EditError> {
     let prepared = Prepared::new(model, facts, contexts)?;
     let layers = settings.written(model)?;
@@ -72,7 +73,7 @@ pub fn climb(
         let z = match targets.take() {
             Some(z) => z,
             None => {
-                let found = find_z(&now, &prepared, goal, settings, &mut |_| ())?;
+                let found = find_z(&now, &prepared, goal, settings, watch)?;
                 found.iter().zip(&mut traces).for_each(|(found, trace)| note(trace, goal, found));
                 prepared.targets(&now, goal, &found, settings)?
             }

@@ -15,7 +15,7 @@
 
 use std::collections::BTreeMap;
 
-use recant_edit::{Carry, Contexts, EditError, Editor, Fact, Plan};
+use recant_edit::{Carry, Contexts, EditError, Editor, Fact, Plan, Watch};
 use recant_linalg::{LowRank, Rows, push_through};
 use recant_model::Model;
 
@@ -84,7 +84,13 @@ impl Editor for Emmet {
         "emmet"
     }
 
-    fn plan_on_weights(&self, model: &Model, facts: &[Fact], carry: &Carry) -> Result<Plan, EditError> {
+    fn plan_on_weights(
+        &self,
+        model: &Model,
+        facts: &[Fact],
+        carry: &Carry,
+        watch: &dyn Watch,
+    ) -> Result<Plan, EditError> {
         let EmmetSettings { batch: settings, ridge } = &self.settings;
         let metric = Metric {
             covariance: &self.covariance,
@@ -92,7 +98,7 @@ impl Editor for Emmet {
             norm: settings.norm_weight,
         };
         let mut closed_form = |layer: usize, k: &Rows, r: &Rows| delta(metric, layer, k, r, *ridge);
-        let mut plan = batch::climb(model, facts, &self.contexts, settings, &mut closed_form)?;
+        let mut plan = batch::climb(model, facts, &self.contexts, settings, &mut closed_form, watch)?;
         plan.notes.extend(metric.notes());
         plan.carry = carry.clone();
         Ok(plan)

@@ -11,7 +11,7 @@ use burn::optim::{AdamConfig, Optimizer};
 use burn::tensor::{Int, Tensor, activation};
 use recant_backend::{host, upload_ints};
 use recant_core::{Addend, Matrix, Point, Site};
-use recant_edit::{Carry, EditError, Editor, Fact, Plan, Request, Trace};
+use recant_edit::{Carry, EditError, Editor, Fact, Plan, Request, Trace, Watch, Work};
 use recant_model::{ForwardInput, Model, NoHook, Observer, Positions, Slot, Source, TokenBatch, gather_rows};
 
 use crate::inputs::MethodInputs;
@@ -123,7 +123,13 @@ impl Editor for FineTune {
         }
     }
 
-    fn plan_on_weights(&self, model: &Model, facts: &[Fact], carry: &Carry) -> Result<Plan, EditError> {
+    fn plan_on_weights(
+        &self,
+        model: &Model,
+        facts: &[Fact],
+        carry: &Carry,
+        watch: &dyn Watch,
+    ) -> Result<Plan, EditError> {
         let settings = self.settings;
         let device = model.device();
         let no_layer = || no_matrix(model, settings.layer);
@@ -147,6 +153,7 @@ impl Editor for FineTune {
         let mut state = None;
         let mut losses = Vec::new();
         for step in 0..settings.num_steps {
+            watch.tell(Work::Search, step, settings.num_steps)?;
             let leaf = weight.clone().autodiff().require_grad();
             let net = model.net_with(slot, leaf.clone()).ok_or_else(no_layer)?;
             let input = ForwardInput {

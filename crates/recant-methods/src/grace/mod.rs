@@ -15,7 +15,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use recant_backend::{Device, host, upload_f32, upload_ints};
 use recant_core::{AdapterState, Point, bytes_digest};
-use recant_edit::{EditError, Fact, Memory, Request};
+use recant_edit::{EditError, Fact, Memory, Request, Watch, Work};
 use recant_model::{Adapter, Hook, Model, gather_rows};
 
 pub use codebook::{Codebook, Entry, distance};
@@ -145,7 +145,7 @@ impl PairRule for Grace {
         self.settings.told()
     }
 
-    fn find(&self, base: &Model, fact: &Fact) -> Result<(Pair, f32), EditError> {
+    fn find(&self, base: &Model, fact: &Fact, watch: &dyn Watch) -> Result<(Pair, f32), EditError> {
         let device = base.device();
         let target = Request::new(base, fact).map_err(EditError::about(fact))?.target;
         let mut ids = base.tokenizer().encode(&fact.text())?;
@@ -168,6 +168,7 @@ impl PairRule for Grace {
         let mut state = None;
         let mut now = 0.0;
         for step in 0..self.settings.n_iter {
+            watch.tell(Work::Search, step, self.settings.n_iter)?;
             let leaf = value.clone().autodiff().require_grad();
             let shift = column.clone() * (leaf.clone().reshape([1, 1, width]) - before.clone());
             let log_probs = upper.log_probs(base, shift, &places);

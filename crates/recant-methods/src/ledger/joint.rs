@@ -17,14 +17,14 @@ use burn::optim::{AdamConfig, Optimizer};
 use burn::tensor::{Tensor, activation};
 use recant_backend::{Device, host, upload_f32, upload_ints};
 use recant_core::{Point, Site};
-use recant_edit::{EditError, LossStep};
+use recant_edit::{EditError, LossStep, Watch, Work};
 use recant_linalg::Rows;
 use recant_model::{Flow, ForwardInput, Hook, Model, Slot, TokenBatch, gather_rows};
 
+use super::LedgerEditor;
 use super::gram::Gram;
 use super::preserve::Kept;
 use super::settings::LedgerSettings;
-use super::{LedgerEditor, OnProgress, Work};
 use crate::lookup::{FactRows, Row};
 use crate::moments::MomentsError;
 use crate::rome::Covariance;
@@ -103,7 +103,7 @@ pub(super) fn search(
     grams: &[(usize, &Gram)],
     start: &[Rows],
     mut kept: Vec<Kept>,
-    on_progress: &mut OnProgress<'_>,
+    watch: &dyn Watch,
 ) -> Result<(Vec<Rows>, Vec<LossStep>), EditError> {
     let LedgerEditor { settings, covariance, .. } = editor;
     let (device, width) = (model.device(), model.spec().d_model);
@@ -133,7 +133,7 @@ pub(super) fn search(
         let mut sums = vec![vec![0.0f32; count * width]; forms.len()];
         let mut told = [0.0f32; 4];
         for at in 0..passes {
-            on_progress(Work::Joint, step * passes + at, settings.joint_steps * passes);
+            watch.tell(Work::Joint, step * passes + at, settings.joint_steps * passes)?;
             let leaves: Vec<Tensor<2>> =
                 values.iter().map(|value| value.clone().autodiff().require_grad()).collect();
             let left: Vec<Tensor<2>> = forms

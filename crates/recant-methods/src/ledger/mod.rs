@@ -23,7 +23,7 @@ mod settings;
 use std::collections::BTreeMap;
 
 use recant_core::WeightPatch;
-use recant_edit::{Carry, Contexts, EditError, Editor, Fact, LossStep, Plan, Trace, refuse_adapters};
+use recant_edit::{Carry, Contexts, EditError, Editor, Fact, LossStep, Plan, Trace, Watch, refuse_adapters};
 use recant_linalg::Rows;
 use recant_model::Model;
 use recant_records::seal;
@@ -44,19 +44,6 @@ use crate::rome::Covariance;
 use crate::settings::{Setting, Tunable};
 use crate::spec::{LayerRule, Make, MethodSpec};
 use crate::upper::block_with_matrix;
-
-/// What of a ledger's work takes long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Work {
-    /// The search for facts' own values, counted in facts.
-    Values,
-    /// The joint search over all facts, counted in passes over a part of their rows.
-    Joint,
-}
-
-/// Hears how much of which work is done, and of how much.
-pub type OnProgress<'a> = dyn FnMut(Work, usize, usize) + 'a;
 
 /// The file of a ledger.
 pub const LEDGER: FileKind =
@@ -169,7 +156,7 @@ impl LedgerEditor {
         &self,
         base: &Model,
         facts: &[Fact],
-        on_progress: &mut OnProgress<'_>,
+        watch: &dyn Watch,
     ) -> Result<Vec<(Fact, Entry)>, EditError> {
         refuse_adapters(self.name(), base)?;
         self.settings.held().iter().try_for_each(|&layer| block_with_matrix(base, layer).map(drop))?;
@@ -179,9 +166,7 @@ impl LedgerEditor {
         let layers = self.settings.held();
         // The value is searched where the last layer writes, and each layer brings an equal share of it.
         let last = layers.last().copied().unwrap_or(0);
-        on_progress(Work::Values, 0, facts.len());
-        let mut on_done = |done| on_progress(Work::Values, done, facts.len());
-        let found = batch::find_z(base, &prepared, last, settings, &mut on_done)?;
+        let found = batch::find_z(base, &prepared, last, settings, watch)?;
         let share = 1.0 / layers.len() as f32;
         for layer in layers {
             let keys = prepared.see(base, layer, layer, settings)?.keys;
@@ -200,16 +185,20 @@ impl LedgerEditor {
     /// # Errors
     /// [`EditError`].
     pub fn ledger(&self, base: &Model, facts: &[Fact]) -> Result<Ledger, EditError> {
+        self.ledger_watched(base, facts, &())
+    }
+
+    fn ledger_watched(&self, base: &Model, facts: &[Fact], watch: &dyn Watch) -> Result<Ledger, EditError> {
         let mut ledger = Ledger::new(self.ground(base));
-        for (fact, entry) in self.entries(base, facts, &mut |_, _, _| ())? {
+        for (fact, entry) in self.entries(base, facts, watch)? {
             ledger.add(fact, entry)?;
         }
         Ok(ledger)
     }
 
     /// ΔW(S) of every layer as a patch of the base model, and the losses of a joint search. `grams` holds a
-    /// cache a layer, which is brought up to the ledger; an empty one gives the same bytes. `on_progress` hears what
-    /// takes long.
+    /// cache a layer, which is brought up to the ledger; an empty one gives the same bytes. `watch` hears what takes
+    /// long.
     ///
     /// # Errors
     /// [`EditError::Ledger`] when the ledger is another model's or was made with other settings.
@@ -218,7 +207,7 @@ impl LedgerEditor {
         base: &Model,
         ledger: &Ledger,
         grams: &mut Vec<Gram>,
-        on_progress: &mut OnProgress<'_>,
+        watch: &dyn Watch,
     ) -> Result<(WeightPatch, Trace), EditError> {
         self.check(base, ledger)?;
         let ground = ledger.ground();
@@ -234,7 +223,7 @@ impl LedgerEditor {
         let residuals = match self.settings.values {
             Values::Independent => kept,
             Values::Joint => {
-                let (values, losses) = self.joint(base, ledger, grams, &kept, on_progress)?;
+                let (values, losses) = self.joint(base, ledger, grams, &kept, watch)?;
                 trace.losses = losses;
                 values
             }
@@ -255,7 +244,7 @@ impl LedgerEditor {
         ledger: &Ledger,
         grams: &[Gram],
         kept: &[Rows],
-        on_progress: &mut OnProgress<'_>,
+        watch: &dyn Watch,
     ) -> Result<(Vec<Rows>, Vec<LossStep>), EditError> {
         let facts: Vec<Fact> = ledger.facts().cloned().collect();
         let rows = Prepared::laid_out(base, &facts, &self.contexts)?.rows;
@@ -265,7 +254,7 @@ impl LedgerEditor {
             Covariance::Identity => &Sample::default(),
         };
         let texts = Kept::of(base, sample, &facts, &self.settings)?;
-        joint::search(self, base, &rows, &layers, kept, texts, on_progress)
+        joint::search(self, base, &rows, &layers, kept, texts, watch)
     }
 }
 
@@ -289,9 +278,15 @@ impl Editor for LedgerEditor {
 
     /// Plans the ledger of these facts with `model` as its base. A ledger that goes on is a
     /// [`LedgerSequence`], which keeps the base.
-    fn plan_on_weights(&self, model: &Model, facts: &[Fact], carry: &Carry) -> Result<Plan, EditError> {
-        let ledger = self.ledger(model, facts)?;
-        let (patch, trace) = self.materialise(model, &ledger, &mut Vec::new(), &mut |_, _, _| ())?;
+    fn plan_on_weights(
+        &self,
+        model: &Model,
+        facts: &[Fact],
+        carry: &Carry,
+        watch: &dyn Watch,
+    ) -> Result<Plan, EditError> {
+        let ledger = self.ledger_watched(model, facts, watch)?;
+        let (patch, trace) = self.materialise(model, &ledger, &mut Vec::new(), watch)?;
         let mut plan = Plan::new(patch);
         plan.traces.push(trace);
         plan.notes = self.notes();

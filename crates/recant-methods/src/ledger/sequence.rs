@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use recant_core::Blobs;
-use recant_edit::{EditError, Editor, Fact, Lifelong};
+use recant_edit::{EditError, Editor, Fact, Lifelong, Watch};
 use recant_model::Model;
 
 use super::Ledger;
@@ -46,7 +46,7 @@ impl LedgerSequence {
         for fact in facts {
             next.remove(fact)?;
         }
-        self.step(next)
+        self.step(next, &())
     }
 
     /// Takes in the facts of another ledger on the same ground, as one step.
@@ -55,11 +55,11 @@ impl LedgerSequence {
     /// [`EditError`]; the state is then the one before the call.
     pub fn merge(&mut self, other: &Ledger) -> Result<(), EditError> {
         let next = self.ledger.merge(other)?;
-        self.step(next)
+        self.step(next, &())
     }
 
-    fn step(&mut self, next: Ledger) -> Result<(), EditError> {
-        let patch = self.editor.materialise(&self.base, &next, &mut self.grams, &mut |_, _, _| ())?.0;
+    fn step(&mut self, next: Ledger, watch: &dyn Watch) -> Result<(), EditError> {
+        let patch = self.editor.materialise(&self.base, &next, &mut self.grams, watch)?.0;
         self.now = self.base.apply(&patch, &Blobs::new())?.0;
         self.history.push(std::mem::replace(&mut self.ledger, next));
         Ok(())
@@ -79,12 +79,12 @@ impl Lifelong for LedgerSequence {
         self.editor.contexts()
     }
 
-    fn learn(&mut self, facts: &[Fact]) -> Result<Vec<String>, EditError> {
+    fn learn_watched(&mut self, facts: &[Fact], watch: &dyn Watch) -> Result<Vec<String>, EditError> {
         let mut next = self.ledger.clone();
         let fresh: Vec<Fact> = facts.iter().filter(|fact| !next.holds(fact)).cloned().collect();
         let mut notes = self.editor.notes();
         if !fresh.is_empty() {
-            for (fact, entry) in self.editor.entries(&self.base, &fresh, &mut |_, _, _| ())? {
+            for (fact, entry) in self.editor.entries(&self.base, &fresh, watch)? {
                 let contradicted = next.contradicting(&fact).next().map(|held| held.target.clone());
                 match (contradicted, self.editor.on_conflict()) {
                     (Some(held), OnConflict::Refuse) => {
@@ -102,7 +102,7 @@ impl Lifelong for LedgerSequence {
                 }
             }
         }
-        self.step(next)?;
+        self.step(next, watch)?;
         Ok(notes)
     }
 
@@ -116,7 +116,7 @@ impl Lifelong for LedgerSequence {
 
     fn roll_back(&mut self, steps: usize) -> Result<(), EditError> {
         let Some(former) = self.history.get(steps).cloned() else { return Ok(()) };
-        let patch = self.editor.materialise(&self.base, &former, &mut self.grams, &mut |_, _, _| ())?.0;
+        let patch = self.editor.materialise(&self.base, &former, &mut self.grams, &())?.0;
         self.now = self.base.apply(&patch, &Blobs::new())?.0;
         self.ledger = former;
         self.history.truncate(steps);

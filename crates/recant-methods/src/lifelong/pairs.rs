@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use recant_core::{AdapterState, Matrix, ParamPath};
-use recant_edit::{EditError, Fact, Lifelong, Memory, Request, StoredStateError, refuse_adapters};
+use recant_edit::{EditError, Fact, Lifelong, Memory, Request, StoredStateError, Watch, refuse_adapters};
 use recant_model::{Adapter, Model};
 
 use super::{Lessons, check_state};
@@ -45,7 +45,7 @@ pub trait PairRule: Send + Sync {
     ///
     /// # Errors
     /// [`EditError`].
-    fn find(&self, base: &Model, fact: &Fact) -> Result<(Pair, f32), EditError>;
+    fn find(&self, base: &Model, fact: &Fact, watch: &dyn Watch) -> Result<(Pair, f32), EditError>;
 
     /// The adapter that pairs make, in the order in which they were learned.
     fn adapter(&self, base: &Model, pairs: &[Pair]) -> Arc<dyn Adapter>;
@@ -164,10 +164,10 @@ impl Lifelong for Pairs {
         self.rule.contexts()
     }
 
-    fn learn(&mut self, facts: &[Fact]) -> Result<Vec<String>, EditError> {
+    fn learn_watched(&mut self, facts: &[Fact], watch: &dyn Watch) -> Result<Vec<String>, EditError> {
         // All of them before any of them: a fact that cannot be learned leaves the state as it was.
-        let found =
-            facts.iter().map(|fact| self.rule.find(&self.base, fact)).collect::<Result<Vec<_>, _>>()?;
+        let find = |fact| self.rule.find(&self.base, fact, watch);
+        let found = facts.iter().map(find).collect::<Result<Vec<_>, _>>()?;
         self.lessons.push(facts);
         self.loss = found.last().map(|(_, loss)| *loss);
         self.pairs.extend(found.into_iter().map(|(pair, _)| pair));

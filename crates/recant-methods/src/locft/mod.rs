@@ -13,7 +13,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use recant_backend::{host, upload_ints};
 use recant_core::{Addend, Matrix};
-use recant_edit::{Carry, EditError, Editor, Fact, Plan, Request, Trace};
+use recant_edit::{Carry, EditError, Editor, Fact, Plan, Request, Trace, Watch, Work};
 use recant_model::{Model, Slot};
 
 use crate::inputs::MethodInputs;
@@ -114,7 +114,13 @@ impl Editor for LocFt {
         "locft-bf"
     }
 
-    fn plan_on_weights(&self, model: &Model, facts: &[Fact], carry: &Carry) -> Result<Plan, EditError> {
+    fn plan_on_weights(
+        &self,
+        model: &Model,
+        facts: &[Fact],
+        carry: &Carry,
+        watch: &dyn Watch,
+    ) -> Result<Plan, EditError> {
         let settings = self.settings;
         let slot = Slot::MlpDown(settings.layer);
         let no_layer = || no_matrix(model, settings.layer);
@@ -136,7 +142,9 @@ impl Editor for LocFt {
         for epoch in 0..settings.epochs {
             visit.shuffle(&mut rng);
             let mut sum = 0.0;
-            for &at in &visit {
+            for (behind, &at) in visit.iter().enumerate() {
+                let (done, of) = (epoch * visit.len() + behind, settings.epochs * visit.len());
+                watch.tell(Work::Search, done, of)?;
                 let lesson = &lessons[at];
                 let leaf = delta.clone().autodiff().require_grad();
                 let moved = shift(&lesson.upper.keys, &leaf);

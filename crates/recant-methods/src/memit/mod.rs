@@ -15,7 +15,7 @@
 
 use std::collections::BTreeMap;
 
-use recant_edit::{Carry, Contexts, EditError, Editor, Fact, Plan};
+use recant_edit::{Carry, Contexts, EditError, Editor, Fact, Plan, Watch};
 use recant_linalg::{LowRank, Rows, push_through};
 use recant_model::Model;
 
@@ -65,7 +65,13 @@ impl Editor for Memit {
         "memit"
     }
 
-    fn plan_on_weights(&self, model: &Model, facts: &[Fact], carry: &Carry) -> Result<Plan, EditError> {
+    fn plan_on_weights(
+        &self,
+        model: &Model,
+        facts: &[Fact],
+        carry: &Carry,
+        watch: &dyn Watch,
+    ) -> Result<Plan, EditError> {
         let settings = &self.settings;
         let metric = Metric {
             covariance: &self.covariance,
@@ -73,7 +79,7 @@ impl Editor for Memit {
             norm: settings.norm_weight,
         };
         let mut closed_form = |layer: usize, k: &Rows, r: &Rows| delta(metric, layer, k, r);
-        let mut plan = batch::climb(model, facts, &self.contexts, settings, &mut closed_form)?;
+        let mut plan = batch::climb(model, facts, &self.contexts, settings, &mut closed_form, watch)?;
         plan.notes.extend(metric.notes());
         plan.carry = carry.clone();
         Ok(plan)

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use burn::tensor::Tensor;
 use recant_backend::{Device, host, upload_f32};
 use recant_core::{AdapterState, Point};
-use recant_edit::{Contexts, EditError, Fact, Request};
+use recant_edit::{Contexts, EditError, Fact, Request, Watch};
 use recant_model::{Adapter, Hook, Model};
 
 use crate::inputs::MethodInputs;
@@ -131,13 +131,13 @@ impl PairRule for Retrieval {
         told
     }
 
-    fn find(&self, base: &Model, fact: &Fact) -> Result<(Pair, f32), EditError> {
+    fn find(&self, base: &Model, fact: &Fact, watch: &dyn Watch) -> Result<(Pair, f32), EditError> {
         let request = Request::new(base, fact).map_err(EditError::about(fact))?;
         let rows = fact_rows(base, &request, &self.contexts).map_err(EditError::about(fact))?;
         let observed = Base::observe(base, self.settings.layer, &rows)?;
         let evaluator = Tail::new(base, &observed, &rows);
         let init = &observed.outputs[0];
-        let found = search(self.settings.search, &rows, init, &evaluator, base.device())?;
+        let found = search(self.settings.search, &rows, init, &evaluator, base.device(), watch)?;
         // r = v* − W k* with both at the bare prompt, where v* was asked for: W k* + r = v* there exactly.
         let loss = found.losses.last().map_or(0.0, |losses| losses[0]);
         Ok((Pair { key: mean_key(&observed), value: found.delta, target: request.target }, loss))

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use recant_core::{Addend, Matrix, ModelDigest, WeightPatch};
-use recant_edit::{Carry, Contexts, EditError, Editor, Fact, Plan, Request, RequestError, Trace};
+use recant_edit::{Carry, Contexts, EditError, Editor, Fact, Plan, Request, RequestError, Trace, Watch};
 use recant_model::{Model, Slot};
 
 pub use settings::{KeyRule, RomeSettings};
@@ -138,7 +138,7 @@ impl Rome {
         Ok(RankOne { k_star, u, k_prime, output, lambda, divisor })
     }
 
-    fn plan_one(&self, model: &Model, fact: &Fact) -> Result<Plan, EditError> {
+    fn plan_one(&self, model: &Model, fact: &Fact, watch: &dyn Watch) -> Result<Plan, EditError> {
         let layer = self.settings.layer;
         block_with_matrix(model, layer)?;
         let request = Request::new(model, fact).map_err(EditError::about(fact))?;
@@ -146,8 +146,8 @@ impl Rome {
         let base = Base::observe(model, layer, &rows)?;
         let parts = Parts::observe(model, layer, &rows)?;
         let evaluator = Split::new(model, &parts);
-        let found =
-            search::search(self.settings.search, &rows, &base.outputs[0], &evaluator, model.device())?;
+        let (settings, init) = (self.settings.search, &base.outputs[0]);
+        let found = search::search(settings, &rows, init, &evaluator, model.device(), watch)?;
         let form = self.rank_one(&base, &found.v_star())?;
         let mut plan = Plan::new(express(model, layer, &form)?);
         plan.traces.push(trace(model, &rows, &base, &found, &form));
@@ -184,10 +184,16 @@ impl Editor for Rome {
         }
     }
 
-    fn plan_on_weights(&self, model: &Model, facts: &[Fact], carry: &Carry) -> Result<Plan, EditError> {
+    fn plan_on_weights(
+        &self,
+        model: &Model,
+        facts: &[Fact],
+        carry: &Carry,
+        watch: &dyn Watch,
+    ) -> Result<Plan, EditError> {
         match facts {
             [fact] => {
-                let mut plan = self.plan_one(model, fact)?;
+                let mut plan = self.plan_one(model, fact, watch)?;
                 plan.carry = carry.clone();
                 Ok(plan)
             }

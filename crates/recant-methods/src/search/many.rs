@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use burn::optim::{AdamConfig, Optimizer};
 use burn::tensor::Tensor;
 use recant_backend::{host, upload_f32};
-use recant_edit::{EditError, LossStep};
+use recant_edit::{EditError, LossStep, Watch, Work};
 use recant_model::{Model, ModelSpec, gather_rows};
 
 use super::tail::{Frame, Tail};
@@ -38,10 +38,11 @@ const PREFIX_STEP: usize = 8;
 const TAIL_STEP: usize = 4;
 
 /// Searches a δ for every fact at `layer`, in groups whose graphs stay below `max_bytes` by estimate, but of
-/// at least one fact. `on_done` hears how many facts are done.
+/// at least one fact. `watch` hears at each step how many facts are done.
 ///
 /// # Errors
-/// [`EditError::Layer`], [`EditError::Input`]; [`EditError::NonFinite`] when a loss stops being a number.
+/// [`EditError::Layer`], [`EditError::Input`]; [`EditError::NonFinite`] when a loss stops being a number;
+/// [`EditError::Cancelled`].
 pub fn search_many(
     settings: SearchSettings,
     model: &Model,
@@ -49,7 +50,7 @@ pub fn search_many(
     facts: &[FactRows],
     inject: Inject,
     max_bytes: usize,
-    on_done: &mut dyn FnMut(usize),
+    watch: &dyn Watch,
 ) -> Result<Vec<Found>, EditError> {
     let mut groups: BTreeMap<(Frame, usize, usize), Vec<usize>> = BTreeMap::new();
     for (at, rows) in facts.iter().enumerate() {
@@ -64,10 +65,12 @@ pub fn search_many(
         for chunk in members.chunks(together) {
             let rows: Vec<&FactRows> = chunk.iter().map(|&at| &facts[at]).collect();
             let group = Group::observe(model, layer, rows, tokens, inject)?;
-            found.extend(chunk.iter().copied().zip(group.search(settings, model, frame)?));
-            on_done(found.len());
+            let step = || watch.tell(Work::Values, found.len(), facts.len());
+            let of_group = group.search(settings, model, frame, &step)?;
+            found.extend(chunk.iter().copied().zip(of_group));
         }
     }
+    watch.tell(Work::Values, found.len(), facts.len())?;
     Ok(found.into_values().collect())
 }
 
@@ -147,7 +150,14 @@ impl<'a> Group<'a> {
         (first, end - first)
     }
 
-    fn search(&self, settings: SearchSettings, model: &Model, frame: Frame) -> Result<Vec<Found>, EditError> {
+    /// `goes_on` is asked before each step.
+    fn search(
+        &self,
+        settings: SearchSettings,
+        model: &Model,
+        frame: Frame,
+        goes_on: &dyn Fn() -> Result<(), EditError>,
+    ) -> Result<Vec<Found>, EditError> {
         let device = model.device();
         let tail = Tail::framed(model, &self.base, &self.places, frame, self.owner.clone());
         let (count, width) = (self.facts.len(), model.spec().d_model);
@@ -163,6 +173,7 @@ impl<'a> Group<'a> {
         let adam = AdamConfig::new().with_epsilon(1e-8).build();
         let mut state = None;
         for step in 0..settings.v_num_grad_steps {
+            goes_on()?;
             let last = step + 1 == settings.v_num_grad_steps;
             let place: Tensor<2> = upload_f32(walk.deltas.clone(), [count, width], device);
             let leaf = if last { place.clone() } else { place.clone().autodiff().require_grad() };

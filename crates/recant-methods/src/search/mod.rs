@@ -23,7 +23,7 @@ use burn::optim::{AdamConfig, Optimizer};
 use burn::tensor::{Int, Tensor, activation};
 use recant_backend::{Device, host, upload_f32, upload_ints};
 use recant_core::{Point, Site};
-use recant_edit::{EditError, LossStep};
+use recant_edit::{EditError, LossStep, Watch, Work};
 use recant_model::{ForwardInput, KvCache, Model, Observer, TokenBatch, gather_rows};
 
 pub use settings::SearchSettings;
@@ -286,16 +286,17 @@ impl Found {
     }
 }
 
-/// Searches δ with Adam.
+/// Searches δ with Adam; `watch` hears each step.
 ///
 /// # Errors
-/// [`EditError::NonFinite`] when the loss stops being a number.
+/// [`EditError::NonFinite`] when the loss stops being a number; [`EditError::Cancelled`].
 pub fn search(
     settings: SearchSettings,
     rows: &FactRows,
     init: &[f32],
     evaluator: &dyn Evaluator,
     device: &Device,
+    watch: &dyn Watch,
 ) -> Result<Found, EditError> {
     let loss = Loss::new(settings, rows, init, evaluator, device);
     let adam = AdamConfig::new().with_epsilon(1e-8).build();
@@ -304,6 +305,7 @@ pub fn search(
     let mut losses = Vec::with_capacity(settings.v_num_grad_steps);
     let bound = settings.clamp_norm_factor * norm(init);
     for step in 0..settings.v_num_grad_steps {
+        watch.tell(Work::Search, step, settings.v_num_grad_steps)?;
         let last = step + 1 == settings.v_num_grad_steps;
         let (now, gradient) = if last {
             let plain: Tensor<1> = upload_f32(delta.clone(), [delta.len()], device);

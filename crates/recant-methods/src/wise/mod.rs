@@ -25,7 +25,7 @@ use std::sync::Arc;
 use burn::tensor::Tensor;
 use recant_backend::{host, upload_f32};
 use recant_core::AdapterState;
-use recant_edit::{Contexts, EditError, Fact, Lifelong, Memory, refuse_adapters};
+use recant_edit::{Contexts, EditError, Fact, Lifelong, Memory, Watch, refuse_adapters};
 use recant_model::{Model, Slot};
 
 pub use merge::MergeAlg;
@@ -132,7 +132,7 @@ impl Wise {
     }
 
     /// Trains the fact at `index`, which is in `self.lessons`.
-    fn train(&mut self, index: usize) -> Result<(), EditError> {
+    fn train(&mut self, index: usize, watch: &dyn Watch) -> Result<(), EditError> {
         let settings = self.settings;
         let shard = index / settings.save_freq;
         let rows = rows::of_edit(&self.base, &settings, &self.contexts, self.lessons.facts(), index)?;
@@ -142,7 +142,7 @@ impl Wise {
         let may = self.matrix(may.into_iter().map(|one| if one { 1.0 } else { 0.0 }).collect());
         let no_layer = || no_matrix(&self.base, settings.layer);
         let main = self.base.weight(Slot::MlpDown(settings.layer)).ok_or_else(no_layer)?;
-        let (learned, losses) = lesson.learn(self.matrix(delta), &may, &main)?;
+        let (learned, losses) = lesson.learn(self.matrix(delta), &may, &main, watch)?;
         let learned = host(&learned);
         if let Some(&x) = learned.iter().find(|x| !x.is_finite()) {
             return Err(EditError::NonFinite { step: losses.len(), loss: x });
@@ -157,9 +157,9 @@ impl Wise {
     }
 
     /// Trains every fact from `from` on; they stand in `self.lessons` already.
-    fn train_from(&mut self, from: usize) -> Result<(), EditError> {
+    fn train_from(&mut self, from: usize, watch: &dyn Watch) -> Result<(), EditError> {
         self.see()?;
-        (from..self.lessons.facts().len()).try_for_each(|index| self.train(index))
+        (from..self.lessons.facts().len()).try_for_each(|index| self.train(index, watch))
     }
 
     /// Looks once at the prompts of facts that were not looked at yet.
@@ -292,7 +292,7 @@ impl Lifelong for Wise {
         settings
     }
 
-    fn learn(&mut self, facts: &[Fact]) -> Result<Vec<String>, EditError> {
+    fn learn_watched(&mut self, facts: &[Fact], watch: &dyn Watch) -> Result<Vec<String>, EditError> {
         let (from, capacity) = (self.lessons.facts().len(), self.settings.capacity);
         if from + facts.len() > capacity {
             let hint = "take edits out, or begin with a larger capacity";
@@ -303,7 +303,7 @@ impl Lifelong for Wise {
         }
         self.whole_or_not(|this| {
             this.lessons.push(facts);
-            this.train_from(from)
+            this.train_from(from, watch)
         })?;
         self.mark();
         Ok(self.rebuild())
@@ -338,7 +338,7 @@ impl Lifelong for Wise {
                 // A state that came from a file remembers no points: its last shard is trained again.
                 (Some(_), None) => {
                     this.shards.pop();
-                    this.train_from((shard - 1) * this.settings.save_freq)
+                    this.train_from((shard - 1) * this.settings.save_freq, &())
                 }
             }
         })?;
@@ -375,7 +375,7 @@ impl Memory for Wise {
             this.shards.truncate(shard);
             // Later points lead to states that knew the edit.
             this.points.retain(|(facts, _)| *facts <= from);
-            this.train_from(from)
+            this.train_from(from, &())
         })?;
         self.rebuild();
         Ok(())

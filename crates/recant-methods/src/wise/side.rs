@@ -5,7 +5,7 @@ use burn::tensor::{Int, Tensor, activation};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use recant_backend::{Device, host, ops, upload_f32, upload_ints};
-use recant_edit::EditError;
+use recant_edit::{EditError, Watch, Work};
 use recant_model::{Activation, Model, TokenBatch};
 
 use super::settings::{Focus, Optim, Pool, WiseSettings};
@@ -146,21 +146,24 @@ impl<'m> Lesson<'m> {
         Parts { total: edit.clone() + act.clone(), edit, act }
     }
 
-    /// Moves Δ until the loss is small. `mask` is 1 where it may move; `main` is W₀, for the decay.
+    /// Moves Δ until the loss is small. `mask` is 1 where it may move; `main` is W₀, for the decay; `watch` hears each
+    /// step.
     ///
     /// # Errors
-    /// [`EditError::NonFinite`]; nothing was changed then, for Δ is a value.
+    /// [`EditError::NonFinite`], [`EditError::Cancelled`]; nothing was changed then, for Δ is a value.
     pub fn learn(
         &self,
         mut delta: Tensor<2>,
         mask: &Tensor<2>,
         main: &Tensor<2>,
+        watch: &dyn Watch,
     ) -> Result<(Tensor<2>, Vec<[f32; 3]>), EditError> {
         let settings = &self.settings;
         let adam = AdamConfig::new().with_epsilon(1e-8).build();
         let mut state = None;
         let mut losses: Vec<[f32; 3]> = Vec::new();
         for step in 0..settings.n_iter {
+            watch.tell(Work::Search, step, settings.n_iter)?;
             let leaf = delta.clone().autodiff().require_grad();
             let parts = self.loss(&leaf);
             let now = [&parts.total, &parts.edit, &parts.act].map(|x| host(x)[0]);

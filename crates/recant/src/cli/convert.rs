@@ -28,6 +28,7 @@ impl From<ModelRefError> for CliError {
 impl From<ResourceError> for CliError {
     fn from(error: ResourceError) -> Self {
         match error {
+            ResourceError::Cancelled => Self::Edit(EditError::Cancelled),
             ResourceError::Edit(error) => Self::Edit(error),
             ResourceError::Moments(error) => Self::Moments(error),
             ResourceError::MomentsFile(error) => Self::MomentsFile(error),

@@ -9,6 +9,7 @@ use recant_edit::EditError;
 use recant_files::OutputError;
 use recant_methods::lifelong::StateFileError;
 use recant_methods::{MEMORIES, moments};
+use recant_model::AskError;
 use recant_records::RecordError;
 use recant_remote::RemoteError;
 
@@ -50,7 +51,7 @@ pub enum CliError {
     Line(#[from] super::chat::LineError),
     /// A prompt cannot be asked.
     #[error(transparent)]
-    Ask(#[from] recant_model::AskError),
+    Ask(#[from] AskError),
     /// Sampling settings are out of range.
     #[error(transparent)]
     Sampling(#[from] recant_model::SamplingError),
@@ -378,7 +379,10 @@ impl CliError {
     /// The exit code: 130, as shells say it, for what was broken off, 1 for everything else.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
-        if matches!(self, Self::BrokenOff { .. }) { 130 } else { 1 }
+        match self {
+            Self::BrokenOff { .. } | Self::Edit(EditError::Cancelled) | Self::Ask(AskError::Cancelled) => 130,
+            _ => 1,
+        }
     }
 
     /// Why an output may not go where it was asked to go, whichever layer said so.

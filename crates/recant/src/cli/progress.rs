@@ -2,7 +2,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::io::IsTerminal;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -29,6 +30,15 @@ pub(crate) struct Terminal {
     bar: RefCell<Option<(String, Progress)>>,
     phase: Cell<Option<Instant>>,
     waiting: RefCell<Option<Waiting>>,
+    /// Set when the work shall be broken off.
+    asked: Arc<AtomicBool>,
+}
+
+impl Terminal {
+    /// Breaks work off when the flag is set.
+    pub(crate) fn stopped_by(asked: Arc<AtomicBool>) -> Self {
+        Self { asked, ..Self::default() }
+    }
 }
 
 impl Observer for Terminal {
@@ -61,6 +71,10 @@ impl Observer for Terminal {
         if let Some((_, bar)) = self.bar.take() {
             bar.finish_and_clear();
         }
+    }
+
+    fn cancelled(&self) -> bool {
+        self.asked.load(Ordering::Relaxed)
     }
 
     fn begin(&self, phase: &str) {

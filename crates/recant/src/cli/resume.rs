@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use recant_app::JOURNAL;
-use recant_edit::{EditError, Fact, Lifelong, Memory, StoredStateError};
+use recant_edit::{EditError, Fact, Lifelong, Memory, StoredStateError, Watch};
 use recant_eval::{Case, Event, Progress};
 use recant_files::{OutputFile, Outputs};
 use recant_methods::lifelong::{MEMORY, StateFileError, load_state, save_state_to};
@@ -175,8 +175,8 @@ impl Lifelong for Stored {
         self.memory.contexts()
     }
 
-    fn learn(&mut self, facts: &[Fact]) -> Result<Vec<String>, EditError> {
-        let notes = self.memory.learn(facts)?;
+    fn learn_watched(&mut self, facts: &[Fact], watch: &dyn Watch) -> Result<Vec<String>, EditError> {
+        let notes = self.memory.learn_watched(facts, watch)?;
         let written = save_state_to(&self.memory.state()?, &self.file);
         written.map_err(|error| StoredStateError::Write { source: error.into() })?;
         Ok(notes)

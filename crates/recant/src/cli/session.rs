@@ -42,6 +42,23 @@ impl Session {
         self.temporaries.folder()
     }
 
+    /// Runs work during which a signal sets [`Session::asked`], and only a second one ends the process.
+    pub(crate) fn interruptible<T>(&self, work: impl FnOnce() -> T) -> T {
+        let polite = |on: bool| {
+            self.stop.asked.store(false, Ordering::SeqCst);
+            self.stop.politely.store(on, Ordering::SeqCst);
+        };
+        polite(true);
+        let done = work();
+        polite(false);
+        done
+    }
+
+    /// Whether a signal asked the command to end.
+    pub(crate) fn asked(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.stop.asked)
+    }
+
     /// From now on the first signal sets the flag, and only the second one ends the process.
     pub(crate) fn stop_politely(&self) -> Arc<AtomicBool> {
         self.stop.politely.store(true, Ordering::SeqCst);
@@ -53,7 +70,7 @@ impl Session {
             let _without = flag::register_conditional_shutdown(signal, 130, Arc::clone(asked));
             let _without = flag::register(signal, Arc::clone(asked));
         }
-        Arc::clone(&self.stop.asked)
+        self.asked()
     }
 }
 

@@ -3,14 +3,15 @@
 mod command;
 mod input;
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
-use recant_app::{Dialogue, Held, Judged, phase};
+use recant_app::{Dialogue, DialogueError, Held, Judged, Observer, phase};
 use recant_files::MODEL_DIRECTORY;
 use recant_methods::DEFAULT_METHOD;
-use recant_model::{ChatError, Model, OpenError};
+use recant_model::{AskError, ChatError, Model, OpenError};
 use serde_json::{Value, json};
 
 pub(super) use self::command::LineError;
@@ -66,7 +67,7 @@ struct Chat<'a> {
 
 pub(crate) fn run(args: &ChatCommand, session: &Session) -> Result<ExitCode, CliError> {
     let mut input = Input::open()?;
-    let terminal = Terminal::default();
+    let terminal = Terminal::stopped_by(session.asked());
     let model = phase(&terminal, "open", || args.model.open(None, &terminal))?;
     let (model, in_chat) = framed(model, args.plain)?;
     let dialogue = Dialogue::new(model, &args.method, args.with.sources()?)?;
@@ -85,6 +86,8 @@ pub(crate) fn run(args: &ChatCommand, session: &Session) -> Result<ExitCode, Cli
         let done = match line.and_then(|line| Line::parse(&line)) {
             Ok(None) => Ok(()),
             Ok(Some(Line::Quit)) => break,
+            // Ctrl-C ends the answer and not the chat.
+            Ok(Some(line)) if input.is_person() => session.interruptible(|| chat.answer(line)),
             Ok(Some(line)) => chat.answer(line),
             Err(error) => Err(error.into()),
         };
@@ -122,7 +125,10 @@ impl Chat<'_> {
             Line::Top(prompt) => self.top(prompt),
             Line::Edit(fact) => {
                 phase(&self.terminal, "resources", || self.dialogue.prepare(&self.terminal))?;
-                edited(phase(&self.terminal, "edit", || self.dialogue.edit(fact))?, self.args.json)
+                edited(
+                    phase(&self.terminal, "edit", || self.dialogue.edit(fact, &self.terminal))?,
+                    self.args.json,
+                )
             }
             Line::Undo => self.undo(),
             Line::Diff(prompt) => self.diff(prompt),
@@ -154,13 +160,19 @@ impl Chat<'_> {
         // A person reads along; elsewhere an answer is one piece.
         let person = self.person;
         let mut begun = false;
+        let terminal = &self.terminal;
         let text = self.dialogue.say(&prompt, self.args.max_new, &mut |piece| {
             if person {
                 let piece = if begun { piece } else { piece.trim_start() };
                 begun |= !piece.is_empty();
                 out::piece(piece);
             }
-        })?;
+            if terminal.cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        let text = match text {
+            Err(DialogueError::Ask(AskError::Cancelled)) => String::new(),
+            text => text?,
+        };
         match (self.args.json, person) {
             (true, _) => self.print(json!({ "command": "say", "prompt": prompt, "text": text }))?,
             (false, true) => say!(""),
@@ -203,7 +215,8 @@ impl Chat<'_> {
             );
         };
         let (top, max_new) = (self.args.top as usize, self.args.max_new);
-        let [before, after] = phase(&self.terminal, "diff", || self.dialogue.compare(&prompt, top, max_new))?;
+        let [before, after] =
+            phase(&self.terminal, "diff", || self.dialogue.compare(&prompt, top, max_new, &self.terminal))?;
         if self.args.json {
             let side = |reply: &recant_app::Reply| {
                 let answers: Vec<AnswerJson> = reply.answers.iter().map(AnswerJson::from).collect();
