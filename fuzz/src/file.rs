@@ -41,7 +41,8 @@ pub fn files(bytes: &[u8]) -> bool {
     }
     let clean = store.fsck().expect("damage is reported, not an error").is_clean();
     // What nothing leads to may lack what it is made from: a fetch that was cut leaves such files.
-    let leftover = matches!(&loaded, Err(ReadError::Object { id: lacking, source: Damage::Missing }) if *lacking != id);
+    let leftover =
+        matches!(&loaded, Err(ReadError::Object { id: lacking, source: Damage::Missing }) if *lacking != id);
     assert!(loaded.is_ok() || leftover || !clean, "a file that cannot be read passes fsck");
 
     let disk = good().copy();
