@@ -11,7 +11,7 @@ pub(crate) const DUMP: FileKind =
     FileKind { name: "dump", recognises: |head| seal::sheet_note(head, "loss_columns").is_some() };
 
 /// How far an evaluation has come.
-pub const JOURNAL: FileKind = FileKind {
+pub(crate) const JOURNAL: FileKind = FileKind {
     name: "record of a run that goes on",
     recognises: |head| seal::begins(head, b"recant-resume-") || head.starts_with(br#"{"method":"#),
 };

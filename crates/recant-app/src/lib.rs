@@ -6,11 +6,13 @@
 //! - [`ModelName`] and [`ModelRef`]: a model by its directory, GGUF file, revision of a store, or name on the hub.
 //! - [`MethodSources`] and [`Resources`]: what methods are made from, gathered once.
 //! - [`edit()`]: from an [`EditRequest`] to an [`EditOutcome`], of a model or at the [`Head`] of a store.
+//! - [`evaluate`]: from an [`EvalRequest`] to a report.
 //! - [`blame`] and [`bisect`]: which commit moved an answer, or from which on all is not well.
 //! - [`Dialogue`]: a model that is asked, edited, compared with its base and taken back.
 
 mod dialogue;
 mod edit;
+mod eval;
 mod facts;
 mod judged;
 mod kinds;
@@ -24,9 +26,10 @@ pub use dialogue::{Dialogue, DialogueError, Held, Reply};
 pub use edit::{
     EditFailure, EditFiles, EditFilesError, EditOutcome, EditPaths, EditPlace, EditRequest, EditSource, edit,
 };
+pub use eval::{EvalData, EvalFailure, EvalRequest, JournalError, JournalFiles, Steps, evaluate};
 pub use facts::{FactsError, FactsRead, read_facts};
 pub use judged::Judged;
-pub use kinds::{JOURNAL, PATCH, VERDICTS};
+pub use kinds::{PATCH, VERDICTS};
 pub use model_ref::{ModelName, ModelRef, ModelRefError};
 pub use observer::{Observer, Progress, Silent, Unit, phase};
 pub use records::{RecordFileError, open_record};

@@ -20,6 +20,8 @@ pub enum Unit {
     Passes,
     /// Steps of a descent.
     Steps,
+    /// Cases of a data set.
+    Cases,
 }
 
 impl Unit {
@@ -33,6 +35,7 @@ impl Unit {
             Self::Facts => "facts",
             Self::Passes => "passes",
             Self::Steps => "steps",
+            Self::Cases => "cases",
         }
     }
 }

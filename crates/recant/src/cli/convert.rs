@@ -1,8 +1,8 @@
 //! From the errors of the libraries to those of the binary, each under one name whichever layer says it.
 
 use recant_app::{
-    DialogueError, EditFailure, EditFilesError, FactsError, ModelRefError, RecordFileError, ResourceError,
-    StoreError,
+    DialogueError, EditFailure, EditFilesError, EvalFailure, FactsError, JournalError, ModelRefError,
+    RecordFileError, ResourceError, StoreError,
 };
 use recant_edit::EditError;
 use recant_remote::RemoteError;
@@ -75,6 +75,27 @@ impl From<EditFailure> for CliError {
                 ),
             }),
             error => Self::Option { option: "--ledger", reason: error.to_string() },
+        }
+    }
+}
+
+impl From<EvalFailure> for CliError {
+    fn from(error: EvalFailure) -> Self {
+        match error {
+            EvalFailure::Dataset(error) => Self::Dataset(error),
+            EvalFailure::Resources(error) => error.into(),
+            EvalFailure::Edit(error) => Self::Edit(error),
+            EvalFailure::Score(error) => Self::Score(error),
+            EvalFailure::Journal(error) => match error {
+                JournalError::Output(error) => Self::Output(error),
+                JournalError::Read { path, reason } => Self::Read { path, reason },
+                JournalError::State(error) => Self::State(error),
+                JournalError::Edit(error) => Self::Edit(error),
+                JournalError::Json(error) => Self::Json(error),
+                error => Self::Option { option: "--resume", reason: error.to_string() },
+            },
+            EvalFailure::Cancelled => Self::Edit(EditError::Cancelled),
+            error => Self::Option { option: "--data", reason: error.to_string() },
         }
     }
 }

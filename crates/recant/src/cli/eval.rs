@@ -3,20 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use recant_app::{Resources, phase};
-use recant_eval::report::{DataInfo, ModelInfo, ReportFiles, SCHEMA, StatisticsInfo};
-use recant_eval::{
-    Dataset, Event, Exam, Report, Run, RunOptions, Scenario, attach_locality, check_retained,
-    evaluate_lifelong, go_on, not_applicable, read_retained, unedited,
-};
+use recant_app::{EvalFailure, EvalRequest, JournalError, JournalFiles, Steps, phase};
+use recant_eval::Report;
+use recant_eval::report::ReportFiles;
 use recant_files::Role;
-use recant_methods::{DEFAULT_METHOD, MEMORIES, lifelong, method};
-use recant_model::Model;
+use recant_methods::DEFAULT_METHOD;
 
 use super::args::{ChatArgs, MethodArgs, ModelArgs};
 use super::error::CliError;
-use super::progress::{self, Terminal};
-use super::resume::Journal;
+use super::progress::Terminal;
 use super::session::Session;
 
 /// Arguments of `recant eval`.
@@ -83,27 +78,46 @@ pub enum ScenarioArg {
 }
 
 impl EvalArgs {
-    /// The scenarios to run with each method.
-    fn scenarios(&self, cases: usize) -> Result<Vec<Scenario>, CliError> {
-        let refuse = |reason: String| Err(CliError::Option { option: "--batch-size", reason });
-        if self.batch_size.contains(&0) {
-            return refuse("a step has at least one fact".to_owned());
-        }
+    /// How facts are put in.
+    fn steps(&self) -> Result<Steps, CliError> {
         match self.scenario {
             ScenarioArg::Single if !self.batch_size.is_empty() => {
-                refuse("it goes with --scenario batch or sequential".to_owned())
+                let reason = "it goes with --scenario batch or sequential".to_owned();
+                Err(CliError::Option { option: "--batch-size", reason })
             }
-            ScenarioArg::Single => Ok(vec![Scenario::Single]),
-            ScenarioArg::Batch if self.batch_size.is_empty() => Ok(vec![Scenario::Batch(cases)]),
-            ScenarioArg::Batch => match self.batch_size.iter().find(|&&size| size > cases) {
-                Some(size) => refuse(format!("there are {cases} cases, not {size}")),
-                None => Ok(self.batch_size.iter().copied().map(Scenario::Batch).collect()),
-            },
-            ScenarioArg::Sequential if self.batch_size.is_empty() => Ok(vec![Scenario::Sequential(1)]),
-            ScenarioArg::Sequential => {
-                Ok(self.batch_size.iter().copied().map(Scenario::Sequential).collect())
-            }
+            ScenarioArg::Single => Ok(Steps::Single),
+            ScenarioArg::Batch => Ok(Steps::Batch(self.batch_size.clone())),
+            ScenarioArg::Sequential => Ok(Steps::Sequential(self.batch_size.clone())),
         }
+    }
+
+    fn request(&self) -> Result<EvalRequest, CliError> {
+        Ok(EvalRequest {
+            data: self.data.clone(),
+            limit: self.limit,
+            skip_bad: self.skip_bad,
+            methods: self.method.clone(),
+            steps: self.steps()?,
+            probe: self.probe.clone(),
+            sources: self.with.sources()?,
+            model: self.model.name().said().display().to_string(),
+            journal: None,
+        })
+    }
+
+    /// An error with the option that it is about.
+    fn refused(&self, error: EvalFailure) -> CliError {
+        let (option, reason) = match error {
+            EvalFailure::NoCases if self.limit == Some(0) => ("--limit", error.to_string()),
+            EvalFailure::NoCases => ("--data", error.to_string()),
+            EvalFailure::EmptyStep | EvalFailure::FewCases { .. } => ("--batch-size", error.to_string()),
+            EvalFailure::NotOneSequence => {
+                ("--resume", "it goes with one method and one --scenario sequential".to_owned())
+            }
+            EvalFailure::Journal(JournalError::NoState { .. }) => ("--resume", error.to_string()),
+            error => return error.into(),
+        };
+        CliError::Option { option, reason }
     }
 }
 
@@ -112,94 +126,21 @@ impl EvalArgs {
 /// # Errors
 /// [`CliError`]; [`CliError::Rollback`] when a weight was not put back, which the report then shows too.
 pub fn evaluate(args: &EvalArgs, session: &Session) -> Result<(), CliError> {
-    let data = usable(Dataset::read(&args.data, args.limit)?, args)?;
-    let retained = args.probe.as_deref().map(read_retained).transpose()?.unwrap_or_default();
+    let mut request = args.request()?;
+    let data = request.read().map_err(|error| args.refused(error))?;
     let mut outputs = session.outputs(args.force);
     args.model.guard(&mut outputs)?;
     args.with.guard(&mut outputs)?;
     let inputs = args.probe.iter().chain([&args.data]);
     inputs.into_iter().try_for_each(|path| outputs.reads(Role::Input, path))?;
     let files = ReportFiles::decide(&mut outputs, &args.out)?;
+    let resume = args.resume.as_deref();
+    request.journal = resume.map(|path| JournalFiles::decide(&mut outputs, path)).transpose()?;
     let terminal = Terminal::default();
-    let mut model = phase(&terminal, "open", || args.chat.applied(args.model.open(None, &terminal)?))?;
-    let mut data = usable(checked(data, &model), args)?;
-    if let Some(path) = &args.probe {
-        check_retained(path, &retained, &model)?;
-    }
-    attach_locality(&mut data.cases, &data.spare);
-    let cases = &data.cases[..];
-    let scenarios = args.scenarios(cases.len())?;
-    let sources = args.with.sources()?;
-    let resources =
-        phase(&terminal, "resources", || Resources::gather(&sources, &args.method, &model, &terminal))?;
-    let editors = args
-        .method
-        .iter()
-        .map(|name| {
-            let memory = MEMORIES.iter().any(|info| info.name == name);
-            if memory { Ok(None) } else { Ok(Some(method(name, &resources.inputs(name)?)?)) }
-        })
-        .collect::<Result<Vec<_>, CliError>>()?;
-
-    let mut journal = match (&args.resume, &scenarios[..], &args.method[..]) {
-        (None, ..) => None,
-        (Some(path), [Scenario::Sequential(step)], [name]) => {
-            Some(Journal::open(&mut outputs, path, name, &resources.inputs(name)?, &model, cases, *step)?)
-        }
-        _ => {
-            let reason = "it goes with one method and one --scenario sequential".to_owned();
-            return Err(CliError::Option { option: "--resume", reason });
-        }
-    };
-
-    let steps = cases.len() * (editors.len() * scenarios.len() + 1);
-    let bar = progress::bar(steps as u64, "unedited", "cases");
-    let mut on_event = |event: Event<'_>| match event {
-        Event::Case { method, .. } => {
-            // A step that tells its loss has it in the bar until the next method begins.
-            if !bar.message().starts_with(method) {
-                bar.set_message(method.to_owned());
-            }
-            bar.inc(1);
-        }
-        Event::Step { method, loss: Some(loss), .. } => bar.set_message(format!("{method}, loss {loss:.3}")),
-        _ => {}
-    };
-    let options = RunOptions { keep_prompts: true };
-    let (base, first) =
-        phase(&terminal, "unedited", || unedited(&model, cases, &retained, options, &mut on_event))?;
-    let exam = Exam { cases, retained: &retained, base: &base, options };
-    let mut runs = vec![first];
-    for (editor, name) in editors.iter().zip(&args.method) {
-        for &scenario in &scenarios {
-            let run = || match (scenario, editor, &mut journal) {
-                (Scenario::Single, Some(editor), _) => {
-                    Ok(recant_eval::evaluate(&mut model, &**editor, cases, &base, options, &mut on_event))
-                }
-                (_, _, Some(journal)) => {
-                    let (mut learner, progress) = journal.resume()?;
-                    bar.inc(progress.cases as u64);
-                    let keep = &mut |event: Event<'_>| {
-                        journal.note(&event);
-                        on_event(event);
-                    };
-                    let run = go_on(&mut learner, scenario, exam, progress, keep)?;
-                    journal.kept()?;
-                    Ok::<_, CliError>(run)
-                }
-                _ => {
-                    let mut learner = lifelong(name, &resources.inputs(name)?, model.clone())?;
-                    Ok(evaluate_lifelong(&mut *learner, scenario, exam, &mut on_event)?)
-                }
-            };
-            runs.push(phase(&terminal, name, run)?);
-        }
-    }
-    bar.finish_and_clear();
-    // The first run is of the unedited model, which no file was read for.
-    runs.iter_mut().skip(1).for_each(|run| run.notes.extend(resources.notes(&model)));
-
-    let report = report(args, &model, &data, &resources, runs);
+    let open = || args.chat.applied(args.model.open(None, &terminal)?);
+    let model = phase(&terminal, "open", open)?;
+    let report = recant_app::evaluate(&request, data, model, &terminal);
+    let report = report.map_err(|error| args.refused(error))?;
     report.write(&files)?;
     if args.json {
         super::print_json(&report)?;
@@ -208,21 +149,6 @@ pub fn evaluate(args: &EvalArgs, session: &Session) -> Result<(), CliError> {
         say!("report: {} and {}", files.json.path().display(), files.html.path().display());
     }
     outcome(&report, files.json.path())
-}
-
-/// The cases of a data set, all of which have to be usable unless the others may be left out.
-fn usable(data: Dataset, args: &EvalArgs) -> Result<Dataset, CliError> {
-    let data = if args.skip_bad { data } else { data.all_usable()? };
-    if data.cases.is_empty() {
-        let option = if args.limit == Some(0) { "--limit" } else { "--data" };
-        return Err(CliError::Option { option, reason: "no cases are left".to_owned() });
-    }
-    Ok(data)
-}
-
-fn checked(mut data: Dataset, model: &Model) -> Dataset {
-    data.check(model);
-    data
 }
 
 /// What the exit code tells: whether every weight was put back, and every case edited and scored.
@@ -240,37 +166,4 @@ fn outcome(report: &Report, json: &Path) -> Result<(), CliError> {
         first: first.error.clone(),
         report: json.to_owned(),
     })
-}
-
-fn report(args: &EvalArgs, model: &Model, data: &Dataset, resources: &Resources, runs: Vec<Run>) -> Report {
-    let spec = model.spec();
-    Report {
-        schema: SCHEMA,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        model: ModelInfo {
-            path: args.model.name().said().display().to_string(),
-            architecture: spec.architecture.to_owned(),
-            layers: spec.layers,
-            d_model: spec.d_model,
-            d_mlp: spec.d_mlp,
-            digest: model.digest().to_string(),
-            bytes: model.weights().byte_len(),
-        },
-        data: DataInfo {
-            path: args.data.display().to_string(),
-            cases: data.cases.len(),
-            available: data.available,
-            left_out: data.unusable.iter().map(ToString::to_string).collect(),
-            unread: data.unread.clone(),
-            not_applicable: not_applicable(&data.cases),
-        },
-        device: model.device().spec().to_string(),
-        seed: args.with.seed.unwrap_or(0),
-        statistics: resources.moments().map(|(moments, source)| StatisticsInfo {
-            source: source.to_owned(),
-            tokens: moments.tokens,
-            corpus: moments.corpus.iter().map(|byte| format!("{byte:02x}")).collect(),
-        }),
-        runs,
-    }
 }

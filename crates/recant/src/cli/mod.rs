@@ -22,7 +22,6 @@ mod info;
 mod learn;
 mod methods;
 mod progress;
-mod resume;
 mod session;
 mod side_by_side;
 mod stats;

@@ -80,7 +80,9 @@ impl Observer for Terminal {
     fn begin(&self, phase: &str) {
         tracing::debug!("{phase} begins");
         self.phase.set(Some(Instant::now()));
-        self.waiting.replace(Some(Waiting::begin(phase)));
+        if self.bar.borrow().is_none() {
+            self.waiting.replace(Some(Waiting::begin(phase)));
+        }
     }
 
     fn end(&self, phase: &str, done: bool) {

@@ -1,12 +1,11 @@
-//! `recant eval --resume`: a sequence that goes on where it was interrupted.
+//! A sequence of edits under evaluation that goes on where it was interrupted.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use recant_app::JOURNAL;
 use recant_edit::{EditError, Fact, Lifelong, Memory, StoredStateError, Watch};
 use recant_eval::{Case, Event, Progress};
-use recant_files::{OutputFile, Outputs};
+use recant_files::{OutputError, OutputFile, Outputs};
 use recant_methods::lifelong::{MEMORY, StateFileError, load_state, save_state_to};
 use recant_methods::{MEMORIES, MethodInputs, memory, open_memory};
 use recant_model::Model;
@@ -14,7 +13,40 @@ use recant_records::Opened;
 use recant_records::seal::{self, Unsealed};
 use serde::{Deserialize, Serialize};
 
-use super::error::CliError;
+use crate::kinds::JOURNAL;
+use crate::observer::Observer;
+
+/// How far a sequence has come cannot be read or kept.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JournalError {
+    /// A file may not be where it shall be, or cannot be written.
+    #[error(transparent)]
+    Output(#[from] OutputError),
+    /// The method has nothing that could be stored.
+    #[error("{method} keeps no state that could be stored; {} do", MEMORIES.map(|info| info.name).join(", "))]
+    NoState {
+        /// The method.
+        method: String,
+    },
+    /// A file cannot be read, or is the record of another run.
+    #[error("cannot read {path}: {reason}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The memory's file cannot be read or written.
+    #[error(transparent)]
+    State(#[from] StateFileError),
+    /// The memory cannot be made or opened.
+    #[error(transparent)]
+    Edit(#[from] EditError),
+    /// How far it has come cannot be written down.
+    #[error(transparent)]
+    Json(#[from] serde_json::Error),
+}
 
 /// What a sequence is, and how far it has come.
 #[derive(Debug, Serialize, Deserialize)]
@@ -30,7 +62,7 @@ struct Record {
 const MAGIC: &[u8] = b"recant-resume-2\n";
 
 impl Record {
-    fn to_file(&self) -> Result<Vec<u8>, CliError> {
+    fn to_file(&self) -> Result<Vec<u8>, JournalError> {
         Ok(seal::seal(&[MAGIC, &serde_json::to_vec(self)?].concat()))
     }
 
@@ -38,69 +70,81 @@ impl Record {
     fn from_file(bytes: &[u8]) -> Result<Opened<Self>, String> {
         let Unsealed { payload, checked } = seal::unseal(bytes).map_err(|error| error.to_string())?;
         let json = if checked { payload.strip_prefix(MAGIC) } else { Some(payload) };
-        let json = json.ok_or("this is no record of --resume")?;
+        let json = json.ok_or("this is no record of a run that goes on")?;
         let value = serde_json::from_slice(json);
         let value =
-            value.map_err(|error| format!("this is no record of --resume, or it is damaged: {error}"))?;
+            value.map_err(|error| format!("this is no record of a run that goes on, or it is damaged: {error}"))?;
         Ok(Opened { value, checked })
     }
 }
 
-/// The two files of a sequence: its record, and the memory as it was after some step.
-pub(crate) struct Journal {
+/// Where the two files of a sequence may go: its record, and the memory as it was after some step.
+#[derive(Debug, Clone)]
+pub struct JournalFiles {
     file: OutputFile,
     state: OutputFile,
+}
+
+impl JournalFiles {
+    /// Decides for a record; the memory goes beside it, in `FILE.state`.
+    ///
+    /// # Errors
+    /// [`OutputError`].
+    pub fn decide(outputs: &mut Outputs, path: &Path) -> Result<Self, OutputError> {
+        let mut state = path.as_os_str().to_owned();
+        state.push(".state");
+        let file = outputs.continued(path, JOURNAL)?;
+        Ok(Self { file, state: outputs.continued(&PathBuf::from(state), MEMORY)? })
+    }
+}
+
+/// A sequence that is written down.
+pub(super) struct Journal {
+    files: JournalFiles,
     record: Record,
     /// Where the sequence goes on.
     memory: Option<Box<dyn Memory>>,
     /// The first write that failed.
-    failed: Option<CliError>,
+    failed: Option<JournalError>,
 }
 
 /// A memory that writes itself down after every step.
-pub(crate) struct Stored {
+pub(super) struct Stored {
     memory: Box<dyn Memory>,
     file: OutputFile,
 }
 
 impl Journal {
-    /// Reads the files, or begins them.
-    pub(crate) fn open(
-        outputs: &mut Outputs,
-        path: &Path,
+    /// Reads the files, or begins them; `observer` hears what there is to know about them.
+    pub(super) fn open(
+        files: JournalFiles,
         method: &str,
         inputs: &MethodInputs,
         model: &Model,
-        cases: &[Case],
-        step: usize,
-    ) -> Result<Self, CliError> {
-        let refuse = |reason: String| CliError::Read { path: path.to_owned(), reason };
+        (cases, step): (&[Case], usize),
+        observer: &dyn Observer,
+    ) -> Result<Self, JournalError> {
         if !MEMORIES.iter().any(|info| info.name == method) {
-            let known = MEMORIES.map(|info| info.name).join(", ");
-            let reason = format!("{method} keeps no state that could be stored; {known} do");
-            return Err(CliError::Option { option: "--resume", reason });
+            return Err(JournalError::NoState { method: method.to_owned() });
         }
         let fresh = memory(method, inputs, model.clone())?;
-        let mut state = path.as_os_str().to_owned();
-        state.push(".state");
-        let state = PathBuf::from(state);
-        let file = outputs.continued(path, JOURNAL)?;
-        let state_file = outputs.continued(&state, MEMORY)?;
+        let (path, state) = (files.file.path().to_owned(), files.state.path().to_owned());
+        let refuse = |reason: String| JournalError::Read { path: path.clone(), reason };
         let cases: Vec<u64> = cases.iter().map(|case| case.id).collect();
         let begun = Record { method: method.to_owned(), step, cases, progress: Progress::default() };
         if !path.exists() {
-            let journal = Self { file, state: state_file, record: begun, memory: Some(fresh), failed: None };
+            let journal = Self { files, record: begun, memory: Some(fresh), failed: None };
             // Before hours of work, not after them.
             journal.write()?;
             return Ok(journal);
         }
-        let record = Record::from_file(&std::fs::read(path).map_err(|error| refuse(error.to_string()))?)
+        let record = Record::from_file(&std::fs::read(&path).map_err(|error| refuse(error.to_string()))?)
             .map_err(refuse)?;
-        record.note(path).iter().for_each(|note| remark!("note: {note}"));
+        record.note(&path).iter().for_each(|note| observer.note(note));
         let record = record.value;
         let same = [
             (record.method == begun.method, "method"),
-            (record.step == begun.step, "--batch-size"),
+            (record.step == begun.step, "number of facts a step"),
             (record.cases == begun.cases, "cases"),
         ];
         if let Some((_, what)) = same.into_iter().find(|(same, _)| !same) {
@@ -108,7 +152,7 @@ impl Journal {
         }
         let mut held = match load_state(&state) {
             Ok(held) => {
-                held.note(&state).iter().for_each(|note| remark!("note: {note}"));
+                held.note(&state).iter().for_each(|note| observer.note(note));
                 open_memory(&held.value, model.clone())?
             }
             // Interrupted before its first step was learned.
@@ -126,18 +170,17 @@ impl Journal {
         }
         // The memory is written before its step is scored, so it may be one step ahead.
         held.roll_back(record.progress.steps)?;
-        Ok(Self { file, state: state_file, record, memory: Some(held), failed: None })
+        Ok(Self { files, record, memory: Some(held), failed: None })
     }
 
-    /// The memory, and how far it has come.
-    pub(crate) fn resume(&mut self) -> Result<(Stored, Progress), CliError> {
-        let gone = || CliError::Option { option: "--resume", reason: "it was resumed already".to_owned() };
-        let memory = self.memory.take().ok_or_else(gone)?;
-        Ok((Stored { memory, file: self.state.clone() }, self.record.progress.clone()))
+    /// The memory, and how far it has come; `None` when it was taken already.
+    pub(super) fn resume(&mut self) -> Option<(Stored, Progress)> {
+        let memory = self.memory.take()?;
+        Some((Stored { memory, file: self.files.state.clone() }, self.record.progress.clone()))
     }
 
     /// Writes down how far the sequence has come.
-    pub(crate) fn note(&mut self, event: &Event<'_>) {
+    pub(super) fn note(&mut self, event: &Event<'_>) {
         if let Event::Step { progress, .. } = event {
             self.record.progress = (*progress).clone();
             if let Err(error) = self.write() {
@@ -147,12 +190,12 @@ impl Journal {
     }
 
     /// Whether everything was written down.
-    pub(crate) fn kept(&mut self) -> Result<(), CliError> {
+    pub(super) fn kept(&mut self) -> Result<(), JournalError> {
         self.failed.take().map_or(Ok(()), Err)
     }
 
-    fn write(&self) -> Result<(), CliError> {
-        Ok(self.file.write(&self.record.to_file()?)?)
+    fn write(&self) -> Result<(), JournalError> {
+        Ok(self.files.file.write(&self.record.to_file()?)?)
     }
 }
 
@@ -200,5 +243,35 @@ impl Lifelong for Stored {
 
     fn loss(&self) -> Option<f32> {
         self.memory.loss()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The bytes of a record are frozen, and those of the version before open.
+    #[test]
+    fn a_record_is_frozen() {
+        let record =
+            Record { method: "wise".to_owned(), step: 2, cases: vec![7, 9], progress: Progress::default() };
+        let bytes = record.to_file().unwrap();
+        let json = serde_json::to_string(&record).unwrap();
+        assert!(json.starts_with(r#"{"method":"wise","step":2,"cases":[7,9],"progress":{"#), "{json}");
+        assert_eq!(&bytes[..MAGIC.len()], MAGIC);
+        assert_eq!(&bytes[MAGIC.len()..MAGIC.len() + json.len()], json.as_bytes());
+        assert_eq!(bytes.len(), MAGIC.len() + json.len() + 32);
+        assert!((JOURNAL.recognises)(&bytes) && (JOURNAL.recognises)(json.as_bytes()));
+        let opened = |bytes: &[u8]| {
+            let Opened { value, checked } = Record::from_file(bytes).unwrap();
+            (value.cases, checked)
+        };
+        assert_eq!(opened(&bytes), (vec![7, 9], true));
+        assert_eq!(opened(json.as_bytes()), (vec![7, 9], false));
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1;
+            assert!(Record::from_file(&damaged).is_err(), "byte {at}");
+        }
     }
 }

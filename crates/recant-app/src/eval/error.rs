@@ -1,0 +1,48 @@
+//! An evaluation that cannot be made.
+
+use recant_edit::EditError;
+use recant_eval::{DatasetError, ScoreError};
+
+use super::JournalError;
+use crate::resources::ResourceError;
+
+/// An evaluation that cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EvalFailure {
+    /// The observer broke it off, between two methods.
+    #[error("the evaluation was broken off")]
+    Cancelled,
+    /// A data set cannot be read or used.
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
+    /// The data set has no case, or none of the first ones.
+    #[error("no cases are left")]
+    NoCases,
+    /// A step without a fact was asked for.
+    #[error("a step has at least one fact")]
+    EmptyStep,
+    /// A batch is larger than the data set.
+    #[error("there are {cases} cases, not {size}")]
+    FewCases {
+        /// How many cases there are.
+        cases: usize,
+        /// How many were asked for.
+        size: usize,
+    },
+    /// What methods are made from cannot be had.
+    #[error(transparent)]
+    Resources(#[from] ResourceError),
+    /// A method cannot be made or cannot learn.
+    #[error(transparent)]
+    Edit(#[from] EditError),
+    /// The unedited model cannot be scored.
+    #[error(transparent)]
+    Score(#[from] ScoreError),
+    /// Only one sequence of one method can be kept.
+    #[error("what is kept and gone on with is one sequence of one method")]
+    NotOneSequence,
+    /// How far a sequence has come cannot be read or kept.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}

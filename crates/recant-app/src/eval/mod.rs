@@ -1,0 +1,265 @@
+//! Methods, evaluated on the cases of a data set.
+
+mod error;
+mod journal;
+
+use std::path::PathBuf;
+
+use recant_edit::Editor;
+use recant_eval::report::{DataInfo, ModelInfo, SCHEMA, StatisticsInfo};
+use recant_eval::{
+    Dataset, Event, Exam, Report, Retained, Run, RunOptions, Scenario, attach_locality, check_retained,
+    evaluate_lifelong, go_on, not_applicable, read_retained, unedited,
+};
+use recant_methods::{MEMORIES, lifelong, method};
+use recant_model::Model;
+
+pub use self::error::EvalFailure;
+use self::journal::Journal;
+pub use self::journal::{JournalError, JournalFiles};
+use crate::observer::{Observer, Progress, Unit, phase};
+use crate::resources::{MethodSources, Resources};
+
+/// How facts are put into a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Steps {
+    /// Each alone, then taken back.
+    Single,
+    /// The first of them in one step of each of these sizes; of no size: all.
+    Batch(Vec<usize>),
+    /// All of them, in steps of each of these sizes; of no size: one a step.
+    Sequential(Vec<usize>),
+}
+
+impl Steps {
+    /// The scenarios to run with each method.
+    fn of(&self, cases: usize) -> Result<Vec<Scenario>, EvalFailure> {
+        match self {
+            Self::Batch(sizes) | Self::Sequential(sizes) if sizes.contains(&0) => Err(EvalFailure::EmptyStep),
+            Self::Single => Ok(vec![Scenario::Single]),
+            Self::Batch(sizes) if sizes.is_empty() => Ok(vec![Scenario::Batch(cases)]),
+            Self::Batch(sizes) => match sizes.iter().find(|&&size| size > cases) {
+                Some(&size) => Err(EvalFailure::FewCases { cases, size }),
+                None => Ok(sizes.iter().copied().map(Scenario::Batch).collect()),
+            },
+            Self::Sequential(sizes) if sizes.is_empty() => Ok(vec![Scenario::Sequential(1)]),
+            Self::Sequential(sizes) => Ok(sizes.iter().copied().map(Scenario::Sequential).collect()),
+        }
+    }
+}
+
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub struct EvalRequest {
+    /// The data set.
+    pub data: PathBuf,
+    /// Only the first so many cases; the others are not checked.
+    pub limit: Option<usize>,
+    /// Leave out cases that cannot be used, instead of refusing the file.
+    pub skip_bad: bool,
+    /// Names of methods.
+    pub methods: Vec<String>,
+    /// How facts are put in.
+    pub steps: Steps,
+    /// A file of facts that no edit is about.
+    pub probe: Option<PathBuf>,
+    /// What the methods are made from.
+    pub sources: MethodSources,
+    /// How the report names the model.
+    pub model: String,
+    /// Where one sequence of a memory is kept, and gone on with if it is there.
+    pub journal: Option<JournalFiles>,
+}
+
+/// The files of a request, read before minutes of work.
+pub struct EvalData {
+    data: Dataset,
+    retained: Vec<Retained>,
+}
+
+impl EvalRequest {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// [`EvalFailure::Dataset`], [`EvalFailure::NoCases`].
+    pub fn read(&self) -> Result<EvalData, EvalFailure> {
+        let data = self.usable(Dataset::read(&self.data, self.limit)?)?;
+        Ok(EvalData {
+            data,
+            retained: self.probe.as_deref().map(read_retained).transpose()?.unwrap_or_default(),
+        })
+    }
+
+    /// The cases of a data set, all of which have to be usable unless the others may be left out.
+    fn usable(&self, data: Dataset) -> Result<Dataset, EvalFailure> {
+        let data = if self.skip_bad { data } else { data.all_usable()? };
+        if data.cases.is_empty() { Err(EvalFailure::NoCases) } else { Ok(data) }
+    }
+}
+
+/// What methods are made from, and which of them plan changes of weights.
+struct Methods {
+    resources: Resources,
+    editors: Vec<Option<Box<dyn Editor>>>,
+}
+
+impl Methods {
+    fn gather(request: &EvalRequest, model: &Model, observer: &dyn Observer) -> Result<Self, EvalFailure> {
+        let gather = || Resources::gather(&request.sources, &request.methods, model, observer);
+        let resources = phase(observer, "resources", gather)?;
+        let editor = |name: &String| {
+            let memory = MEMORIES.iter().any(|info| info.name == name);
+            if memory { Ok(None) } else { Ok(Some(method(name, &resources.inputs(name)?)?)) }
+        };
+        let editors = request.methods.iter().map(editor).collect::<Result<_, EvalFailure>>()?;
+        Ok(Self { resources, editors })
+    }
+}
+
+/// Edits, scores and takes back every case with every method; the unedited model is the first row.
+///
+/// # Errors
+/// [`EvalFailure`]. A case that fails alone is a failure in the report.
+pub fn evaluate(
+    request: &EvalRequest,
+    EvalData { mut data, retained }: EvalData,
+    mut model: Model,
+    observer: &dyn Observer,
+) -> Result<Report, EvalFailure> {
+    data.check(&model);
+    let mut data = request.usable(data)?;
+    if let Some(path) = &request.probe {
+        check_retained(path, &retained, &model)?;
+    }
+    attach_locality(&mut data.cases, &data.spare);
+    let cases = &data.cases[..];
+    let scenarios = request.steps.of(cases.len())?;
+    let Methods { resources, editors } = Methods::gather(request, &model, observer)?;
+    let mut journal = match (&request.journal, &scenarios[..], &request.methods[..]) {
+        (None, ..) => None,
+        (Some(files), [Scenario::Sequential(step)], [name]) => {
+            let inputs = resources.inputs(name)?;
+            Some(Journal::open(files.clone(), name, &inputs, &model, (cases, *step), observer)?)
+        }
+        _ => return Err(EvalFailure::NotOneSequence),
+    };
+    let steps = cases.len() * (editors.len() * scenarios.len() + 1);
+    let mut bar = Bar { observer, done: 0, of: steps as u64, detail: "unedited".to_owned() };
+    bar.tell();
+    let options = RunOptions { keep_prompts: true };
+    let first = || unedited(&model, cases, &retained, options, &mut |event| bar.hear(&event));
+    let (base, first) = phase(observer, "unedited", first)?;
+    let exam = Exam { cases, retained: &retained, base: &base, options };
+    let mut runs = vec![first];
+    for (editor, name) in editors.iter().zip(&request.methods) {
+        for &scenario in &scenarios {
+            if observer.cancelled() {
+                return Err(EvalFailure::Cancelled);
+            }
+            let run = || match (scenario, editor, &mut journal) {
+                (Scenario::Single, Some(editor), _) => {
+                    let hears = &mut |event: Event<'_>| bar.hear(&event);
+                    Ok(recant_eval::evaluate(&mut model, &**editor, cases, &base, options, hears))
+                }
+                (_, _, Some(journal)) => resumed(journal, scenario, exam, &mut bar),
+                _ => {
+                    let mut learner = lifelong(name, &resources.inputs(name)?, model.clone())?;
+                    Ok(evaluate_lifelong(&mut *learner, scenario, exam, &mut |event| bar.hear(&event))?)
+                }
+            };
+            runs.push(phase(observer, name, run)?);
+        }
+    }
+    observer.idle();
+    // The first run is of the unedited model, which no file was read for.
+    runs.iter_mut().skip(1).for_each(|run| run.notes.extend(resources.notes(&model)));
+    Ok(report(request, &model, &data, &resources, runs))
+}
+
+/// A sequence that goes on and is written down.
+fn resumed(
+    journal: &mut Journal,
+    scenario: Scenario,
+    exam: Exam<'_>,
+    bar: &mut Bar<'_>,
+) -> Result<Run, EvalFailure> {
+    let (mut learner, progress) = journal.resume().ok_or(EvalFailure::NotOneSequence)?;
+    bar.done += progress.cases as u64;
+    let keep = &mut |event: Event<'_>| {
+        journal.note(&event);
+        bar.hear(&event);
+    };
+    let run = go_on(&mut learner, scenario, exam, progress, keep)?;
+    journal.kept()?;
+    Ok(run)
+}
+
+/// How far all methods have come.
+struct Bar<'o> {
+    observer: &'o dyn Observer,
+    done: u64,
+    of: u64,
+    detail: String,
+}
+
+impl Bar<'_> {
+    fn hear(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Case { method, .. } => {
+                // A step that tells its loss is the detail until the next method begins.
+                if !self.detail.starts_with(method) {
+                    (*method).clone_into(&mut self.detail);
+                }
+                self.done += 1;
+            }
+            Event::Step { method, loss: Some(loss), .. } => self.detail = format!("{method}, loss {loss:.3}"),
+            _ => return,
+        }
+        self.tell();
+    }
+
+    fn tell(&self) {
+        let Self { observer, done, of, detail } = self;
+        let (done, of) = (*done, *of);
+        observer.progress(Progress { work: "evaluation", detail, done, of, unit: Unit::Cases });
+    }
+}
+
+fn report(
+    request: &EvalRequest,
+    model: &Model,
+    data: &Dataset,
+    resources: &Resources,
+    runs: Vec<Run>,
+) -> Report {
+    let spec = model.spec();
+    Report {
+        schema: SCHEMA,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        model: ModelInfo {
+            path: request.model.clone(),
+            architecture: spec.architecture.to_owned(),
+            layers: spec.layers,
+            d_model: spec.d_model,
+            d_mlp: spec.d_mlp,
+            digest: model.digest().to_string(),
+            bytes: model.weights().byte_len(),
+        },
+        data: DataInfo {
+            path: request.data.display().to_string(),
+            cases: data.cases.len(),
+            available: data.available,
+            left_out: data.unusable.iter().map(ToString::to_string).collect(),
+            unread: data.unread.clone(),
+            not_applicable: not_applicable(&data.cases),
+        },
+        device: model.device().spec().to_string(),
+        seed: request.sources.wishes.seed.unwrap_or(0),
+        statistics: resources.moments().map(|(moments, source)| StatisticsInfo {
+            source: source.to_owned(),
+            tokens: moments.tokens,
+            corpus: moments.corpus.iter().map(|byte| format!("{byte:02x}")).collect(),
+        }),
+        runs,
+    }
+}
