@@ -53,6 +53,12 @@ pub(crate) enum Error {
     Cli(#[from] recant::cli::CliError),
     #[error(transparent)]
     Ask(#[from] recant::model::AskError),
+    #[error(transparent)]
+    Model(#[from] recant::app::ModelRefError),
+    #[error(transparent)]
+    Dialogue(#[from] recant::app::DialogueError),
+    #[error(transparent)]
+    Dataset(#[from] recant::eval::DatasetError),
     #[error("the forward pass was stopped")]
     Stopped,
     #[error("{0}")]

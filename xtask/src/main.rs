@@ -4,6 +4,7 @@ mod demo;
 mod devices;
 mod error;
 mod eval;
+mod integrity;
 mod interop;
 mod output;
 mod parity;
@@ -39,6 +40,9 @@ enum Command {
     /// Run the methods on a model that knows real facts, one fact at a time and all in one plan: the table of
     /// docs/results.md.
     Real(real::RealArgs),
+    /// Edit facts one at a time and ask the edited model, in a chat, for the fact and for its subject's name: whether
+    /// the name is still spelled.
+    Integrity(integrity::IntegrityArgs),
     /// Recompute what the reference code computed and compare within stated tolerances.
     Parity {
         /// Folder with ref-gpt2/ and goldens/.
@@ -99,6 +103,7 @@ fn run(cli: Cli) -> Result<(), error::Error> {
         }
         Command::Interop { python } => interop::run(python),
         Command::Real(args) => real::run(&args),
+        Command::Integrity(args) => integrity::run(&args),
         Command::Devices => devices::run(),
         Command::DemoTrain { recipe, out, state, device } => {
             demo::train::run(&recipe, &out, &state, &Device::open(device)?)

@@ -28,8 +28,11 @@
 //!
 //! This crate only gathers the others: [`core`] (values and their algebra), [`backend`] (devices), [`model`]
 //! (models and their files), [`edit`] (facts, editors, scopes), [`methods`], [`eval`], [`linalg`],
-//! [`records`] (files beside a model), [`store`] (history).
+//! [`records`] (files beside a model), [`store`] (history). With the feature `cli` there is `app` too: one request and
+//! one outcome for everything that a face does.
 
+#[cfg(feature = "cli")]
+pub use recant_app as app;
 pub use recant_backend as backend;
 pub use recant_checkpoint as checkpoint;
 pub use recant_core as core;

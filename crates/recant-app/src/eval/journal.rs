@@ -72,8 +72,8 @@ impl Record {
         let json = if checked { payload.strip_prefix(MAGIC) } else { Some(payload) };
         let json = json.ok_or("this is no record of a run that goes on")?;
         let value = serde_json::from_slice(json);
-        let value =
-            value.map_err(|error| format!("this is no record of a run that goes on, or it is damaged: {error}"))?;
+        let value = value
+            .map_err(|error| format!("this is no record of a run that goes on, or it is damaged: {error}"))?;
         Ok(Opened { value, checked })
     }
 }

@@ -47,7 +47,7 @@ impl RomeSettings {
     #[must_use]
     pub fn standard(layer: usize, keys: KeyRule) -> Self {
         let published = Self::new(layer, keys);
-        let search = SearchSettings { name_factor: 1.0, ..published.search };
+        let search = SearchSettings { name_factor: 5.0, ..published.search };
         Self { search, chat_context: true, ..published }
     }
 
