@@ -33,6 +33,9 @@ pub enum StoreError {
     /// A name cannot be changed.
     #[error(transparent)]
     Names(#[from] recant_store::NamesError),
+    /// A remote's name is none, or cannot be changed.
+    #[error(transparent)]
+    Remotes(#[from] recant_store::RemotesError),
     /// There is nothing to undo.
     #[error(transparent)]
     Undo(#[from] recant_store::UndoError),
@@ -192,6 +195,15 @@ impl StoreError {
             Self::Remote { source } if matches!(**source, recant_remote::RemoteError::Feature { .. }) => {
                 "a plain build reaches folders only: `cargo install --path crates/recant --features s3`, \
                  gcs or azure brings the rest"
+            }
+            Self::Remotes(recant_store::RemotesError::Unknown { .. }) => {
+                "`recant store remote add NAME REMOTE` gives a remote a name; a new folder is written ./FOLDER"
+            }
+            Self::Remotes(recant_store::RemotesError::Damaged { .. }) => {
+                "`recant store fsck --repair` sets the file aside; the history is not touched by it"
+            }
+            Self::Remotes(recant_store::RemotesError::Taken { .. }) => {
+                "`recant store remote remove NAME` takes the name away first"
             }
             Self::Cut { dir, .. } => {
                 return Some(format!(
