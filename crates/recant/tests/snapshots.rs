@@ -169,6 +169,8 @@ fn the_shape_of_every_json_is_what_was_committed() {
         "facts remove state model --edit 0".to_owned(),
         "config".to_owned(),
         "completions bash".to_owned(),
+        "man".to_owned(),
+        "man --out pages".to_owned(),
     ];
     let mut all = String::new();
     for line in steps {

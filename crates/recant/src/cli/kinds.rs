@@ -24,6 +24,10 @@ pub(super) const KEY: FileKind = FileKind { name: "key", recognises: |_| false }
 pub(super) const VERDICTS: FileKind =
     FileKind { name: "verdicts", recognises: |head| head.starts_with(br#"{"fact":{"#) };
 
+/// A page of the manual.
+pub(super) const MAN_PAGE: FileKind =
+    FileKind { name: "page of recant man", recognises: |head| head.starts_with(super::man::MARK.as_bytes()) };
+
 #[cfg(test)]
 mod tests {
     use super::DUMP;

@@ -22,6 +22,7 @@ mod info;
 mod kinds;
 mod learn;
 mod ledger;
+mod man;
 mod methods;
 mod phase;
 mod progress;
