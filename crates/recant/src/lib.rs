@@ -49,3 +49,40 @@ pub use recant_store as store;
 
 #[cfg(feature = "cli")]
 pub mod cli;
+
+/// The examples of the crates' READMEs, as doctests of this one crate: linked once instead of once for each.
+#[cfg(all(doctest, feature = "cli", feature = "flex"))]
+mod readmes {
+    #[doc = include_str!("../README.md")]
+    mod recant {}
+    #[doc = include_str!("../../recant-app/README.md")]
+    mod app {}
+    #[doc = include_str!("../../recant-backend/README.md")]
+    mod backend {}
+    #[doc = include_str!("../../recant-checkpoint/README.md")]
+    mod checkpoint {}
+    #[doc = include_str!("../../recant-core/README.md")]
+    mod core {}
+    #[doc = include_str!("../../recant-edit/README.md")]
+    mod edit {}
+    #[doc = include_str!("../../recant-eval/README.md")]
+    mod eval {}
+    #[doc = include_str!("../../recant-files/README.md")]
+    mod files {}
+    #[doc = include_str!("../../recant-hub/README.md")]
+    mod hub {}
+    #[doc = include_str!("../../recant-linalg/README.md")]
+    mod linalg {}
+    #[doc = include_str!("../../recant-methods/README.md")]
+    mod methods {}
+    #[doc = include_str!("../../recant-model/README.md")]
+    mod model {}
+    #[doc = include_str!("../../recant-records/README.md")]
+    mod records {}
+    #[doc = include_str!("../../recant-remote/README.md")]
+    mod remote {}
+    #[doc = include_str!("../../recant-store/README.md")]
+    mod store {}
+    #[doc = include_str!("../../recant-text/README.md")]
+    mod text {}
+}

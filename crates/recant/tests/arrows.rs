@@ -84,6 +84,30 @@ fn sources(mut open: Vec<PathBuf>) -> Vec<(PathBuf, String)> {
     found
 }
 
+/// The picture of folders and the table of crates say what there is.
+#[test]
+fn the_folders_are_those_of_the_tree() {
+    let text = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let block = text.split_once("```text folders\n").expect("a block `folders`").1;
+    let lines = block.split_once("```").expect("an end of the block").0.lines();
+    let drawn: BTreeSet<&str> = lines.filter_map(|line| line.split_whitespace().next()).collect();
+    for folder in &drawn {
+        assert!(folder.ends_with('/') && root().join(folder).is_dir(), "{folder} is drawn and not there");
+    }
+    // What stands in the tree is what git knows; a checkout may have other folders beside.
+    let tracked = Command::new("git").args(["ls-files", "*/*"]).current_dir(root()).output();
+    let tracked = tracked.ok().filter(|output| output.status.success()).map(|output| output.stdout);
+    for file in String::from_utf8(tracked.unwrap_or_default()).unwrap().lines() {
+        assert!(
+            drawn.iter().any(|folder| file.starts_with(folder)),
+            "{file} stands in no folder that is drawn"
+        );
+    }
+    for name in built().keys() {
+        assert!(text.contains(&format!("\n| `{name}` |")), "{name} has no row in the table of crates");
+    }
+}
+
 /// The table of invariants names tests; a renamed or deleted test would leave a promise that nothing holds.
 #[test]
 fn every_test_named_in_the_architecture_exists() {

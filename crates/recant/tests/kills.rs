@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{EDIT, files, good, recant, words, workshop};
+use common::{EDIT, files, good, recant, run, words, workshop};
 
 type Files = Vec<(PathBuf, Vec<u8>)>;
 
@@ -54,6 +54,8 @@ fn writers() -> Vec<(String, &'static str, &'static str)> {
     let eval = "eval --model model --data data.json --contexts contexts.txt --method grace --layer 0 --scenario \
                 sequential --force --out report --resume run.json";
     let learn = "learn --model model --method grace --layer 0 --set eps=0.05 --data data.json --state memory";
+    let wise = "learn --model model --method wise --layer 1 --contexts contexts.txt --set n_iter=2 --subject 'The sea' \
+                --prompt '{} is' --target cold --locality 'It rained' --state wise";
     vec![
         (format!("{EDIT} --out out --force"), "out", "."),
         ("checkout --out back --force".to_owned(), "back", "."),
@@ -70,7 +72,9 @@ fn writers() -> Vec<(String, &'static str, &'static str)> {
             "stats",
             ".",
         ),
+        (format!("{EDIT} --verdicts told --force"), "told", "."),
         (learn.to_owned(), "memory", "."),
+        (wise.to_owned(), "wise", "."),
         (eval.to_owned(), "report", "report"),
         (eval.to_owned(), "run.json", "."),
         (eval.to_owned(), "run.json.state", "."),
@@ -106,13 +110,9 @@ fn a_kill_at_any_moment_leaves_the_former_output_or_the_new_one() {
         for round in 0..3 {
             if round == 2 || !steady {
                 // A record without its memory is refused, and the other way round nothing would be left to do.
-                [output.clone(), at.join("run.json"), at.join("run.json.state")].iter().for_each(|path| {
-                    let _gone = if path.is_dir() {
-                        std::fs::remove_dir_all(path)
-                    } else {
-                        std::fs::remove_file(path)
-                    };
-                });
+                [output.clone(), at.join("run.json"), at.join("run.json.state")]
+                    .iter()
+                    .for_each(|path| gone(path));
             }
             let mut child = spawn(at, &line);
             wait(&mut child, || in_the_making(&at.join(made_in)));
@@ -133,6 +133,195 @@ fn a_kill_at_any_moment_leaves_the_former_output_or_the_new_one() {
         assert!(temporaries(at).is_empty() && temporaries(&at.join(made_in)).is_empty(), "{line}");
     }
     assert!(caught > 5, "{caught} kills came while something was written; the test showed little");
+}
+
+/// Commands that change files which they read: the line, and the files in the order in which they are written.
+fn changers() -> Vec<(String, Vec<&'static str>)> {
+    let to_ledger = "facts move model --contexts contexts.txt --set mom2_adjustment=false --set values=independent \
+                     --from notes --to my.ledger --as ledger";
+    vec![
+        ("facts remove notes model --edit 0".to_owned(), vec!["notes"]),
+        ("facts remove two.ledger --edit 0".to_owned(), vec!["two.ledger"]),
+        (format!("{to_ledger} --all"), vec!["my.ledger", "notes"]),
+        ("facts move model --contexts contexts.txt --from two.ledger --to notes --all".to_owned(), vec!["notes", "two.ledger"]),
+        (
+            "facts move model --contexts contexts.txt --set mom2_adjustment=false --from notes --to one.patch --as patch --fact \
+             'The sea is'"
+                .to_owned(),
+            vec!["one.patch", "notes"],
+        ),
+    ]
+}
+
+/// A fact that moves is in both places for a moment, and never in none.
+#[test]
+fn a_kill_while_facts_move_loses_none() {
+    let dir = workshop("gpt2-tiny");
+    let at = dir.path();
+    let notes = "learn --model model --state notes --method memory --layer 0 --contexts contexts.txt";
+    good(at, &format!("{notes} --subject cat --prompt 'We saw the {{}}' --target old"));
+    good(at, &format!("{notes} --subject 'The sea' --prompt '{{}} is' --target cold"));
+    let ledger = "facts move model --contexts contexts.txt --set mom2_adjustment=false --set values=independent \
+                  --from spare --to two.ledger --as ledger --all";
+    let other = notes.replace("--state notes", "--state spare");
+    good(at, &format!("{other} --subject dog --prompt 'We saw the {{}}' --target cold"));
+    good(at, ledger);
+    let held = |name: &str| std::fs::read(at.join(name)).ok();
+    let start = ["notes", "two.ledger", "my.ledger", "one.patch"].map(|name| (name, held(name)));
+    let reset = || {
+        for (name, bytes) in &start {
+            gone(&at.join(name));
+            bytes.iter().for_each(|bytes| std::fs::write(at.join(name), bytes).unwrap());
+        }
+    };
+    for (line, outputs) in changers() {
+        reset();
+        let before: Vec<_> = outputs.iter().map(|name| held(name)).collect();
+        good(at, &line);
+        let after: Vec<_> = outputs.iter().map(|name| held(name)).collect();
+        assert!(before.iter().zip(&after).all(|(before, after)| before != after), "{line}");
+        for nth in 0..outputs.len() {
+            reset();
+            let mut child = spawn(at, &line);
+            // While the first output is made, and once that stands, the next one.
+            wait(&mut child, || in_the_making(at) && (nth == 0 || held(outputs[0]) == after[0]));
+            child.kill().unwrap();
+            child.wait().unwrap();
+            let now: Vec<_> = outputs.iter().map(|name| held(name)).collect();
+            let n_new = now.iter().zip(&after).take_while(|(now, after)| now == after).count();
+            assert!(now[n_new..] == before[n_new..], "{line}: something else stands there");
+        }
+        reset();
+        good(at, &line);
+        assert!(temporaries(at).is_empty(), "{line}");
+    }
+}
+
+/// The public key follows from the secret one, so a run that was killed between the two is ended by the same command.
+#[test]
+fn a_kill_leaves_a_whole_key_or_one_that_is_completed() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    let (secret, public) = (at.join("key"), at.join("key.pub"));
+    for ready in [&at.join("nothing"), &secret] {
+        let mut child = spawn(at, "store key --out key");
+        wait(&mut child, || in_the_making(at) || ready.exists());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let begun = std::fs::read(&secret).ok();
+        assert!(begun.is_some() || !public.exists(), "a public key whose secret nobody has");
+        if !public.exists() {
+            good(at, "store key --out key");
+        }
+        assert!(begun.is_none_or(|begun| begun == std::fs::read(&secret).unwrap()), "never over another key");
+        assert!(content(&public)[0].1.starts_with(b"recant-public-1 ") && temporaries(at).is_empty());
+        [&secret, &public].into_iter().for_each(|path| gone(path));
+    }
+    // Without a kill in between.
+    std::fs::write(&secret, format!("recant-secret-1 {}\n", "5".repeat(64))).unwrap();
+    let told = good(at, "store key --out key");
+    assert!(told.contains("was there already"), "{told}");
+    assert!(std::fs::read_to_string(&public).unwrap().contains(told.lines().next().unwrap()));
+}
+
+/// What a store says of its history, and nothing of how it is kept.
+fn history(at: &Path, store: &str) -> Option<(String, String)> {
+    let said = |what: &str| run(at, &format!("{what} --store {store} --json"));
+    let told = said("log --all");
+    told.status.success().then(|| {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (text(told.stdout), text(said("tag").stdout))
+    })
+}
+
+fn copy(from: &Path, to: &Path) {
+    gone(to);
+    for (path, bytes) in files(from) {
+        let path = to.join(path.strip_prefix(from).unwrap());
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+}
+
+/// Every verb that writes to a store or a remote.
+#[test]
+fn a_kill_at_any_moment_leaves_the_former_history_or_the_new_one() {
+    let dir = workshop("gpt2-tiny");
+    let at = dir.path();
+    // Ids are then the same in every run.
+    let spawn = |line: &str| {
+        let mut command = recant(at);
+        command.env("SOURCE_DATE_EPOCH", "1764028800").env("RECANT_AUTHOR", "ada").args(words(line));
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    };
+    let ends = |line: &str| matches!(spawn(line).wait().unwrap().code(), Some(0 | 3));
+    let edit = EDIT.replace("--model model", "--store .recant");
+    assert!(ends("store init") && ends("store import --model model") && ends(&edit));
+    assert!(ends("store push ./shared") && ends(&edit.replace("cold", "old")));
+    copy(&at.join(".recant"), &at.join("start"));
+    copy(&at.join("shared"), &at.join("start shared"));
+    let again = edit.replace("The sea", "The cat");
+    // The line, the store that changes, and the folder in which that begins.
+    for (line, store, begins) in [
+        (again.as_str(), ".recant", ".recant/tmp"),
+        ("revert HEAD~1", ".recant", ".recant/tmp"),
+        ("tag v2", ".recant", ".recant/tmp"),
+        ("op undo", ".recant", ".recant/tmp"),
+        ("store gc --forget", ".recant", ".recant/tmp"),
+        ("store push shared --tags", "got", "shared/objects"),
+        ("store push ./elsewhere", "got", "elsewhere"),
+        ("store clone shared new", "new", "new/tmp"),
+        ("store init --store new", "new", "new"),
+        ("store import --store new --model model", "new", "new/tmp"),
+    ] {
+        let reset = || {
+            copy(&at.join("start"), &at.join(".recant"));
+            copy(&at.join("start shared"), &at.join("shared"));
+            ["new", "got", "elsewhere"].iter().for_each(|name| gone(&at.join(name)));
+            assert!(!line.starts_with("store import") || ends("store init --store new"));
+        };
+        // What is in a remote is what a clone gets of it; one without branches is as good as none.
+        let told = || {
+            if store != "got" {
+                return history(at, store);
+            }
+            let remote = line.split_whitespace().nth(2).unwrap();
+            gone(&at.join("got"));
+            ends(&format!("store clone {remote} got"));
+            history(at, store).filter(|(log, _)| log != "[]\n")
+        };
+        reset();
+        let before = told();
+        assert!(ends(line), "{line}");
+        let after = told();
+        for round in 0..2 {
+            reset();
+            let begun = files_below(&at.join(begins));
+            let mut child = spawn(line);
+            wait(&mut child, || files_below(&at.join(begins)) > begun + round);
+            child.kill().unwrap();
+            child.wait().unwrap();
+            let now = told();
+            assert!(now == before || now == after, "{line}: {now:?}");
+            if now.is_some() {
+                assert!(good(at, &format!("store fsck --store {store}")).contains(" 0 problems"), "{line}");
+            }
+            // Whoever repeats it, ends it.
+            if now != after {
+                assert!(ends(line), "{line}: not repeated");
+                assert!(told() == after, "{line}");
+            }
+        }
+    }
+}
+
+fn files_below(dir: &Path) -> usize {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    entries.map(|path| 1 + if path.is_dir() { files_below(&path) } else { 0 }).sum()
+}
+
+fn gone(path: &Path) {
+    let _gone = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
 }
 
 fn is_whole(path: &Path, bytes: &[u8]) -> bool {

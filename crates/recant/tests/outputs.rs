@@ -172,6 +172,29 @@ fn what_is_there_needs_force() {
     assert!(before.len() == files(at).len() + 1);
 }
 
+/// Pages of the manual go into folders that others use too.
+#[test]
+fn pages_of_the_manual_replace_only_their_like() {
+    let dir = world();
+    let at = dir.path();
+    assert!(good(at, "man").contains(".TH recant 1"));
+    let told = json(at, "man --out share/man1");
+    assert!(told["pages"].as_array().unwrap().contains(&"recant-store-push.1".into()), "{told}");
+    let page = at.join("share/man1/recant.1");
+    assert!(std::fs::read_to_string(&page).unwrap().contains("Exit codes"));
+    assert!(refused(at, "man --out share/man1").contains("already holds something"));
+    std::fs::write(&page, ".TH RECANT 1\n").unwrap();
+    let before = files(at);
+    for line in ["man --out share/man1 --force", "man --out .recant", "man --out notes.txt"] {
+        let said = refused(at, line);
+        assert!(files(at) == before, "{line}: {said}");
+    }
+    std::fs::remove_file(&page).unwrap();
+    good(at, "man --out share/man1 --force");
+    good(at, "man --out home");
+    assert_eq!(std::fs::read_to_string(at.join("home/thesis.txt")).unwrap(), "mine");
+}
+
 /// The commit that the store is linked to can still be made after a refused checkout, and undo is exact.
 #[test]
 fn a_linked_base_is_not_checked_out_over() {

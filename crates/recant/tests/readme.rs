@@ -33,3 +33,28 @@ fn the_readme_names_every_method() {
         assert!(methods.contains(&format!("`{}`", info.name)), "{}", info.name);
     }
 }
+
+/// Every crate has a page of its own, which Cargo.toml names, with an example that runs as a doctest of this crate.
+#[test]
+fn every_crate_has_a_readme_with_an_example_that_runs() {
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let hosted = include_str!("../src/lib.rs");
+    let mut count = 0;
+    for dir in std::fs::read_dir(crates).unwrap().map(|entry| entry.unwrap().path()) {
+        let name = dir.file_name().unwrap().to_str().unwrap();
+        let readme = std::fs::read_to_string(dir.join("README.md")).unwrap_or_default();
+        assert!(readme.starts_with(&format!("# {name}\n")), "{name} has no README.md");
+        assert!(readme.contains("```rust\n"), "{name}'s README.md has no example");
+        let from_here = if name == "recant" {
+            "\"../README.md\"".to_owned()
+        } else {
+            format!("\"../../{name}/README.md\"")
+        };
+        assert!(hosted.contains(&from_here), "the example of {name}'s README.md is not run");
+        let manifest = std::fs::read_to_string(dir.join("Cargo.toml")).unwrap();
+        let named = if name == "recant" { "readme = \"../../README.md\"" } else { "readme = \"README.md\"" };
+        assert!(manifest.contains(named), "{name}'s Cargo.toml names no readme");
+        count += 1;
+    }
+    assert!(count > 10, "{count}");
+}

@@ -47,15 +47,20 @@ fn every_help_is_what_was_committed() {
     let mut all = format!("$ recant --help\n{first}");
     let commands = commands(first.lines().take_while(|line| *line != "Options:"));
     assert!(commands.len() > 20, "{commands:?}");
-    for command in commands {
-        let text = help(&[&command]);
-        write!(all, "\n$ recant {command} --help\n{text}").unwrap();
-        let group = text.lines().skip_while(|line| *line != "Commands:").take_while(|line| !line.is_empty());
-        for inner in self::commands(group).iter().filter(|name| *name != "help") {
-            write!(all, "\n$ recant {command} {inner} --help\n{}", help(&[&command, inner])).unwrap();
-        }
+    for command in &commands {
+        add_help(&[command], &mut all);
     }
     compare("help.txt", &all);
+}
+
+/// The help of a command, and of those below it.
+fn add_help(args: &[&str], all: &mut String) {
+    let text = help(args);
+    write!(all, "\n$ recant {} --help\n{text}", args.join(" ")).unwrap();
+    let group = text.lines().skip_while(|line| *line != "Commands:").take_while(|line| !line.is_empty());
+    for inner in commands(group).iter().filter(|name| *name != "help") {
+        add_help(&[args, &[inner]].concat(), all);
+    }
 }
 
 /// The commands that lines of a help list: two blanks, a name, two blanks or more, what it does.
@@ -154,13 +159,18 @@ fn the_shape_of_every_json_is_what_was_committed() {
         "store fsck".to_owned(),
         "store verify".to_owned(),
         "store checkout --out out".to_owned(),
-        "store push shared".to_owned(),
+        "store remote add origin shared".to_owned(),
+        "store remote list".to_owned(),
+        "store push".to_owned(),
+        "store remote remove origin".to_owned(),
         "store clone shared copy".to_owned(),
         "store pull shared --store copy".to_owned(),
         "facts remove facts.ledger --edit 0".to_owned(),
         "facts remove state model --edit 0".to_owned(),
         "config".to_owned(),
         "completions bash".to_owned(),
+        "man".to_owned(),
+        "man --out pages".to_owned(),
     ];
     let mut all = String::new();
     for line in steps {

@@ -129,7 +129,7 @@ fn two_stores_meet_through_a_folder() {
     let cold = json(at, &edit("cold"));
     assert!(refused(at, "clone nowhere other").contains("recant store push"));
     assert!(!at.join("nowhere").exists() && !at.join("other").exists());
-    let pushed = json(at, "push shared");
+    let pushed = json(at, "push ./shared");
     assert_eq!(pushed["moved"][0]["commit"], cold["commit"]);
     // A file manager's file blocks nothing, and is told.
     std::fs::write(at.join("shared/refs/heads/.DS_Store"), "Bud1").unwrap();
@@ -143,6 +143,57 @@ fn two_stores_meet_through_a_folder() {
     assert_eq!(json(at, "status --store other")["model"], old["model_after"]);
     assert!(good(at, "push shared").contains("has it all already"));
     assert!(refused(at, "push shared nothing").contains("no branch nothing"));
+}
+
+#[test]
+fn a_remote_has_a_name() {
+    let dir = workshop("gpt2-tiny");
+    let at = dir.path();
+    good(at, "store init");
+    good(at, "store import --model model");
+    assert!(good(at, "store remote list").contains("no remote has a name"));
+    for line in ["store push", "store pull", "store push shared", "store remote remove origin"] {
+        let said = refused(at, line);
+        assert!(said.contains("knows no remote") && said.contains("it knows none"), "{line}: {said}");
+        assert!(!at.join("shared").exists(), "a slip of the pen makes no folder");
+    }
+    good(at, "store remote add origin shared");
+    good(at, "store remote add server s3://bucket/x");
+    let place = std::fs::canonicalize(at).unwrap().join("shared");
+    let listed = json(at, "store remote list");
+    assert_eq!(
+        listed["remotes"],
+        serde_json::json!([
+            { "name": "origin", "remote": place }, { "name": "server", "remote": "s3://bucket/x" }
+        ])
+    );
+    assert!(refused(at, "store remote add origin other").contains("exists already"));
+    assert!(refused(at, "store remote add a/b other").contains("cannot be a name"));
+    assert!(refused(at, "store push orign").contains("knows no remote orign; it knows origin, server"));
+    // From another folder too: what was kept is no path from here.
+    std::fs::create_dir(at.join("elsewhere")).unwrap();
+    let elsewhere = at.join("elsewhere");
+    assert_eq!(json(&elsewhere, "store push --store ../.recant")["moved"][0]["name"], "main");
+    good(
+        at,
+        "edit --store .recant --contexts contexts.txt --set mom2_adjustment=false --set v_num_grad_steps=5 \
+              --subject 'The sea' --prompt '{} is' --target cold",
+    );
+    assert_eq!(json(at, "store push origin main")["moved"][0]["name"], "main");
+    // A clone knows where it came from, also one by a name of the store at hand.
+    good(at, "store clone shared one");
+    good(at, "store clone origin two");
+    for store in ["one", "two"] {
+        assert_eq!(
+            json(at, &format!("store remote list --store {store}"))["remotes"][0]["remote"],
+            *place.to_str().unwrap()
+        );
+        assert!(good(at, &format!("store pull --store {store}")).contains("nothing new"));
+        assert!(good(at, &format!("store fsck --store {store}")).contains(" 0 problems"));
+    }
+    assert!(good(at, "store remote remove origin").contains("as it was"));
+    assert!(refused(at, "store pull").contains("it knows server"));
+    assert!(place.join("FORMAT").exists());
 }
 
 #[test]

@@ -30,6 +30,9 @@ pub enum StoreError {
     /// A name cannot be changed.
     #[error(transparent)]
     Names(#[from] recant_store::NamesError),
+    /// A remote's name is none, or cannot be changed.
+    #[error(transparent)]
+    Remotes(#[from] recant_store::RemotesError),
     /// There is nothing to undo.
     #[error(transparent)]
     Undo(#[from] recant_store::UndoError),

@@ -133,6 +133,12 @@ pub enum Problem {
         /// What is wrong.
         reason: String,
     },
+    /// The file with the names of remotes cannot be used.
+    #[error("{path} of the store is wrong: {reason}", path = crate::remotes::FILE)]
+    Remotes {
+        /// What is wrong.
+        reason: String,
+    },
     /// A file that does not belong there.
     #[error("{path} does not belong into a store")]
     Stray {
@@ -221,6 +227,7 @@ impl Store {
         check.run()?;
         let mut fsck = check.fsck;
         fsck.problems.extend(self.wrong_snapshot().map(|reason| Problem::Live { reason }));
+        fsck.problems.extend(self.wrong_remotes().map(|reason| Problem::Remotes { reason }));
         match self.operations() {
             Ok(operations) => {
                 self.tell_leftovers(&operations, &mut fsck);
@@ -327,6 +334,8 @@ impl Store {
             Problem::Stray { path } => aside(path),
             // It is counted anew when it is written next.
             Problem::Live { .. } => aside(Path::new(crate::live::FILE)),
+            // What it said is still to be seen there.
+            Problem::Remotes { .. } => aside(Path::new(crate::remotes::FILE)),
             Problem::Steps { id, counted, .. } | Problem::Forgotten { id, counted, .. } => {
                 let mut writer = Writer::new(self.odb().clone());
                 let mended = writer.restep(*id, *counted)?;

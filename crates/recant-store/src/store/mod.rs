@@ -7,6 +7,7 @@
 //! objects/  ab/cdef…: an object's file, by its id
 //! bundles/  many objects' files in one, by the digest of all of it
 //! live      how much is live at a commit; may be missing
+//! remotes   remotes by name; may be missing
 //! tmp/      files being written
 //! UNFINISHED  empty; there while the store is made
 //! ```

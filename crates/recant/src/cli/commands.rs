@@ -8,7 +8,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use super::error::CliError;
 use super::session::Session;
 use super::{
-    ask, chat, config, edit, eval, export, facts, generate, info, learn, methods, stats, store, transfer,
+    ask, chat, config, edit, eval, export, facts, generate, info, learn, man, methods, stats, store, transfer,
 };
 
 /// What the exit codes say.
@@ -91,7 +91,8 @@ fn groups(command: &clap::Command) -> String {
     }
     let _written = writeln!(
         text,
-        "`recant COMMAND --help` says more of one, and `recant completions SHELL` completes them all."
+        "`recant COMMAND --help` says more of one, `recant completions SHELL` completes them all, and `recant man --out \
+         DIR` writes their manual pages."
     );
     text
 }
@@ -134,6 +135,9 @@ pub(crate) enum Command {
     /// Print completions for a shell, to put where it looks for them.
     #[command(hide = true)]
     Completions(CompletionsArgs),
+    /// Print the manual page, or write one for every command.
+    #[command(hide = true)]
+    Man(man::ManArgs),
     #[command(flatten)]
     Former(FormerCommand),
 }
@@ -250,6 +254,7 @@ pub(super) fn run(command: Command, session: &Session) -> Result<ExitCode, CliEr
         Command::Store(command) => store::run(&command, session),
         Command::Config(args) => config::run(&args),
         Command::Completions(args) => completions(&args),
+        Command::Man(args) => man::run(&args, session),
     }
     .map(|()| ExitCode::SUCCESS)
 }

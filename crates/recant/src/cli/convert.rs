@@ -171,6 +171,7 @@ of_a_store!(
     CheckoutError,
     GuardError,
     NamesError,
+    RemotesError,
     UndoError,
     HeadError,
     ReadError,

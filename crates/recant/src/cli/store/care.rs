@@ -179,17 +179,29 @@ fn made_again(
 const KEY: FileKind = FileKind { name: "key", recognises: |_| false };
 
 pub(crate) fn keygen(args: &KeygenArgs, session: &Session) -> Result<(), CliError> {
-    let mut seed = [0; 32];
-    getrandom::fill(&mut seed).map_err(|error| CliError::Random { reason: error.to_string() })?;
-    let key = SecretKey::from_seed(seed);
     let mut public = args.out.clone().into_os_string();
     public.push(".pub");
     let public = PathBuf::from(public);
-    // Never over another key, and the two together or none.
+    // What a kill between the two files left: the public key follows from the secret one.
+    let begun = if public.exists() { None } else { super::key(Some(&args.out)).ok().flatten() };
     let mut outputs = session.outputs(false);
-    let secret = outputs.file(&args.out, KEY)?.private();
-    outputs.file(&public, KEY)?.write(key.public().to_text().as_bytes())?;
-    secret.write(key.to_text().as_bytes()).inspect_err(|_| _ = std::fs::remove_file(&public))?;
+    // Never over another key, and the two together or none.
+    let secret_file = match begun {
+        Some(_) => None,
+        None => Some(outputs.file(&args.out, KEY)?.private()),
+    };
+    let public_file = outputs.file(&public, KEY)?;
+    let was_there = begun.is_some();
+    let key = begun.map_or_else(new_key, Ok)?;
+    if let Some(file) = &secret_file {
+        file.write(key.to_text().as_bytes())?;
+    }
+    let written = public_file.write(key.public().to_text().as_bytes());
+    if secret_file.is_some() {
+        written.inspect_err(|_| _ = std::fs::remove_file(&args.out))?;
+    } else {
+        written?;
+    }
     if args.json {
         return crate::cli::print_json(&json!({
             "public": key.public().to_text().trim_end(), "secret_file": args.out.display().to_string(),
@@ -197,6 +209,13 @@ pub(crate) fn keygen(args: &KeygenArgs, session: &Session) -> Result<(), CliErro
         }));
     }
     say!("{}", key.public().to_text().trim_end());
-    say!("secret key in {}, public key in {}", args.out.display(), public.display());
+    let there = if was_there { ", which was there already" } else { "" };
+    say!("secret key in {}{there}, public key in {}", args.out.display(), public.display());
     Ok(())
+}
+
+fn new_key() -> Result<SecretKey, CliError> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|error| CliError::Random { reason: error.to_string() })?;
+    Ok(SecretKey::from_seed(seed))
 }

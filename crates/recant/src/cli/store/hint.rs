@@ -24,6 +24,15 @@ pub(crate) fn hint(error: &StoreError) -> Option<&'static str> {
         StoreError::Import(
             recant_store::ImportError::Occupied { .. } | recant_store::ImportError::NoBranch,
         ) => "--branch names one",
+        StoreError::Remotes(recant_store::RemotesError::Unknown { .. }) => {
+            "`recant store remote add NAME REMOTE` gives a remote a name; a new folder is written ./FOLDER"
+        }
+        StoreError::Remotes(recant_store::RemotesError::Damaged { .. }) => {
+            "`recant store fsck --repair` sets the file aside; the history is not touched by it"
+        }
+        StoreError::Remotes(recant_store::RemotesError::Taken { .. }) => {
+            "`recant store remote remove NAME` takes the name away first"
+        }
         StoreError::Commit(recant_store::CommitError::Conflicts { .. }) => {
             "pass --on-conflict ours, theirs or both"
         }

@@ -7,6 +7,7 @@ mod change;
 mod hint;
 mod history;
 mod names;
+mod remote;
 mod share;
 mod show;
 
@@ -89,6 +90,9 @@ pub(crate) enum StoreCommand {
     Pull(share::PullArgs),
     /// Make a new store from a shared place.
     Clone(share::CloneArgs),
+    /// Names for shared places: add, list, remove.
+    #[command(subcommand)]
+    Remote(remote::RemoteCommand),
 }
 
 pub(crate) fn history(command: &HistoryCommand, session: &Session) -> Result<(), CliError> {
@@ -128,6 +132,7 @@ pub(crate) fn run(command: &StoreCommand, session: &Session) -> Result<(), CliEr
         StoreCommand::Push(args) => share::push(args),
         StoreCommand::Pull(args) => share::pull(args),
         StoreCommand::Clone(args) => share::clone(args),
+        StoreCommand::Remote(command) => remote::run(command),
     }
 }
 

@@ -4,37 +4,22 @@ use std::path::PathBuf;
 
 use clap::Args;
 use indicatif::ProgressBar;
-use recant_remote::{Progress, Pulled, Remote, RemoteError, Update};
+use recant_remote::{Progress, Pulled, RemoteError, Update};
 use recant_store::{Name, Store};
 use serde_json::{Value, json};
 
-use super::{StoreArgs, size, stamp};
+use super::{StoreArgs, remote, size, stamp};
 use crate::cli::error::CliError;
-
-/// Which remote. Credentials, region and endpoint come from the environment (AWS_ACCESS_KEY_ID, AWS_ENDPOINT,
-/// GOOGLE_SERVICE_ACCOUNT, AZURE_STORAGE_ACCOUNT_NAME and so on).
-#[derive(Debug, Clone, Args)]
-pub(crate) struct RemoteArgs {
-    /// A folder, or a URL: s3://BUCKET/PREFIX, gs://…, az://… where this build has the feature.
-    #[arg(value_name = "REMOTE")]
-    remote: String,
-}
-
-impl RemoteArgs {
-    fn open(&self) -> Result<Remote, CliError> {
-        let known = ["AWS_", "GOOGLE_", "AZURE_"];
-        let options = std::env::vars().filter(|(key, _)| known.iter().any(|prefix| key.starts_with(prefix)));
-        Ok(Remote::open(&self.remote, options)?)
-    }
-}
 
 /// Arguments of `recant store push`.
 #[derive(Debug, Args)]
 pub(crate) struct PushArgs {
     #[command(flatten)]
     store: StoreArgs,
-    #[command(flatten)]
-    to: RemoteArgs,
+    /// A name of `recant store remote`, a folder, or a URL: s3://BUCKET/PREFIX, gs://…, az://… where this build has the
+    /// feature; credentials come from the environment (AWS_ACCESS_KEY_ID and so on) [default: origin].
+    #[arg(value_name = "REMOTE")]
+    to: Option<String>,
     /// Branches [default: the head's].
     branches: Vec<String>,
     /// Tags too.
@@ -47,8 +32,9 @@ pub(crate) struct PushArgs {
 pub(crate) struct PullArgs {
     #[command(flatten)]
     store: StoreArgs,
-    #[command(flatten)]
-    from: RemoteArgs,
+    /// A name, a folder or a URL, as with `recant store push` [default: origin].
+    #[arg(value_name = "REMOTE")]
+    from: Option<String>,
     /// Branches [default: all of them].
     branches: Vec<String>,
 }
@@ -56,8 +42,9 @@ pub(crate) struct PullArgs {
 /// Arguments of `recant store clone`.
 #[derive(Debug, Args)]
 pub(crate) struct CloneArgs {
-    #[command(flatten)]
-    from: RemoteArgs,
+    /// A folder or a URL, as with `recant store push`; it becomes the new store's `origin`.
+    #[arg(value_name = "REMOTE")]
+    from: String,
     /// The folder of the new store.
     #[arg(default_value = ".recant")]
     dir: PathBuf,
@@ -73,7 +60,8 @@ pub(crate) fn push(args: &PushArgs) -> Result<(), CliError> {
         branches.extend(store.view()?.head_branch().cloned());
     }
     let bar = ProgressBar::new_spinner();
-    let pushed = args.to.open()?.push(&store, &branches, args.tags, |sent| tell(&bar, "sent", sent));
+    let to = remote::open(&remote::address(&store, args.to.as_deref())?)?;
+    let pushed = to.push(&store, &branches, args.tags, |sent| tell(&bar, "sent", sent));
     bar.finish_and_clear();
     let pushed = pushed?;
     warn(&pushed.stray);
@@ -99,22 +87,25 @@ pub(crate) fn pull(args: &PullArgs) -> Result<(), CliError> {
     let store = args.store.open()?;
     let branches = names(&args.branches)?;
     let bar = ProgressBar::new_spinner();
-    let pulled = args.from.open()?.pull(&store, &branches, &stamp(), |got| tell(&bar, "fetched", got));
+    let from = remote::open(&remote::address(&store, args.from.as_deref())?)?;
+    let pulled = from.pull(&store, &branches, &stamp(), |got| tell(&bar, "fetched", got));
     bar.finish_and_clear();
     report(args.store.json, &pulled?)
 }
 
 pub(crate) fn clone(args: &CloneArgs) -> Result<(), CliError> {
     let bar = ProgressBar::new_spinner();
-    let made = args.from.open()?.clone_to(&args.dir, &stamp(), |got| tell(&bar, "fetched", got));
+    let from = remote::address_of_source(&args.from);
+    let made = remote::open(&from)?.clone_to(&args.dir, &stamp(), |got| tell(&bar, "fetched", got));
     bar.finish_and_clear();
-    let (_, pulled) = made.map_err(|source| match source {
+    let (store, pulled) = made.map_err(|source| match source {
         RemoteError::Open(_) => source.into(),
         _ if Store::open(&args.dir).is_ok_and(|begun| begun.is_untouched().unwrap_or(false)) => {
             CliError::Cut { dir: args.dir.clone(), source: Box::new(source) }
         }
         _ => source.into(),
     })?;
+    remote::remember(&store, &from)?;
     report(args.json, &pulled)
 }
 
