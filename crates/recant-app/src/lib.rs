@@ -7,6 +7,7 @@
 //! - [`MethodSources`] and [`Resources`]: what methods are made from, gathered once.
 //! - [`edit()`]: from an [`EditRequest`] to an [`EditOutcome`], of a model or at the [`Head`] of a store.
 //! - [`evaluate`]: from an [`EvalRequest`] to a report.
+//! - [`learn`], [`open_held`], [`move_edits`]: memories and ledgers in files.
 //! - [`blame`] and [`bisect`]: which commit moved an answer, or from which on all is not well.
 //! - [`Dialogue`]: a model that is asked, edited, compared with its base and taken back.
 
@@ -16,11 +17,13 @@ mod eval;
 mod facts;
 mod judged;
 mod kinds;
+mod memory;
 mod model_ref;
 mod observer;
 mod records;
 mod resources;
 mod store;
+mod transfer;
 
 pub use dialogue::{Dialogue, DialogueError, Held, Reply};
 pub use edit::{
@@ -29,7 +32,11 @@ pub use edit::{
 pub use eval::{EvalData, EvalFailure, EvalRequest, JournalError, JournalFiles, Steps, evaluate};
 pub use facts::{FactsError, FactsRead, read_facts};
 pub use judged::Judged;
-pub use kinds::{PATCH, VERDICTS};
+pub use kinds::VERDICTS;
+pub use memory::{
+    FactsHeld, FactsHeldError, LearnFailure, Learned, Lessons, Removal, learn, open_held, remove_from_ledger,
+    remove_from_memory,
+};
 pub use model_ref::{ModelName, ModelRef, ModelRefError};
 pub use observer::{Observer, Progress, Silent, Unit, phase};
 pub use records::{RecordFileError, open_record};
@@ -37,3 +44,4 @@ pub use resources::{MethodSources, ResourceError, Resources};
 pub use store::{
     Bisected, Blame, CommitNote, Head, Ledgers, Probe, Shift, StoreError, bisect, blame, ledger_facts, ties,
 };
+pub use transfer::{Form, MoveFailure, MoveRequest, Moved, Moving, move_edits};

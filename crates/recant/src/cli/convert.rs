@@ -1,8 +1,8 @@
 //! From the errors of the libraries to those of the binary, each under one name whichever layer says it.
 
 use recant_app::{
-    DialogueError, EditFailure, EditFilesError, EvalFailure, FactsError, JournalError, ModelRefError,
-    RecordFileError, ResourceError, StoreError,
+    DialogueError, EditFailure, EditFilesError, EvalFailure, FactsError, FactsHeldError, JournalError,
+    LearnFailure, ModelRefError, MoveFailure, RecordFileError, ResourceError, StoreError,
 };
 use recant_edit::EditError;
 use recant_remote::RemoteError;
@@ -96,6 +96,54 @@ impl From<EvalFailure> for CliError {
             },
             EvalFailure::Cancelled => Self::Edit(EditError::Cancelled),
             error => Self::Option { option: "--data", reason: error.to_string() },
+        }
+    }
+}
+
+impl From<LearnFailure> for CliError {
+    fn from(error: LearnFailure) -> Self {
+        match error {
+            LearnFailure::Resources(error) => error.into(),
+            LearnFailure::State(error) => Self::State(error),
+            LearnFailure::Score(error) => Self::Score(error),
+            LearnFailure::Edit(error) => Self::Edit(error),
+            error => Self::Option { option: "--state", reason: error.to_string() },
+        }
+    }
+}
+
+impl From<FactsHeldError> for CliError {
+    fn from(error: FactsHeldError) -> Self {
+        match error {
+            FactsHeldError::Store(error) => error.into(),
+            FactsHeldError::Record(error) => error.into(),
+            FactsHeldError::Edit(error) => Self::Edit(error),
+            FactsHeldError::State(error) => Self::State(error),
+            FactsHeldError::Output(error) => Self::Output(error),
+            FactsHeldError::Patch { path } => {
+                let reason =
+                    "it is a patch, which does not know its facts; a memory or a ledger does".to_owned();
+                Self::Read { path, reason }
+            }
+            error => Self::Option { option: "--edit", reason: error.to_string() },
+        }
+    }
+}
+
+impl From<MoveFailure> for CliError {
+    fn from(error: MoveFailure) -> Self {
+        match error {
+            MoveFailure::Record(error) => error.into(),
+            MoveFailure::Output(error) => Self::Output(error),
+            MoveFailure::Resources(error) => error.into(),
+            MoveFailure::Edit(error) => Self::Edit(error),
+            MoveFailure::Transfer(error) => Self::Transfer(error),
+            MoveFailure::NoMoments => {
+                let reason = "a change of weights needs the second moments of the layer's keys: pass --stats FILE, or \
+                     leave them out on purpose with --set mom2_adjustment=false (C = I, usually worse)";
+                Self::Edit(EditError::Statistics { reason: reason.to_owned() })
+            }
+            error => Self::Option { option: "--from", reason: error.to_string() },
         }
     }
 }
