@@ -8,12 +8,14 @@
 //! - [`edit()`]: from an [`EditRequest`] to an [`EditOutcome`], of a model or at the [`Head`] of a store.
 //! - [`evaluate`]: from an [`EvalRequest`] to a report.
 //! - [`learn`], [`open_held`], [`move_edits`]: memories and ledgers in files.
+//! - [`Measurement`], [`export_lora`]: second moments that are kept, and an edit as an adapter.
 //! - [`blame`] and [`bisect`]: which commit moved an answer, or from which on all is not well.
 //! - [`Dialogue`]: a model that is asked, edited, compared with its base and taken back.
 
 mod dialogue;
 mod edit;
 mod eval;
+mod export;
 mod facts;
 mod judged;
 mod kinds;
@@ -22,6 +24,7 @@ mod model_ref;
 mod observer;
 mod records;
 mod resources;
+mod stats;
 mod store;
 mod transfer;
 
@@ -30,6 +33,7 @@ pub use edit::{
     EditFailure, EditFiles, EditFilesError, EditOutcome, EditPaths, EditPlace, EditRequest, EditSource, edit,
 };
 pub use eval::{EvalData, EvalFailure, EvalRequest, JournalError, JournalFiles, Steps, evaluate};
+pub use export::{Base, ExportFailure, Exported, ExportedModule, export_lora};
 pub use facts::{FactsError, FactsRead, read_facts};
 pub use judged::Judged;
 pub use kinds::VERDICTS;
@@ -41,6 +45,7 @@ pub use model_ref::{ModelName, ModelRef, ModelRefError};
 pub use observer::{Observer, Progress, Silent, Unit, phase};
 pub use records::{RecordFileError, open_record};
 pub use resources::{MethodSources, ResourceError, Resources};
+pub use stats::{Measurement, StatsFailure};
 pub use store::{
     Bisected, Blame, CommitNote, Head, Ledgers, Probe, Shift, StoreError, bisect, blame, ledger_facts, ties,
 };

@@ -1,8 +1,9 @@
 //! From the errors of the libraries to those of the binary, each under one name whichever layer says it.
 
 use recant_app::{
-    DialogueError, EditFailure, EditFilesError, EvalFailure, FactsError, FactsHeldError, JournalError,
-    LearnFailure, ModelRefError, MoveFailure, RecordFileError, ResourceError, StoreError,
+    DialogueError, EditFailure, EditFilesError, EvalFailure, ExportFailure, FactsError, FactsHeldError,
+    JournalError, LearnFailure, ModelRefError, MoveFailure, RecordFileError, ResourceError, StatsFailure,
+    StoreError,
 };
 use recant_edit::EditError;
 use recant_remote::RemoteError;
@@ -144,6 +145,37 @@ impl From<MoveFailure> for CliError {
                 Self::Edit(EditError::Statistics { reason: reason.to_owned() })
             }
             error => Self::Option { option: "--from", reason: error.to_string() },
+        }
+    }
+}
+
+impl From<StatsFailure> for CliError {
+    fn from(error: StatsFailure) -> Self {
+        match error {
+            StatsFailure::Collect(error) => Self::Collect(error),
+            StatsFailure::Resume(error) => Self::Resume(error),
+            StatsFailure::File(error) => Self::MomentsFile(error),
+            StatsFailure::BrokenOff { path, tokens } => Self::BrokenOff { path, tokens },
+            error => Self::Option { option: "--corpus", reason: error.to_string() },
+        }
+    }
+}
+
+impl From<ExportFailure> for CliError {
+    fn from(error: ExportFailure) -> Self {
+        match error {
+            ExportFailure::Read { path, source } => Self::Read { path, reason: source.to_string() },
+            ExportFailure::Apply(error) => Self::Apply(error),
+            ExportFailure::Json(error) => Self::Json(error),
+            ExportFailure::Factors { path, source } => Self::Write { path, reason: source.to_string() },
+            ExportFailure::Write { path, source } => Self::Write { path, reason: source.to_string() },
+            ExportFailure::Output(error) => Self::Output(error),
+            ExportFailure::NoPath => {
+                let reason = "an adapter names its base by a path, and a store's revision has none; \
+                              `recant store checkout` writes it";
+                Self::Option { option: "MODEL", reason: reason.to_owned() }
+            }
+            error => Self::Option { option: "--patch", reason: error.to_string() },
         }
     }
 }
