@@ -4,7 +4,8 @@ use recant_files::FileKind;
 use recant_records::seal;
 
 /// An edit's bytes.
-pub const PATCH: FileKind = FileKind { name: "patch", recognises: |head| seal::begins(head, b"RCNTPAT") };
+pub(crate) const PATCH: FileKind =
+    FileKind { name: "patch", recognises: |head| seal::begins(head, b"RCNTPAT") };
 
 /// A method's intermediate quantities.
 pub(crate) const DUMP: FileKind =

@@ -7,33 +7,46 @@
 //! - [`MethodSources`] and [`Resources`]: what methods are made from, gathered once.
 //! - [`edit()`]: from an [`EditRequest`] to an [`EditOutcome`], of a model or at the [`Head`] of a store.
 //! - [`evaluate`]: from an [`EvalRequest`] to a report.
+//! - [`learn`], [`open_held`], [`move_edits`]: memories and ledgers in files.
+//! - [`Measurement`], [`export_lora`]: second moments that are kept, and an edit as an adapter.
 //! - [`blame`] and [`bisect`]: which commit moved an answer, or from which on all is not well.
 //! - [`Dialogue`]: a model that is asked, edited, compared with its base and taken back.
 
 mod dialogue;
 mod edit;
 mod eval;
+mod export;
 mod facts;
 mod judged;
 mod kinds;
+mod memory;
 mod model_ref;
 mod observer;
 mod records;
 mod resources;
+mod stats;
 mod store;
+mod transfer;
 
 pub use dialogue::{Dialogue, DialogueError, Held, Reply};
 pub use edit::{
     EditFailure, EditFiles, EditFilesError, EditOutcome, EditPaths, EditPlace, EditRequest, EditSource, edit,
 };
 pub use eval::{EvalData, EvalFailure, EvalRequest, JournalError, JournalFiles, Steps, evaluate};
+pub use export::{Base, ExportFailure, Exported, ExportedModule, export_lora};
 pub use facts::{FactsError, FactsRead, read_facts};
 pub use judged::Judged;
-pub use kinds::{PATCH, VERDICTS};
+pub use kinds::VERDICTS;
+pub use memory::{
+    FactsHeld, FactsHeldError, LearnFailure, Learned, Lessons, Removal, learn, open_held, remove_from_ledger,
+    remove_from_memory,
+};
 pub use model_ref::{ModelName, ModelRef, ModelRefError};
 pub use observer::{Observer, Progress, Silent, Unit, phase};
 pub use records::{RecordFileError, open_record};
 pub use resources::{MethodSources, ResourceError, Resources};
+pub use stats::{Measurement, StatsFailure};
 pub use store::{
     Bisected, Blame, CommitNote, Head, Ledgers, Probe, Shift, StoreError, bisect, blame, ledger_facts, ties,
 };
+pub use transfer::{Form, MoveFailure, MoveRequest, Moved, Moving, move_edits};

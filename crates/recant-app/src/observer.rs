@@ -22,6 +22,8 @@ pub enum Unit {
     Steps,
     /// Cases of a data set.
     Cases,
+    /// Edits, of one fact or more.
+    Edits,
 }
 
 impl Unit {
@@ -36,6 +38,7 @@ impl Unit {
             Self::Passes => "passes",
             Self::Steps => "steps",
             Self::Cases => "cases",
+            Self::Edits => "edits",
         }
     }
 }
@@ -120,5 +123,14 @@ impl Watch for Watching<'_> {
         };
         self.0.progress(Progress { work, detail: "", done: done as u64, of: of as u64, unit });
         self.goes_on()
+    }
+}
+
+/// An observer who breaks an edit off and hears nothing of its steps, which are part of other work.
+pub(crate) struct Heeding<'a>(pub(crate) &'a dyn Observer);
+
+impl Watch for Heeding<'_> {
+    fn step(&self, _: Work, _: usize, _: usize) -> ControlFlow<()> {
+        Watching(self.0).goes_on()
     }
 }

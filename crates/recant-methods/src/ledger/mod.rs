@@ -273,7 +273,7 @@ fn kept_residuals(ledger: &Ledger) -> Option<Vec<Rows>> {
 
 impl Editor for LedgerEditor {
     fn name(&self) -> &str {
-        "ledger"
+        NAME
     }
 
     /// Plans the ledger of these facts with `model` as its base. A ledger that goes on is a
@@ -304,9 +304,12 @@ impl Editor for LedgerEditor {
     }
 }
 
+/// The method's name.
+pub const NAME: &str = "ledger";
+
 /// How the method is declared.
 pub(crate) const METHOD: MethodSpec = MethodSpec {
-    name: "ledger",
+    name: NAME,
     summary: "many facts as a set: add, remove and merge at any time, exactly",
     paper: None,
     needs_moments: true,

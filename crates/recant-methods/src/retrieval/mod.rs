@@ -114,7 +114,7 @@ pub(crate) fn mean_key(observed: &Base) -> Vec<f32> {
 
 impl PairRule for Retrieval {
     fn name(&self) -> &str {
-        "memory"
+        NAME
     }
 
     fn layer(&self) -> usize {
@@ -210,9 +210,12 @@ impl Adapter for RetrievalAdapter {
     }
 }
 
+/// The method's name, and the kind of its states.
+pub const NAME: &str = "memory";
+
 /// How the method is declared.
 pub(crate) const METHOD: MethodSpec = MethodSpec {
-    name: "memory",
+    name: NAME,
     summary: "keys and residuals behind a similarity gate (NeuralDB)",
     paper: Some("2507.18028"),
     needs_moments: false,

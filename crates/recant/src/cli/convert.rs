@@ -1,8 +1,9 @@
 //! From the errors of the libraries to those of the binary, each under one name whichever layer says it.
 
 use recant_app::{
-    DialogueError, EditFailure, EditFilesError, EvalFailure, FactsError, JournalError, ModelRefError,
-    RecordFileError, ResourceError, StoreError,
+    DialogueError, EditFailure, EditFilesError, EvalFailure, ExportFailure, FactsError, FactsHeldError,
+    JournalError, LearnFailure, ModelRefError, MoveFailure, RecordFileError, ResourceError, StatsFailure,
+    StoreError,
 };
 use recant_edit::EditError;
 use recant_remote::RemoteError;
@@ -96,6 +97,81 @@ impl From<EvalFailure> for CliError {
             },
             EvalFailure::Cancelled => Self::Edit(EditError::Cancelled),
             error => Self::Option { option: "--data", reason: error.to_string() },
+        }
+    }
+}
+
+impl From<LearnFailure> for CliError {
+    fn from(error: LearnFailure) -> Self {
+        match error {
+            LearnFailure::Resources(error) => error.into(),
+            LearnFailure::State(error) => Self::State(error),
+            LearnFailure::Score(error) => Self::Score(error),
+            LearnFailure::Edit(error) => Self::Edit(error),
+            error => Self::Option { option: "--state", reason: error.to_string() },
+        }
+    }
+}
+
+impl From<FactsHeldError> for CliError {
+    fn from(error: FactsHeldError) -> Self {
+        match error {
+            FactsHeldError::Store(error) => error.into(),
+            FactsHeldError::Record(error) => error.into(),
+            FactsHeldError::Edit(error) => Self::Edit(error),
+            FactsHeldError::State(error) => Self::State(error),
+            FactsHeldError::Output(error) => Self::Output(error),
+            FactsHeldError::Patch { path } => {
+                let reason =
+                    "it is a patch, which does not know its facts; a memory or a ledger does".to_owned();
+                Self::Read { path, reason }
+            }
+            error => Self::Option { option: "--edit", reason: error.to_string() },
+        }
+    }
+}
+
+impl From<MoveFailure> for CliError {
+    fn from(error: MoveFailure) -> Self {
+        match error {
+            MoveFailure::Record(error) => error.into(),
+            MoveFailure::Output(error) => Self::Output(error),
+            MoveFailure::Resources(error) => error.into(),
+            MoveFailure::Edit(error) => Self::Edit(error),
+            MoveFailure::Transfer(error) => Self::Transfer(error),
+            MoveFailure::NoMoments => Self::Edit(recant_edit::StatisticsError::Missing.into()),
+            error => Self::Option { option: "--from", reason: error.to_string() },
+        }
+    }
+}
+
+impl From<StatsFailure> for CliError {
+    fn from(error: StatsFailure) -> Self {
+        match error {
+            StatsFailure::Collect(error) => Self::Collect(error),
+            StatsFailure::Resume(error) => Self::Resume(error),
+            StatsFailure::File(error) => Self::MomentsFile(error),
+            StatsFailure::BrokenOff { path, tokens } => Self::BrokenOff { path, tokens },
+            error => Self::Option { option: "--corpus", reason: error.to_string() },
+        }
+    }
+}
+
+impl From<ExportFailure> for CliError {
+    fn from(error: ExportFailure) -> Self {
+        match error {
+            ExportFailure::Read { path, source } => Self::Read { path, reason: source.to_string() },
+            ExportFailure::Apply(error) => Self::Apply(error),
+            ExportFailure::Json(error) => Self::Json(error),
+            ExportFailure::Factors { path, source } => Self::Write { path, reason: source.to_string() },
+            ExportFailure::Write { path, source } => Self::Write { path, reason: source.to_string() },
+            ExportFailure::Output(error) => Self::Output(error),
+            ExportFailure::NoPath => {
+                let reason = "an adapter names its base by a path, and a store's revision has none; \
+                              `recant store checkout` writes it";
+                Self::Option { option: "MODEL", reason: reason.to_owned() }
+            }
+            error => Self::Option { option: "--patch", reason: error.to_string() },
         }
     }
 }

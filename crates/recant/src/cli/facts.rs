@@ -1,17 +1,15 @@
 //! `recant facts`: what a memory, a ledger or a store holds, listed and taken out.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use recant_app::{ledger_facts, open_record};
+use recant_app::{FactsHeld, FactsHeldError, Removal, ledger_facts, open_held};
 use recant_backend::{Device, DeviceSpec};
 use recant_core::{AdapterState, StoredFact};
 use recant_edit::Fact;
-use recant_files::{OutputFile, Role};
+use recant_files::OutputFile;
 use recant_methods::ledger::{LEDGER, Ledger};
-use recant_methods::lifelong::{MEMORY, save_state_to};
-use recant_methods::open_memory;
-use recant_records::{AnyRecord, Record as _};
+use recant_methods::lifelong::MEMORY;
 use serde_json::{Value, json};
 
 use super::args::ModelArgs;
@@ -116,18 +114,12 @@ fn list(args: &ListArgs) -> Result<(), CliError> {
     if let Some(facts) = ledger_facts(&args.place)? {
         return list_ledger(&facts, None, args);
     }
-    let opened = open_record(&args.place, AnyRecord::from_file)?;
+    let opened = open_held(&args.place)?;
     let note = opened.note(&args.place);
     match opened.value {
-        AnyRecord::Memory(state) => list_memory(&state, note, args),
-        AnyRecord::Ledger(ledger) => list_ledger(&ledger.facts().cloned().collect::<Vec<_>>(), note, args),
-        AnyRecord::Patch(_) => Err(no_facts(&args.place)),
+        FactsHeld::Memory(state) => list_memory(&state, note, args),
+        FactsHeld::Ledger(ledger) => list_ledger(&ledger.facts().cloned().collect::<Vec<_>>(), note, args),
     }
-}
-
-fn no_facts(path: &Path) -> CliError {
-    let reason = "it is a patch, which does not know its facts; a memory or a ledger does".to_owned();
-    CliError::Read { path: path.to_owned(), reason }
 }
 
 fn list_ledger(facts: &[Fact], note: Option<String>, args: &ListArgs) -> Result<(), CliError> {
@@ -170,20 +162,16 @@ fn remove(args: &RemoveArgs, session: &Session) -> Result<(), CliError> {
     if let Some(model) = &args.model {
         super::found(model)?.guard(&mut outputs)?;
     }
-    let opened = open_record(&args.place, AnyRecord::from_file)?;
+    let opened = open_held(&args.place)?;
     let note = opened.note(&args.place);
     match opened.value {
-        AnyRecord::Memory(state) => {
+        FactsHeld::Memory(state) => {
             let output = outputs.continued(&args.place, MEMORY)?;
             remove_from_memory(args, &state, &output, note)
         }
-        AnyRecord::Ledger(ledger) => {
+        FactsHeld::Ledger(ledger) => {
             let output = outputs.continued(&args.place, LEDGER)?;
             remove_from_ledger(args, ledger, &output, note)
-        }
-        AnyRecord::Patch(_) => {
-            outputs.reads(Role::Input, &args.place)?;
-            Err(no_facts(&args.place))
         }
     }
 }
@@ -198,15 +186,14 @@ fn remove_from_memory(
         let reason = "a memory is opened in front of its model; name it after the file".to_owned();
         return Err(CliError::Option { option: "MODEL", reason });
     };
-    let mut memory =
-        open_memory(state, open_model(model, &Device::open(args.device)?, &Terminal::default())?)?;
-    match (args.edit, args.back_to) {
-        (Some(edit), _) => memory.forget(edit)?,
-        (None, Some(steps)) => memory.roll_back(steps)?,
-        (None, None) => {}
-    }
+    let model = open_model(model, &Device::open(args.device)?, &Terminal::default())?;
+    // The parser asks for one of them.
+    let removal = match args.edit {
+        Some(edit) => Removal::Edit(edit),
+        None => Removal::BackTo(args.back_to.unwrap_or(usize::MAX)),
+    };
+    let memory = recant_app::remove_from_memory(state, model, removal, output)?;
     let state = memory.state()?;
-    save_state_to(&state, output)?;
     let edits = memory.facts().len();
     if args.json {
         let (bytes, id) = (memory.state_bytes(), state.id().to_string());
@@ -230,13 +217,12 @@ fn remove_from_ledger(
             "it goes with a memory, whose edits were made in steps; a ledger is a set of facts".to_owned();
         return Err(CliError::Option { option: "--back-to", reason });
     };
-    let held = ledger.len();
-    let Some(fact) = ledger.facts().nth(edit).cloned() else {
-        let reason = format!("there is no edit {edit}; the ledger holds {held}, counted from 0");
-        return Err(CliError::Option { option: "--edit", reason });
-    };
-    ledger.remove(&fact).map_err(|error| CliError::Option { option: "--edit", reason: error.to_string() })?;
-    output.write(&ledger.to_file())?;
+    let fact = recant_app::remove_from_ledger(&mut ledger, edit, output).map_err(|error| match error {
+        FactsHeldError::NoEdit { .. } | FactsHeldError::Ledger(_) => {
+            CliError::Option { option: "--edit", reason: error.to_string() }
+        }
+        error => error.into(),
+    })?;
     if args.json {
         return super::print_json(&json!({ "edits": ledger.len(), "notes": note.as_slice() }));
     }

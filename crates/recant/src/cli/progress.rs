@@ -115,12 +115,6 @@ pub(crate) fn bytes(len: u64, label: &str) -> Progress {
 }
 
 impl Progress {
-    /// `steps` more are done.
-    pub(crate) fn inc(&self, steps: u64) {
-        self.bar.inc(steps);
-        self.line();
-    }
-
     /// `steps` are done.
     pub(crate) fn set_position(&self, steps: u64) {
         self.bar.set_position(steps);

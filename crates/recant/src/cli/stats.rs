@@ -1,21 +1,18 @@
 //! `recant stats`.
 
-use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use clap::Args;
-use recant_app::phase;
+use recant_app::{Measurement, Observer, phase};
 use recant_files::{OutputFile, Role};
-use recant_methods::moments::{Collector, Moments, MomentsFileError, PARTIAL, STATISTICS, partial_path};
+use recant_methods::moments::{Moments, PARTIAL, STATISTICS, partial_path};
 use recant_methods::parse_layers;
 use recant_model::Model;
 use serde_json::json;
 
 use super::args::ModelArgs;
 use super::error::CliError;
-use super::progress::{self, Terminal};
+use super::progress::Terminal;
 use super::session::Session;
 
 /// Arguments of `recant stats`.
@@ -68,11 +65,10 @@ pub(crate) fn run(args: &StatsArgs, session: &Session) -> Result<(), CliError> {
     inputs.into_iter().try_for_each(|path| outputs.reads(Role::Input, path))?;
     let output = outputs.file(&args.out, STATISTICS)?;
     let partial = outputs.continued(&partial_path(&args.out), PARTIAL)?;
-    let stopped = session.stop_politely();
-    let terminal = Terminal::default();
+    let terminal = Terminal::stopped_by(session.stop_politely());
     let model = phase(&terminal, "open", || args.model.open(None, &terminal))?;
     if args.import.is_empty() {
-        let moments = phase(&terminal, "measure", || measure(args, &model, &partial, &stopped))?;
+        let moments = phase(&terminal, "measure", || measure(args, &model, &partial, &terminal))?;
         phase(&terminal, "write", || moments.save_to(&output))?;
         partial.remove()?;
         return tell(args, &moments);
@@ -109,59 +105,17 @@ fn imports(args: &StatsArgs) -> Result<Vec<(usize, PathBuf)>, CliError> {
     Ok(args.layers.0.iter().copied().zip(args.import.iter().cloned()).collect())
 }
 
-/// Measures, keeping what there is at intervals and when it is told to stop.
+/// Measures, or goes on with a measurement that was broken off.
 fn measure(
     args: &StatsArgs,
     model: &Model,
     partial: &OutputFile,
-    stopped: &AtomicBool,
+    terminal: &Terminal,
 ) -> Result<Moments, CliError> {
-    let mut collector = Collector::new(model, &args.layers.0, args.tokens)?;
-    if partial.path().exists() {
-        let opened = collector.resume(partial.path())?;
-        opened.note(partial.path()).iter().for_each(|note| remark!("note: {note}"));
-        collector = opened.value;
-        let tokens = collector.progress().tokens;
+    let measurement = Measurement::begin(model, &args.layers.0, args.tokens, partial.clone())?;
+    measurement.notes().iter().for_each(|note| terminal.note(note));
+    if let Some(tokens) = measurement.resumed() {
         remark!("going on behind the {tokens} tokens that {} keeps", partial.path().display());
     }
-    let bar = progress::bar(collector.progress().budget, "second moments", "tokens");
-    let mut keeper = Keeper { last: Instant::now(), took: Duration::ZERO };
-    let mut kept = Ok(());
-    let ended = collector.read(&args.corpus, |collector| {
-        let progress = collector.progress();
-        bar.set_position(progress.tokens.min(progress.budget));
-        let stopped = stopped.load(Ordering::Relaxed);
-        if stopped || keeper.due() {
-            kept = keeper.keep(collector, partial);
-        }
-        if stopped || kept.is_err() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    });
-    bar.finish_and_clear();
-    let ended = ended?;
-    kept?;
-    if ended.is_break() {
-        let tokens = collector.progress().tokens;
-        return Err(CliError::BrokenOff { path: partial.path().to_owned(), tokens });
-    }
-    Ok(collector.finish()?)
-}
-
-/// Keeps a measurement every half minute, or as seldom as makes keeping a twentieth of the work.
-struct Keeper {
-    last: Instant,
-    took: Duration,
-}
-
-impl Keeper {
-    fn due(&self) -> bool {
-        self.last.elapsed() >= Duration::from_secs(30).max(20 * self.took)
-    }
-
-    fn keep(&mut self, collector: &Collector<'_>, partial: &OutputFile) -> Result<(), MomentsFileError> {
-        let started = Instant::now();
-        collector.keep_in(partial)?;
-        self.last = Instant::now();
-        self.took = self.last - started;
-        Ok(())
-    }
+    Ok(measurement.run(&args.corpus, terminal)?)
 }

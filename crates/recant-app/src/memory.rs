@@ -1,0 +1,280 @@
+//! Memories and ledgers in files: taught, looked at, and facts taken out again.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use recant_core::AdapterState;
+use recant_edit::{EditError, Fact, Memory};
+use recant_eval::{Dataset, DatasetError, ScoreError, Verdict, attach_locality, verdicts};
+use recant_files::{OutputError, OutputFile};
+use recant_methods::ledger::{Ledger, LedgerError};
+use recant_methods::lifelong::{StateFileError, load_state, save_state_to};
+use recant_methods::{memory, open_memory};
+use recant_model::Model;
+use recant_records::{AnyRecord, Opened, Record as _};
+
+use crate::judged::Judged;
+use crate::observer::{Heeding, Observer, Progress, Unit, phase};
+use crate::records::{RecordFileError, open_record};
+use crate::resources::{MethodSources, ResourceError, Resources};
+use crate::store::StoreError;
+
+/// A memory cannot be taught.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LearnFailure {
+    /// What the method is made from cannot be had.
+    #[error(transparent)]
+    Resources(#[from] ResourceError),
+    /// A fact cannot be learned.
+    #[error(transparent)]
+    Edit(#[from] EditError),
+    /// The memory's file cannot be read or written.
+    #[error(transparent)]
+    State(#[from] StateFileError),
+    /// What became of a fact cannot be told.
+    #[error(transparent)]
+    Score(#[from] ScoreError),
+}
+
+/// What a memory is taught, each fact once.
+#[derive(Debug, Clone, Default)]
+pub struct Lessons {
+    /// The facts.
+    pub facts: Vec<Fact>,
+    /// What to know about them.
+    pub notes: Vec<String>,
+    /// Pass over what the memory knows already, so that an interrupted run goes on where it stopped.
+    pub pass_over: bool,
+}
+
+impl Lessons {
+    /// The cases of a data set, of which those behind `limit` give prompts that must be left alone.
+    ///
+    /// # Errors
+    /// [`DatasetError`].
+    pub fn read(data: &Path, limit: Option<usize>) -> Result<Self, DatasetError> {
+        let mut data = Dataset::read(data, limit)?.all_usable()?;
+        attach_locality(&mut data.cases, &data.spare);
+        let mut lessons = Self { pass_over: true, ..Self::default() };
+        data.cases.into_iter().for_each(|case| lessons.add(case.fact));
+        Ok(lessons)
+    }
+
+    /// Adds a fact of a file, unless it is there already.
+    fn add(&mut self, fact: Fact) {
+        let said = fact.statement();
+        let mut earlier = self.facts.iter();
+        match earlier.find(|earlier| earlier.statement().same_question(&said)) {
+            Some(earlier) if earlier.statement().same(&said) => {
+                let (text, target) = (fact.text(), &fact.target);
+                return self.notes.push(format!("{text} -> {target} is given twice and learned once"));
+            }
+            Some(earlier) => self.notes.push(format!(
+                "{} is given with {:?} and {:?}; the later one is learned last",
+                fact.text(),
+                earlier.target,
+                fact.target
+            )),
+            None => {}
+        }
+        self.facts.push(fact);
+    }
+}
+
+/// What came of teaching.
+pub struct Learned {
+    /// The memory afterwards.
+    pub memory: Box<dyn Memory>,
+    /// The facts that were learned now.
+    pub facts: Vec<Fact>,
+    /// What became of each of them.
+    pub verdicts: Vec<Verdict>,
+    /// How many the memory knew already.
+    pub known: usize,
+    /// What to know about it.
+    pub notes: Vec<String>,
+    /// Learning, in seconds.
+    pub seconds: f64,
+}
+
+impl Learned {
+    /// The facts with their verdicts.
+    #[must_use]
+    pub fn judged(&self) -> Judged<'_> {
+        Judged::new(&self.facts, &self.verdicts)
+    }
+}
+
+/// Teaches the memory of a file, or one that is begun there by `method`; the file is written after every fact.
+///
+/// # Errors
+/// [`LearnFailure`]; what was learned before stands in the file.
+pub fn learn(
+    mut lessons: Lessons,
+    method: &str,
+    sources: &MethodSources,
+    output: &OutputFile,
+    model: &Model,
+    observer: &dyn Observer,
+) -> Result<Learned, LearnFailure> {
+    let begun = || begun(method, sources, output.path(), model.clone(), observer);
+    let (mut memory, told) = phase(observer, "resources", begun)?;
+    let given = lessons.facts.len();
+    if lessons.pass_over {
+        let held = memory.facts();
+        let knows = |fact: &Fact| held.iter().any(|held| held.statement().same(&fact.statement()));
+        lessons.facts.retain(|fact| !knows(fact));
+    }
+    let started = Instant::now();
+    let mut notes = Vec::new();
+    let facts = lessons.facts;
+    phase(observer, "learn", || -> Result<(), LearnFailure> {
+        let mut detail = memory.name().to_owned();
+        let tell = |done: usize, detail: &str| {
+            let (done, of) = (done as u64, facts.len() as u64);
+            observer.progress(Progress { work: "learn", detail, done, of, unit: Unit::Edits });
+        };
+        tell(0, &detail);
+        for (at, fact) in facts.iter().enumerate() {
+            tracing::debug!("learning {:?}", fact.text());
+            notes = memory.learn_watched(std::slice::from_ref(fact), &Heeding(observer))?;
+            // After every edit: whatever happens next, what was learned so far stands in the file.
+            save_state_to(&memory.state()?, output)?;
+            if let Some(loss) = memory.loss() {
+                detail = format!("{}, loss {loss:.3}", memory.name());
+            }
+            tell(at + 1, &detail);
+        }
+        Ok(())
+    })?;
+    observer.idle();
+    let seconds = started.elapsed().as_secs_f64();
+    let verdicts = phase(observer, "score", || verdicts(model, memory.model(), &facts))?;
+    notes.extend(told.into_iter().chain(lessons.notes));
+    Ok(Learned { memory, known: given - facts.len(), facts, verdicts, notes, seconds })
+}
+
+/// The memory of a file, or an empty one, and what to know about the files that were read.
+fn begun(
+    method: &str,
+    sources: &MethodSources,
+    path: &Path,
+    model: Model,
+    observer: &dyn Observer,
+) -> Result<(Box<dyn Memory>, Vec<String>), LearnFailure> {
+    if path.exists() {
+        let opened = load_state(path)?;
+        let notes = opened.note(path).into_iter().collect();
+        return Ok((open_memory(&opened.value, model)?, notes));
+    }
+    let resources = Resources::gather(sources, &[method.to_owned()], &model, observer)?;
+    let notes = resources.notes(&model);
+    Ok((memory(method, &resources.inputs(method)?, model)?, notes))
+}
+
+/// What holds facts cannot be looked at or changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FactsHeldError {
+    /// A store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A file cannot be opened.
+    #[error(transparent)]
+    Record(#[from] RecordFileError),
+    /// A patch does not know its facts.
+    #[error("cannot read {path}: it is a patch, which does not know its facts; a memory or a ledger does")]
+    Patch {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The memory cannot be opened, or holds no such edit.
+    #[error(transparent)]
+    Edit(#[from] EditError),
+    /// The ledger holds no such edit.
+    #[error("there is no edit {index}; the ledger holds {count}, counted from 0")]
+    NoEdit {
+        /// The edit asked for.
+        index: usize,
+        /// How many there are.
+        count: usize,
+    },
+    /// The ledger does not give a fact back.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The memory's file cannot be written.
+    #[error(transparent)]
+    State(#[from] StateFileError),
+    /// The ledger's file cannot be written.
+    #[error(transparent)]
+    Output(#[from] OutputError),
+}
+
+/// What holds facts.
+pub enum FactsHeld {
+    /// A memory.
+    Memory(AdapterState),
+    /// A ledger.
+    Ledger(Ledger),
+}
+
+/// Opens the file of a memory or a ledger.
+///
+/// # Errors
+/// [`FactsHeldError::Record`], [`FactsHeldError::Patch`].
+pub fn open_held(path: &Path) -> Result<Opened<FactsHeld>, FactsHeldError> {
+    let opened = open_record(path, AnyRecord::from_file)?;
+    let checked = opened.checked;
+    let value = match opened.value {
+        AnyRecord::Memory(state) => FactsHeld::Memory(state),
+        AnyRecord::Ledger(ledger) => FactsHeld::Ledger(ledger),
+        AnyRecord::Patch(_) => return Err(FactsHeldError::Patch { path: path.to_owned() }),
+    };
+    Ok(Opened { value, checked })
+}
+
+/// Which edits a memory shall know no longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removal {
+    /// One, counted from 0.
+    Edit(usize),
+    /// All behind this many steps.
+    BackTo(usize),
+}
+
+/// Takes edits out of a memory, and writes its file.
+///
+/// # Errors
+/// [`FactsHeldError::Edit`], [`FactsHeldError::State`].
+pub fn remove_from_memory(
+    state: &AdapterState,
+    model: Model,
+    removal: Removal,
+    output: &OutputFile,
+) -> Result<Box<dyn Memory>, FactsHeldError> {
+    let mut memory = open_memory(state, model)?;
+    match removal {
+        Removal::Edit(edit) => memory.forget(edit)?,
+        Removal::BackTo(steps) => memory.roll_back(steps)?,
+    }
+    save_state_to(&memory.state()?, output)?;
+    Ok(memory)
+}
+
+/// Takes an edit out of a ledger, counted from 0, and writes its file. Weights are not changed.
+///
+/// # Errors
+/// [`FactsHeldError::NoEdit`], [`FactsHeldError::Output`].
+pub fn remove_from_ledger(
+    ledger: &mut Ledger,
+    edit: usize,
+    output: &OutputFile,
+) -> Result<Fact, FactsHeldError> {
+    let count = ledger.len();
+    let fact = ledger.facts().nth(edit).cloned();
+    let fact = fact.ok_or(FactsHeldError::NoEdit { index: edit, count })?;
+    ledger.remove(&fact)?;
+    output.write(&ledger.to_file())?;
+    Ok(fact)
+}
