@@ -125,7 +125,7 @@ pub fn export_lora(
 
 /// A dense block's `down_proj` has the name that an expert's had before `transformers` joined the experts of a block.
 const BESIDE_EXPERTS: &str = "this model has mixtures of experts: peft 0.21 takes the module for one of an expert, warns, \
-                              and leaves the adapter out; `recant edit --out` writes the edited model";
+                              and leaves the adapter out; the edited model itself holds the edit";
 
 /// One matrix of the adapter.
 struct Module {

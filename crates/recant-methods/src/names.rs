@@ -81,6 +81,13 @@ impl FactRows {
     }
 }
 
+/// Whether the model has a chat template that can be used. One that has none is asked to go on with a text, and not for
+/// an answer that repeats a name.
+#[must_use]
+pub fn answers(model: &Model) -> bool {
+    frame(model).is_some()
+}
+
 /// The frame of the model's chat template; `None` where it has none that can be used.
 fn frame(model: &Model) -> Option<ChatFrame> {
     match model.tokenizer().chat() {

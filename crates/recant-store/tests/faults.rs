@@ -175,7 +175,7 @@ fn an_interrupted_init_is_no_store() {
         match Store::open_on(Arc::new(image), Path::new("store")) {
             Ok(store) => assert!(store.fsck().unwrap().is_clean(), "{at}"),
             Err(error) => {
-                assert!(made.is_err() && error.to_string().contains("recant store init"), "{at}: {error}")
+                assert!(made.is_err() && error.to_string().contains("is not a recant store"), "{at}: {error}")
             }
         }
     }

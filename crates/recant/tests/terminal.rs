@@ -103,7 +103,7 @@ fn a_hostile_history_is_shown_and_not_obeyed() {
             refused(at, &command);
         }
     }
-    good(at, &["push", "shared"]);
+    good(at, &["push", "./shared"]);
     good(at, &["clone", "shared", &format!("copy{HOSTILE}")]);
 }
 

@@ -27,6 +27,7 @@ use crate::inputs::MethodInputs;
 use crate::lookup::{FactRows, fact_rows};
 use crate::mean::{context_weights, weighted};
 use crate::moments::{Moments, MomentsError};
+use crate::names;
 use crate::search::split::{Parts, Split};
 use crate::search::{self, Base, Found};
 use crate::settings::Tunable;
@@ -160,7 +161,7 @@ impl Rome {
         if self.settings.chat_context {
             rows = rows.with_chat(model, request)?;
         }
-        if self.settings.search.name_factor > 0.0 {
+        if self.settings.search.name_factor > 0.0 && names::answers(model) {
             rows = rows.with_names(model, request)?;
         }
         Ok(rows)

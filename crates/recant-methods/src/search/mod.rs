@@ -208,19 +208,18 @@ impl Loss {
         device: &Device,
     ) -> Self {
         let count = rows.rewriting.len() * rows.target.len();
+        let named = before.dims()[0] - count - 1;
+        let names = (settings.name_factor > 0.0 && named > 0)
+            .then(|| before.clone().narrow(0, count + 1, named))
+            .and_then(|before| Names::of(rows, before, device));
         let ids = rows.target.iter().map(|id| id.cast_signed());
         let targets = (0..rows.rewriting.len()).flat_map(|_| ids.clone()).collect();
         Self {
             settings,
             device: device.clone(),
             targets: upload_ints(targets, [count, 1], device),
-            essence_before: before.clone().narrow(0, count, 1),
-            names: (settings.name_factor > 0.0)
-                .then(|| {
-                    let names = before.dims()[0] - count - 1;
-                    (names > 0).then(|| Names::of(rows, before.narrow(0, count + 1, names), device))?
-                })
-                .flatten(),
+            essence_before: before.narrow(0, count, 1),
+            names,
             init_norm: norm(init),
         }
     }

@@ -43,7 +43,7 @@ impl SearchSettings {
     pub(crate) fn of_names() -> Param<Self> {
         field!(
             "name_factor",
-            "how much it counts that the subject's name is spelled worse; 0: as published",
+            "how much it counts that a model with a chat template spells the subject's name worse; 0: as published",
             name_factor,
             float(0.0)
         )
