@@ -212,11 +212,7 @@ fn a_kill_leaves_a_whole_key_or_one_that_is_completed() {
         assert!(begun.is_some() || !public.exists(), "a public key whose secret nobody has");
         if !public.exists() {
             good(at, "store key --out key");
-            assert_eq!(
-                temporaries(at),
-                [PathBuf::new(); 0],
-                "what the killed run left is removed by the next"
-            );
+            assert!(temporaries(at).is_empty(), "what the killed run left is removed by the next");
         }
         assert!(begun.is_none_or(|begun| begun == std::fs::read(&secret).unwrap()), "never over another key");
         assert!(content(&public)[0].1.starts_with(b"recant-public-1 "));
