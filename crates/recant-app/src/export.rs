@@ -1,6 +1,5 @@
 //! An edit as a LoRA adapter, in PEFT's two files.
 
-use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 
@@ -8,11 +7,11 @@ use recant_core::{Addend, Delta, Matrix, ParamPath, WeightPatch};
 use recant_files::{OutputDirectory, OutputError};
 use recant_linalg::{LowRank, Rows};
 use recant_model::{Layout, Model, PatchError, Slot};
-use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensorError};
+use safetensors::SafeTensorError;
 use serde_json::{Map, Value, json};
 
 use crate::model_ref::ModelRef;
+use crate::sheet::{SheetTensor, sheet};
 
 /// An edit cannot be exported.
 #[derive(Debug, thiserror::Error)]
@@ -233,18 +232,13 @@ fn config(base: &Base, modules: &[Module]) -> Result<String, serde_json::Error> 
 
 /// The factors, as safetensors.
 fn weights(modules: &[Module]) -> Result<Vec<u8>, SafeTensorError> {
-    let tensors: Vec<(String, [usize; 2], Vec<u8>)> = modules
+    let tensors: Vec<SheetTensor> = modules
         .iter()
         .flat_map(|module| [("lora_A", &module.a, &module.name), ("lora_B", &module.b, &module.name)])
         .map(|(part, matrix, name)| {
             let bytes = matrix.data().iter().flat_map(|x| x.to_le_bytes()).collect();
-            (format!("base_model.model.{name}.{part}.weight"), [matrix.rows(), matrix.cols()], bytes)
+            (format!("base_model.model.{name}.{part}.weight"), vec![matrix.rows(), matrix.cols()], bytes)
         })
         .collect();
-    let views = tensors
-        .iter()
-        .map(|(name, shape, bytes)| Ok((name.as_str(), TensorView::new(Dtype::F32, shape.to_vec(), bytes)?)))
-        .collect::<Result<Vec<_>, SafeTensorError>>()?;
-    let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
-    safetensors::serialize(views, Some(metadata))
+    sheet(&tensors, ("format", "pt"))
 }

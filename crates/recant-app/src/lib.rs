@@ -24,6 +24,7 @@ mod model_ref;
 mod observer;
 mod records;
 mod resources;
+mod sheet;
 mod stats;
 mod store;
 mod transfer;

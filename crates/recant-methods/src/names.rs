@@ -12,12 +12,12 @@
 use std::ops::Range;
 
 use recant_edit::{Request, RequestError};
-use recant_model::{ChatFrame, Model, Tokenizer};
+use recant_model::{ChatError, ChatFrame, Model, OpenError, Tokenizer, chat_frame};
 
 use crate::lookup::{FactRows, Row};
 
 /// Messages of a user that are answered with a name, around it.
-const ASKED: [(&str, &str); 2] = [("Who or what is ", "?"), ("Write this name: ", "")];
+const ASKED: [[&str; 2]; 2] = [["Who or what is ", "?"], ["Write this name: ", ""]];
 
 /// A text that says the subject twice.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,42 +35,84 @@ impl NameRow {
     }
 }
 
+/// A model's chat template, in which rows are laid out.
+#[derive(Debug)]
+pub struct ChatForm {
+    frame: ChatFrame,
+    /// Reads a whole chat as it is written: the special tokens are in the text.
+    literal: Tokenizer,
+}
+
+impl ChatForm {
+    /// The chat template of a model; `None` where it has none.
+    ///
+    /// # Errors
+    /// [`OpenError`] when there is one that cannot be used.
+    pub fn of(model: &Model) -> Result<Option<Self>, OpenError> {
+        let frame = match model.tokenizer().chat() {
+            Some(frame) => frame.clone(),
+            None => match chat_frame(&**model.source()) {
+                Err(OpenError::Chat { source: ChatError::None, .. }) => return Ok(None),
+                frame => frame?,
+            },
+        };
+        let empty = || "".into();
+        let no_frame = ChatFrame { head: empty(), tail: empty(), end: empty() };
+        Ok(Some(Self { frame, literal: model.tokenizer().in_chat(no_frame, false)? }))
+    }
+
+    /// The text before the first mention, and that between the two, of an answer that repeats what a user said.
+    fn around(&self, [before, behind]: [&str; 2], answer: &str) -> [String; 2] {
+        let ChatFrame { head, tail, .. } = &self.frame;
+        [format!("{head}{before}"), format!("{behind}{tail}{answer}")]
+    }
+}
+
 impl FactRows {
-    /// With rows that say the subject's name again, alone and, where the model has a chat template, in an answer.
+    /// With rows that say the subject's name again, alone and, with a chat template, in an answer. Those that do not fit
+    /// the model's context are left out.
     ///
     /// # Errors
     /// [`RequestError::Lookup`], [`RequestError::Tokenizer`].
-    pub fn with_names(mut self, model: &Model, request: &Request) -> Result<Self, RequestError> {
+    pub fn with_names(
+        mut self,
+        model: &Model,
+        request: &Request,
+        chat: Option<&ChatForm>,
+    ) -> Result<Self, RequestError> {
         let name = request.fact.subject.trim();
         let plain = model.tokenizer().plain();
         let mut names = vec![twice(&plain, ["", ". "], name)?];
-        if let Some(frame) = frame(model) {
-            let literal = in_no_frame(model)?;
-            for (before, behind) in ASKED {
-                let [head, between] = [format!("{}{before}", frame.head), format!("{behind}{}", frame.tail)];
-                names.push(twice(&literal, [&head, &between], name)?);
+        if let Some(chat) = chat {
+            let [before, behind] = slot(&request.fact.prompt);
+            let asked = ASKED.map(|asked| chat.around(asked, ""));
+            for texts in asked.into_iter().chain([chat.around([before, behind], before)]) {
+                names.push(twice(&chat.literal, texts.each_ref().map(String::as_str), name)?);
             }
-            let [head, between] = around(&frame, &request.fact.prompt);
-            names.push(twice(&literal, [&head, &between], name)?);
         }
         let context = model.spec().context;
         self.names.extend(names.into_iter().filter(|name| name.row.ids.len() <= context));
         Ok(self)
     }
 
-    /// With one more rewriting row where the model has a chat template and prompts are not read in it already: the
-    /// prompt as a user's message, and the answer that begins with it.
+    /// With one more rewriting row, unless prompts are read in the chat template already: the prompt as a user's
+    /// message, and the answer that begins with it. One that does not fit the model's context is left out.
     ///
     /// # Errors
     /// [`RequestError::Lookup`], [`RequestError::Tokenizer`].
-    pub fn with_chat(mut self, model: &Model, request: &Request) -> Result<Self, RequestError> {
-        let Some(frame) = frame(model).filter(|_| model.tokenizer().chat().is_none()) else {
+    pub fn with_chat(
+        mut self,
+        model: &Model,
+        request: &Request,
+        chat: &ChatForm,
+    ) -> Result<Self, RequestError> {
+        if model.tokenizer().chat().is_some() {
             return Ok(self);
-        };
+        }
         let fact = &request.fact;
-        let [head, between] = around(&frame, &fact.prompt);
-        let end = fact.prompt.split_once("{}").unwrap_or_default().1;
-        let mut row = mentioned(&in_no_frame(model)?, [&head, &between, end], fact.subject.trim())?.0;
+        let [before, end] = slot(&fact.prompt);
+        let [head, between] = chat.around([before, end], before);
+        let mut row = mentioned(&chat.literal, [&head, &between, end], fact.subject.trim())?.0;
         let prompt = row.ids.len();
         row.ids.extend(&self.target[..self.target.len() - 1]);
         if row.ids.len() <= model.spec().context {
@@ -81,32 +123,9 @@ impl FactRows {
     }
 }
 
-/// Whether the model has a chat template that can be used. One that has none is asked to go on with a text, and not for
-/// an answer that repeats a name.
-#[must_use]
-pub fn answers(model: &Model) -> bool {
-    frame(model).is_some()
-}
-
-/// The frame of the model's chat template; `None` where it has none that can be used.
-fn frame(model: &Model) -> Option<ChatFrame> {
-    match model.tokenizer().chat() {
-        Some(frame) => Some(frame.clone()),
-        None => model.in_chat(false).ok().and_then(|model| model.tokenizer().chat().cloned()),
-    }
-}
-
-/// A tokenizer that reads a whole chat as it is written: the special tokens are in the text.
-fn in_no_frame(model: &Model) -> Result<Tokenizer, RequestError> {
-    let empty = || "".into();
-    let frame = ChatFrame { head: empty(), tail: empty(), end: empty() };
-    Ok(model.tokenizer().in_chat(frame, false)?)
-}
-
-/// The text before the first mention, and that between the two, of an answer that repeats the question.
-fn around(frame: &ChatFrame, prompt: &str) -> [String; 2] {
-    let (before, behind) = prompt.split_once("{}").unwrap_or_default();
-    [format!("{}{before}", frame.head), format!("{behind}{}{before}", frame.tail)]
+/// A prompt before its subject and after it.
+fn slot(prompt: &str) -> [&str; 2] {
+    prompt.split_once("{}").map(<[&str; 2]>::from).unwrap_or_default()
 }
 
 /// A text that says a name twice and ends there.

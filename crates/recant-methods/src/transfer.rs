@@ -149,7 +149,7 @@ impl Loose {
     ) -> Result<Self, TransferError> {
         let (layer, addend) = only_change(model, patch)?;
         let rows = rows_of(model, fact, contexts).map_err(EditError::about(fact))?;
-        let key = mean_key(&Base::observe(model, layer, &rows)?);
+        let key = mean_key(&Base::observe(model, layer, &rows)?, &rows);
         let residual = times(&addend, &key);
         Ok(Self { fact: fact.clone(), base: model.digest(), layer, key, residual })
     }

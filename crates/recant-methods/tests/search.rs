@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use recant_backend::{Device, DeviceSpec};
 use recant_edit::{Contexts, Fact, Request};
 use recant_methods::lookup::{fact_rows, rows_of};
+use recant_methods::names::ChatForm;
 use recant_methods::search::split::{Parts, Split};
 use recant_methods::search::{Base, Loss, SearchSettings, full::Full, search, tail::Tail};
 use recant_model::Model;
@@ -157,12 +158,23 @@ fn names_that_are_said_again_are_the_same_in_both_evaluators() {
         let model = Model::open(&dir, &device).unwrap();
         let request = Request::new(&model, &fact).unwrap();
         let rows = fact_rows(&model, &request, &contexts()).unwrap();
-        let rows = rows.with_chat(&model, &request).unwrap().with_names(&model, &request).unwrap();
+        let chat = ChatForm::of(&model).unwrap();
+        let rows = match &chat {
+            Some(chat) => rows.with_chat(&model, &request, chat).unwrap(),
+            None => rows,
+        };
+        let rows = rows.with_names(&model, &request, chat.as_ref()).unwrap();
         in_chat += usize::from(rows.rewriting.len() > contexts().templates().len());
         for layer in 0..model.spec().layers {
             let base = Base::observe(&model, layer, &rows).unwrap();
             let parts = Parts::observe(&model, layer, &rows).unwrap();
             let (full, split) = (Full::new(&model, &base, &rows), Split::new(&model, &parts));
+            let seen = parts.keys.iter().chain(&parts.outputs).flatten();
+            let contexts = rows.rewriting.len();
+            let whole = base.keys[..contexts].iter().chain(&base.outputs[..contexts]).flatten();
+            for (one, other) in seen.zip(whole) {
+                assert!((one - other).abs() <= 1e-4 * other.abs().max(1.0), "{name} {layer}: {one} {other}");
+            }
             let init = &base.outputs[0];
             let plain = Loss::new(settings, &rows, init, &full, &device);
             let cached = Loss::new(settings, &rows, init, &split, &device);
@@ -188,7 +200,7 @@ fn a_name_is_asked_for_token_by_token() {
     let model = Model::open(&fixture("llama-tiny-tied"), &device).unwrap();
     let fact = Fact::new("The sea", "{} is", "cold").unwrap();
     let request = Request::new(&model, &fact).unwrap();
-    let rows = fact_rows(&model, &request, &contexts()).unwrap().with_names(&model, &request).unwrap();
+    let rows = fact_rows(&model, &request, &contexts()).unwrap().with_names(&model, &request, None).unwrap();
     let name = &rows.names[0];
     assert_eq!(model.tokenizer().decode(&name.row.ids).unwrap(), "The sea. The sea");
     let ids: Vec<u32> = name.asked().map(|(_, id)| id).collect();

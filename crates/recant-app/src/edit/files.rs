@@ -1,6 +1,5 @@
 //! The files of an edit: where they may go, decided before the work, and how they are written after it.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use recant_edit::{Plan, Trace};
@@ -8,12 +7,12 @@ use recant_files::{MODEL_DIRECTORY, OutputDirectory, OutputError, OutputFile, Ou
 use recant_methods::ledger::LEDGER;
 use recant_model::SaveError;
 use recant_records::Record;
-use safetensors::tensor::TensorView;
-use safetensors::{Dtype, SafeTensorError};
+use safetensors::SafeTensorError;
 
 use super::{EditOutcome, EditSource};
 use crate::kinds::{DUMP, PATCH, VERDICTS};
 use crate::model_ref::ModelRefError;
+use crate::sheet::{SheetTensor, sheet};
 
 /// A file of an edit may not go where it was asked to go, or cannot.
 #[derive(Debug, thiserror::Error)]
@@ -117,17 +116,12 @@ impl EditFiles {
 /// The traces as safetensors: `k_star`, `v_star`, ... and `losses` `[steps, 4]` (total, nll, kl,
 /// weight_decay); of several traces each name has the trace's number before it, as in `0.v_star`.
 fn dumped(plan: &Plan) -> Result<Vec<u8>, SafeTensorError> {
-    let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
+    let mut tensors: Vec<SheetTensor> = Vec::new();
     let bytes = |numbers: &[f32]| numbers.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
     for (at, Trace { tensors: named, losses, .. }) in plan.traces.iter().enumerate() {
         let name = |name: &str| if plan.traces.len() == 1 { name.to_owned() } else { format!("{at}.{name}") };
         tensors.extend(named.iter().map(|(key, (shape, x))| (name(key), shape.clone(), bytes(x))));
         tensors.push((name("losses"), vec![losses.len(), 4], bytes(losses.as_flattened())));
     }
-    let views = tensors
-        .iter()
-        .map(|(name, shape, bytes)| Ok((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
-        .collect::<Result<Vec<_>, SafeTensorError>>()?;
-    let metadata = HashMap::from([("loss_columns".to_owned(), "total,nll,kl,weight_decay".to_owned())]);
-    safetensors::serialize(views, Some(metadata))
+    sheet(&tensors, ("loss_columns", "total,nll,kl,weight_decay"))
 }

@@ -7,7 +7,7 @@ use recant_edit::{EditError, Fact, Lifelong, Memory, StoredStateError, Watch};
 use recant_eval::{Case, Event, Progress};
 use recant_files::{OutputError, OutputFile, Outputs};
 use recant_methods::lifelong::{MEMORY, StateFileError, load_state, save_state_to};
-use recant_methods::{MEMORIES, MethodInputs, memory, open_memory};
+use recant_methods::{MEMORIES, MethodInputs, MethodSpec, memory, open_memory};
 use recant_model::Model;
 use recant_records::Opened;
 use recant_records::seal::{self, Unsealed};
@@ -124,7 +124,7 @@ impl Journal {
         (cases, step): (&[Case], usize),
         observer: &dyn Observer,
     ) -> Result<Self, JournalError> {
-        if !MEMORIES.iter().any(|info| info.name == method) {
+        if !MethodSpec::find(method).is_ok_and(MethodSpec::is_memory) {
             return Err(JournalError::NoState { method: method.to_owned() });
         }
         let fresh = memory(method, inputs, model.clone())?;

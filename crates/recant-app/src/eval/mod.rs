@@ -11,7 +11,7 @@ use recant_eval::{
     Dataset, Event, Exam, Report, Retained, Run, RunOptions, Scenario, attach_locality, check_retained,
     evaluate_lifelong, go_on, not_applicable, read_retained, unedited,
 };
-use recant_methods::{MEMORIES, lifelong, method};
+use recant_methods::{MethodSpec, lifelong, method};
 use recant_model::Model;
 
 pub use self::error::EvalFailure;
@@ -108,8 +108,11 @@ impl Methods {
         let gather = || Resources::gather(&request.sources, &request.methods, model, observer);
         let resources = phase(observer, "resources", gather)?;
         let editor = |name: &String| {
-            let memory = MEMORIES.iter().any(|info| info.name == name);
-            if memory { Ok(None) } else { Ok(Some(method(name, &resources.inputs(name)?)?)) }
+            if MethodSpec::find(name)?.is_memory() {
+                Ok(None)
+            } else {
+                Ok(Some(method(name, &resources.inputs(name)?)?))
+            }
         };
         let editors = request.methods.iter().map(editor).collect::<Result<_, EvalFailure>>()?;
         Ok(Self { resources, editors })

@@ -20,7 +20,7 @@ use recant_model::{Adapter, Hook, Model};
 use crate::inputs::MethodInputs;
 use crate::lifelong::places::{Answer, PlaceHook, Progress, Table, Where};
 use crate::lifelong::{Pair, PairRule, Pairs, settings_of};
-use crate::lookup::fact_rows;
+use crate::lookup::{FactRows, fact_rows};
 use crate::search::{Base, SearchSettings, norm, search, tail::Tail};
 use crate::settings::{Param, Setting, Tunable, field, one_layer};
 use crate::spec::{LayerRule, Make, MethodSpec};
@@ -103,8 +103,8 @@ impl Retrieval {
 }
 
 /// k*: the mean key over the contexts of a fact.
-pub(crate) fn mean_key(observed: &Base) -> Vec<f32> {
-    let keys = &observed.keys[..observed.contexts()];
+pub(crate) fn mean_key(observed: &Base, rows: &FactRows) -> Vec<f32> {
+    let keys = &observed.keys[..rows.rewriting.len()];
     let width = keys.first().map_or(0, Vec::len);
     let mean = |i: usize| keys.iter().map(|key| f64::from(key[i])).sum::<f64>() / keys.len() as f64;
     #[expect(clippy::cast_possible_truncation, reason = "keys are f32")]
@@ -140,7 +140,7 @@ impl PairRule for Retrieval {
         let found = search(self.settings.search, &rows, init, &evaluator, base.device(), watch)?;
         // r = v* − W k* with both at the bare prompt, where v* was asked for: W k* + r = v* there exactly.
         let loss = found.losses.last().map_or(0.0, |losses| losses[0]);
-        Ok((Pair { key: mean_key(&observed), value: found.delta, target: request.target }, loss))
+        Ok((Pair { key: mean_key(&observed, &rows), value: found.delta, target: request.target }, loss))
     }
 
     fn adapter(&self, base: &Model, pairs: &[Pair]) -> Arc<dyn Adapter> {

@@ -27,9 +27,9 @@ use crate::inputs::MethodInputs;
 use crate::lookup::{FactRows, fact_rows};
 use crate::mean::{context_weights, weighted};
 use crate::moments::{Moments, MomentsError};
-use crate::names;
+use crate::names::ChatForm;
 use crate::search::split::{Parts, Split};
-use crate::search::{self, Base, Found};
+use crate::search::{self, Found};
 use crate::settings::Tunable;
 use crate::spec::{LayerRule, Make, MethodSpec};
 use crate::upper::{block_with_matrix, no_matrix};
@@ -121,14 +121,13 @@ impl Rome {
     }
 
     /// The closed form, given v*.
-    fn rank_one(&self, base: &Base, v_star: &[f32]) -> Result<RankOne, EditError> {
-        let contexts = base.contexts();
-        let weights = context_weights(self.settings.bare_weight, contexts);
-        let k_star = mean(&base.keys[..contexts], &weights);
+    fn rank_one(&self, seen: &Parts, v_star: &[f32]) -> Result<RankOne, EditError> {
+        let weights = context_weights(self.settings.bare_weight, seen.keys.len());
+        let k_star = mean(&seen.keys, &weights);
         let u = self.direction(&k_star)?;
         let (k_prime, output) = match self.settings.keys {
-            KeyRule::Mean => (k_star.clone(), mean(&base.outputs[..contexts], &weights)),
-            KeyRule::Bare => (base.keys[0].clone(), base.outputs[0].clone()),
+            KeyRule::Mean => (k_star.clone(), mean(&seen.outputs, &weights)),
+            KeyRule::Bare => (seen.keys[0].clone(), seen.outputs[0].clone()),
         };
         let divisor: f64 = k_prime.iter().zip(&u).map(|(&k, u)| f64::from(k) * u).sum();
         let residual = v_star.iter().zip(&output).map(|(&v, &wk)| f64::from(v) - f64::from(wk));
@@ -143,26 +142,46 @@ impl Rome {
         let layer = self.settings.layer;
         block_with_matrix(model, layer)?;
         let request = Request::new(model, fact).map_err(EditError::about(fact))?;
-        let rows = self.rows(model, &request).map_err(EditError::about(fact))?;
-        let base = Base::observe(model, layer, &rows)?;
-        let parts = Parts::observe(model, layer, &rows)?;
-        let evaluator = Split::new(model, &parts);
-        let (settings, init) = (self.settings.search, &base.outputs[0]);
+        let (chat, unused) = self.chat(model);
+        let rows = self.rows(model, &request, chat.as_ref()).map_err(EditError::about(fact))?;
+        let seen = Parts::observe(model, layer, &rows)?;
+        let evaluator = Split::new(model, &seen);
+        let (settings, init) = (self.settings.search, &seen.outputs[0]);
         let found = search::search(settings, &rows, init, &evaluator, model.device(), watch)?;
-        let form = self.rank_one(&base, &found.v_star())?;
+        let form = self.rank_one(&seen, &found.v_star())?;
         let mut plan = Plan::new(express(model, layer, &form)?);
-        plan.traces.push(trace(model, &rows, &base, &found, &form));
-        plan.notes.extend(self.notes());
+        plan.traces.push(trace(model, &rows, &seen, &found, &form));
+        plan.notes.extend(self.notes().into_iter().chain(unused));
         Ok(plan)
     }
 
-    fn rows(&self, model: &Model, request: &Request) -> Result<FactRows, RequestError> {
-        let mut rows = fact_rows(model, request, &self.contexts)?;
-        if self.settings.chat_context {
-            rows = rows.with_chat(model, request)?;
+    /// The model's chat template, where the settings ask for it; a note where there is one that cannot be used.
+    fn chat(&self, model: &Model) -> (Option<ChatForm>, Option<String>) {
+        if !self.settings.chat_context && self.settings.search.name_factor == 0.0 {
+            return (None, None);
         }
-        if self.settings.search.name_factor > 0.0 && names::answers(model) {
-            rows = rows.with_names(model, request)?;
+        match ChatForm::of(model) {
+            Ok(chat) => (chat, None),
+            Err(error) => {
+                (None, Some(format!("the search read no chat, and no name that is said again: {error}")))
+            }
+        }
+    }
+
+    fn rows(
+        &self,
+        model: &Model,
+        request: &Request,
+        chat: Option<&ChatForm>,
+    ) -> Result<FactRows, RequestError> {
+        let mut rows = fact_rows(model, request, &self.contexts)?;
+        // A model without a chat template goes on with a text, and is not asked for an answer that repeats a name.
+        let Some(chat) = chat else { return Ok(rows) };
+        if self.settings.chat_context {
+            rows = rows.with_chat(model, request, chat)?;
+        }
+        if self.settings.search.name_factor > 0.0 {
+            rows = rows.with_names(model, request, Some(chat))?;
         }
         Ok(rows)
     }
@@ -224,12 +243,11 @@ fn express(model: &Model, layer: usize, form: &RankOne) -> Result<WeightPatch, E
     model.express(Slot::MlpDown(layer), addend).ok_or_else(|| no_matrix(model, layer))
 }
 
-fn trace(model: &Model, rows: &FactRows, base: &Base, found: &Found, form: &RankOne) -> Trace {
+fn trace(model: &Model, rows: &FactRows, seen: &Parts, found: &Found, form: &RankOne) -> Trace {
     #[expect(clippy::cast_possible_truncation, reason = "for looking at")]
     let narrow = |x: &[f64]| x.iter().map(|&x| x as f32).collect::<Vec<f32>>();
-    let contexts = base.contexts();
     let vector = |x: Vec<f32>| (vec![x.len()], x);
-    let keys = base.keys[..contexts].concat();
+    let (contexts, keys) = (seen.keys.len(), seen.keys.concat());
     let tensors = [
         ("k_each", (vec![contexts, form.k_star.len()], keys)),
         ("k_star", vector(form.k_star.clone())),

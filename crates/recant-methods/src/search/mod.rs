@@ -37,8 +37,6 @@ pub struct Base {
     pub layer: usize,
     /// All rows: the rewriting ones, then the essence row, then those that say the name again.
     pub rows: Vec<Row>,
-    /// How many of them are rewriting rows.
-    contexts: usize,
     /// Their tokens, padded.
     pub batch: TokenBatch,
     /// Key (input of the down-projection) at each row's lookup token, `[rows, d_mlp]`; of a mixture of experts the
@@ -60,8 +58,7 @@ impl Base {
     /// # Errors
     /// [`EditError::Layer`], [`EditError::Input`].
     pub fn observe(model: &Model, layer: usize, rows: &FactRows) -> Result<Self, EditError> {
-        let base = Self::over(model, layer, rows.all().cloned().collect(), 0)?;
-        Ok(Self { contexts: rows.rewriting.len(), ..base })
+        Self::over(model, layer, rows.all().cloned().collect(), 0)
     }
 
     /// Runs the model once over any rows, padded to at least `width` tokens.
@@ -88,13 +85,7 @@ impl Base {
         };
         let (keys, mlp_out, resid_post) = (at_lookup(take(key)?), take(out)?, take(post)?);
         let outputs = at_lookup(mlp_out.clone());
-        Ok(Self { layer, contexts: 0, rows: all, batch, keys, outputs, mlp_out, resid_post, cache })
-    }
-
-    /// Number of rewriting rows of a single fact; the essence row follows them.
-    #[must_use]
-    pub fn contexts(&self) -> usize {
-        self.contexts
+        Ok(Self { layer, rows: all, batch, keys, outputs, mlp_out, resid_post, cache })
     }
 }
 

@@ -20,6 +20,10 @@ pub struct Parts {
     places: Vec<Vec<(usize, usize)>>,
     /// For each place of the loss, where it is among the places of all parts.
     order: Vec<usize>,
+    /// Key at each rewriting row's lookup token, `[contexts, d_mlp]`.
+    pub keys: Vec<Vec<f32>>,
+    /// Output of the MLP there, `[contexts, d_model]`.
+    pub outputs: Vec<Vec<f32>>,
 }
 
 impl Parts {
@@ -35,7 +39,14 @@ impl Parts {
         let kinds: Vec<Vec<usize>> =
             [false, true].map(of_kind).into_iter().filter(|kind| !kind.is_empty()).collect();
         let wanted = places(rows);
-        let mut parts = Self { bases: Vec::new(), places: Vec::new(), order: vec![0; wanted.len()] };
+        let contexts = rows.rewriting.len();
+        let mut parts = Self {
+            bases: Vec::new(),
+            places: Vec::new(),
+            order: vec![0; wanted.len()],
+            keys: vec![Vec::new(); contexts],
+            outputs: vec![Vec::new(); contexts],
+        };
         let mut read = 0;
         for kind in kinds {
             let mut own = Vec::new();
@@ -46,7 +57,12 @@ impl Parts {
                 read += 1;
             }
             let rows = kind.iter().map(|&at| all[at].clone()).collect();
-            parts.bases.push(Base::over(model, layer, rows, 0)?);
+            let base = Base::over(model, layer, rows, 0)?;
+            for (at, &row) in kind.iter().enumerate().filter(|(_, row)| **row < contexts) {
+                parts.keys[row].clone_from(&base.keys[at]);
+                parts.outputs[row].clone_from(&base.outputs[at]);
+            }
+            parts.bases.push(base);
             parts.places.push(own);
         }
         Ok(parts)

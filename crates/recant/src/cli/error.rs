@@ -8,7 +8,7 @@ use recant_core::ModelDigest;
 use recant_edit::EditError;
 use recant_files::OutputError;
 use recant_methods::lifelong::StateFileError;
-use recant_methods::{MEMORIES, moments};
+use recant_methods::{MethodSpec, moments};
 use recant_model::AskError;
 use recant_records::RecordError;
 use recant_remote::RemoteError;
@@ -294,7 +294,7 @@ impl CliError {
                     .to_owned(),
             ),
             Self::Edit(EditError::Setting { key, value, .. })
-                if key == "method" && MEMORIES.iter().any(|info| info.name == value) =>
+                if key == "method" && MethodSpec::find(value).is_ok_and(MethodSpec::is_memory) =>
             {
                 Some("teach it with `recant learn`; `recant eval` knows it too".to_owned())
             }

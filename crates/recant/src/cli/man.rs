@@ -4,15 +4,18 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory};
 use clap_mangen::Man;
+use recant_files::FileKind;
 use serde_json::json;
 
 use super::commands::Cli;
 use super::error::CliError;
-use super::kinds::MAN_PAGE;
 use super::session::Session;
 
 /// How a page of ours begins: a comment, by which it is known again.
-pub(super) const MARK: &str = ".\\\" made by recant man\n";
+const MARK: &str = ".\\\" made by recant man\n";
+
+const MAN_PAGE: FileKind =
+    FileKind { name: "page of recant man", recognises: |head| head.starts_with(MARK.as_bytes()) };
 
 /// Arguments of `recant man`.
 #[derive(Debug, Args)]

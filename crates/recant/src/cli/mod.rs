@@ -19,7 +19,6 @@ mod export;
 mod facts;
 mod generate;
 mod info;
-mod kinds;
 mod learn;
 mod man;
 mod methods;
