@@ -102,6 +102,13 @@ impl Encoder {
         self.out
     }
 
+    /// Ends with a BLAKE3 of everything before, for a file that has no name to hold it to.
+    pub(crate) fn sealed(mut self) -> Vec<u8> {
+        let digest = blake3::hash(&self.out);
+        self.raw(digest.as_bytes());
+        self.out
+    }
+
     pub(crate) fn raw(&mut self, bytes: &[u8]) {
         self.out.extend_from_slice(bytes);
     }
@@ -168,6 +175,16 @@ impl<'a> Decoder<'a> {
             return Err(DecodeError::Magic { kind });
         }
         Ok(Self { kind, bytes, at: magic.len() })
+    }
+
+    /// As [`Decoder::new`], of what [`Encoder::sealed`] ended.
+    pub(crate) fn sealed(kind: &'static str, magic: &[u8], bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        let (body, digest) = bytes.split_at(bytes.len().saturating_sub(32));
+        let input = Self::new(kind, magic, body)?;
+        if blake3::hash(body).as_bytes()[..] != *digest {
+            return Err(input.inconsistent("its digest is another"));
+        }
+        Ok(input)
     }
 
     /// Refuses bytes behind the end.

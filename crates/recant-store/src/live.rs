@@ -52,18 +52,11 @@ impl Snapshot {
             out.id(id);
             out.count(facts as usize);
         }
-        let mut bytes = out.finish();
-        let digest = blake3::hash(&bytes);
-        bytes.extend_from_slice(digest.as_bytes());
-        bytes
+        out.sealed()
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        let (body, digest) = bytes.split_at(bytes.len().saturating_sub(32));
-        let mut input = Decoder::new("live file", MAGIC, body)?;
-        if blake3::hash(body).as_bytes()[..] != *digest {
-            return Err(input.inconsistent("its digest is another"));
-        }
+        let mut input = Decoder::sealed("live file", MAGIC, bytes)?;
         let commit = CommitId::from_bytes(input.digest()?);
         let mut edits = BTreeMap::new();
         for _ in 0..input.count()? {

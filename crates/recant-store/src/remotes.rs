@@ -101,18 +101,11 @@ fn encode(remotes: &Remotes) -> Vec<u8> {
         out.text(name.as_str());
         out.text(address);
     }
-    let mut bytes = out.finish();
-    let digest = blake3::hash(&bytes);
-    bytes.extend_from_slice(digest.as_bytes());
-    bytes
+    out.sealed()
 }
 
 fn decode(bytes: &[u8]) -> Result<Remotes, DecodeError> {
-    let (body, digest) = bytes.split_at(bytes.len().saturating_sub(32));
-    let mut input = Decoder::new("file of remotes", MAGIC, body)?;
-    if blake3::hash(body).as_bytes()[..] != *digest {
-        return Err(input.inconsistent("its digest is another"));
-    }
+    let mut input = Decoder::sealed("file of remotes", MAGIC, bytes)?;
     let mut remotes = Remotes::new();
     for _ in 0..input.count()? {
         let name =

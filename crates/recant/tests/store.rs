@@ -96,6 +96,8 @@ fn branches_merge_and_the_graph_is_drawn() {
     good(at, &format!("cherry-pick {}", old["commit"].as_str().unwrap()));
     assert_eq!(json(at, "status")["edits"], 2);
     assert!(good(at, "branch").contains("* picked"));
+    // A device is opened for a ledger that is written anew, and here is none.
+    good(at, "revert HEAD --device wgpu:discrete:7");
 }
 
 #[test]

@@ -88,6 +88,9 @@ pub enum StoreError {
         /// What is wrong.
         source: recant_model::ConfigError,
     },
+    /// The device to write a ledger anew on cannot be opened.
+    #[error(transparent)]
+    Device(#[from] recant_backend::DeviceError),
     /// A model that is imported, or was written, cannot be read.
     #[error(transparent)]
     Source(#[from] recant_checkpoint::SourceError),

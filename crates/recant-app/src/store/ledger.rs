@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use recant_backend::Device;
+use recant_backend::{Device, DeviceSpec};
 use recant_core::{CommitId, WeightPatch};
 use recant_edit::{Contexts, Fact};
 use recant_methods::ledger::{Ledger, LedgerEditor};
@@ -118,7 +118,8 @@ pub fn ledger_facts(place: &Path) -> Result<Option<Vec<Fact>>, StoreError> {
 /// Rebuilds ledgers of a store: the base is opened, and the editor made again from what a commit keeps.
 pub struct Ledgers<'a> {
     store: &'a Store,
-    device: Device,
+    /// Opened when there is a ledger to write anew.
+    device: DeviceSpec,
     /// Commits that may keep the recipe.
     among: Vec<CommitId>,
     observer: &'a dyn Observer,
@@ -137,7 +138,7 @@ impl<'a> Ledgers<'a> {
     /// [`StoreError::Head`].
     pub fn new(
         store: &'a Store,
-        device: Device,
+        device: DeviceSpec,
         other: CommitId,
         observer: &'a dyn Observer,
     ) -> Result<Self, StoreError> {
@@ -152,6 +153,7 @@ impl<'a> Ledgers<'a> {
     pub fn patch(&self, base: &Manifest, set: &FactSet) -> Result<WeightPatch, StoreError> {
         let Some(ledger) = read(set)? else { return Ok(WeightPatch::identity()) };
         let odb = self.store.odb();
+        let device = Device::open(self.device)?;
         let mut reason = "no commit says how it was made".to_owned();
         for &id in &self.among {
             let commit = odb.commit(id)?;
@@ -160,7 +162,7 @@ impl<'a> Ledgers<'a> {
             }
             let Some(inputs) = inputs(self.store, &commit)? else { continue };
             let import = History::new(odb).live(id)?.import;
-            let model = open_at(self.store, import, &self.device, self.observer)?;
+            let model = open_at(self.store, import, &device, self.observer)?;
             let editor = make_ledger(&inputs)?;
             match editor.check(&model, &ledger) {
                 Ok(()) => {

@@ -209,6 +209,7 @@ impl From<RecordFileError> for CliError {
 impl From<StoreError> for CliError {
     fn from(error: StoreError) -> Self {
         match error {
+            StoreError::Device(error) => Self::Device(error),
             StoreError::Source(error) => Self::Source(error),
             StoreError::Model(error) => Self::Open(error),
             StoreError::Apply(error) => Self::Apply(error),

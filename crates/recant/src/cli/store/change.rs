@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use recant_app::Ledgers;
-use recant_backend::{Device, DeviceSpec};
+use recant_backend::DeviceSpec;
 use recant_core::CommitId;
 use recant_store::{How, MergeOptions, OnConflict, Store};
 use serde_json::json;
@@ -77,7 +77,7 @@ impl RebuildArgs {
         other: CommitId,
         terminal: &'a Terminal,
     ) -> Result<Ledgers<'a>, CliError> {
-        Ok(Ledgers::new(store, Device::open(self.device)?, other, terminal)?)
+        Ok(Ledgers::new(store, self.device, other, terminal)?)
     }
 }
 
