@@ -258,9 +258,9 @@ mod tests {
         let bytes = record.to_file().unwrap();
         let json = serde_json::to_string(&record).unwrap();
         assert!(json.starts_with(r#"{"method":"wise","step":2,"cases":[7,9],"progress":{"#), "{json}");
-        assert_eq!(&bytes[..MAGIC.len()], MAGIC);
-        assert_eq!(&bytes[MAGIC.len()..MAGIC.len() + json.len()], json.as_bytes());
-        assert_eq!(bytes.len(), MAGIC.len() + json.len() + 32);
+        let sealed = [b"RCNTSUM1recant-resume-2\n", json.as_bytes()].concat();
+        let digest = recant_core::bytes_digest(&sealed);
+        assert_eq!(bytes, [&sealed[..], &digest].concat());
         assert!((JOURNAL.recognises)(&bytes) && (JOURNAL.recognises)(json.as_bytes()));
         let opened = |bytes: &[u8]| {
             let Opened { value, checked } = Record::from_file(bytes).unwrap();
