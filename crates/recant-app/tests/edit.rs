@@ -10,6 +10,7 @@ use recant_app::{
     MethodSources, ModelName, Observer, Progress, ResourceError, Silent, edit, ties,
 };
 use recant_backend::{Device, DeviceSpec};
+use recant_core::OnConflict;
 use recant_edit::{EditError, Fact};
 use recant_methods::{Setting, Wishes};
 use recant_model::{AskError, Model};
@@ -93,6 +94,17 @@ fn a_ledger_takes_facts_in_and_out() {
     let contradicting = EditRequest { ledger: Some(both.clone()), ..request("ledger", &[other]) };
     let error = edit(&place, contradicting, &Silent).err().unwrap();
     assert!(matches!(error, EditFailure::Contradiction { held, .. } if held.target == "cold"));
+    for (policy, target) in [(OnConflict::Ours, "cold"), (OnConflict::Theirs, "warm")] {
+        let deciding = EditRequest {
+            ledger: Some(both.clone()),
+            on_conflict: Some(policy),
+            ..request("ledger", &[fact("The sea", "warm")])
+        };
+        let decided = ledger(edit(&place, deciding, &Silent).unwrap());
+        let said = |fact: &&Fact| fact.subject == "The sea";
+        let targets: Vec<&str> = decided.facts().filter(said).map(|fact| fact.target.as_str()).collect();
+        assert_eq!(targets, [target], "{policy:?}");
+    }
     let removing = EditRequest { ledger: Some(both), remove: vec![sea], ..request("ledger", &[]) };
     let left = edit(&place, removing, &Silent).unwrap();
     let alone = edit(&place, request("ledger", &[sun]), &Silent).unwrap();

@@ -45,6 +45,6 @@ pub use patch::{
 };
 pub use path::{ParamPath, ParamPathError};
 pub use site::{Point, Site, SiteParseError};
-pub use statement::{Statement, is_blank};
+pub use statement::{OnConflict, Statement, is_blank};
 pub use tensor::{HostTensor, TensorError};
 pub use weights::{Weights, WeightsError};

@@ -53,6 +53,21 @@ impl Statement<'_> {
     }
 }
 
+/// What becomes of a fact that contradicts another one ([`Statement::contradicts`]): where facts come to a ledger, and
+/// where two histories are joined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnConflict {
+    /// Nothing is changed, and the contradiction reported.
+    #[default]
+    Refuse,
+    /// What is there stays, and what comes is left out.
+    Ours,
+    /// What comes takes the place of what is there.
+    Theirs,
+    /// Both are kept: in a ledger they meet in the middle, in a history the later one has the last word.
+    Both,
+}
+
 #[cfg(test)]
 mod tests {
     use super::Statement;

@@ -7,13 +7,13 @@ mod common;
 use common::{contexts, covariance, facts, open};
 use proptest::prelude::*;
 use recant_backend::host;
-use recant_core::{Blobs, ModelDigest};
+use recant_core::{Blobs, ModelDigest, OnConflict};
 use recant_edit::{EditError, Editor, Fact, Lifelong, StatisticsError};
 use recant_linalg::Rows;
 use recant_methods::batch::Metric;
 use recant_methods::ledger::{
-    Entry, Gram, Ground, Ledger, LedgerEditor, LedgerError, LedgerSequence, LedgerSettings, OnConflict, Part,
-    Values, conflict,
+    Entry, Gram, Ground, Ledger, LedgerEditor, LedgerError, LedgerSequence, LedgerSettings, Part, Values,
+    conflict,
 };
 use recant_methods::moments::{Moments, Square};
 use recant_methods::rome::Covariance;
@@ -390,10 +390,10 @@ fn contradictions_follow_the_policy() {
     let (refused, facts) = with(OnConflict::Refuse);
     assert!(refused.unwrap_err().contains("on_conflict=replace"));
     assert_eq!(facts, std::slice::from_ref(&held));
-    let (replaced, facts) = with(OnConflict::Replace);
+    let (replaced, facts) = with(OnConflict::Theirs);
     assert!(replaced.unwrap().iter().any(|note| note.contains("was replaced")));
     assert_eq!(facts, [new.clone()]);
-    let (_, facts) = with(OnConflict::KeepBoth);
+    let (_, facts) = with(OnConflict::Both);
     assert_eq!(facts.len(), 2);
 
     let ledger = base.ledger(&model, std::slice::from_ref(&held)).unwrap();

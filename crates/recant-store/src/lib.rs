@@ -77,7 +77,7 @@ pub use source::CommitSource;
 pub use store::{HeadError, OpenError, Size, Stamp, Store, Transaction, TransactionError};
 pub use verbs::{
     CommitError, Conflict, Diff, Draft, EditKind, How, KeyError, MatrixDiff, MergeOptions, Merged,
-    NamesError, OnConflict, PublicKey, Rebuild, Rebuilt, Reverted, SecretKey, SignatureState, UndoError,
+    NamesError, PublicKey, Rebuild, Rebuilt, Reverted, SecretKey, SignatureState, UndoError,
 };
 pub use verify::{Verified, VerifyError, Wrong};
 pub use weights::FoldError;

@@ -5,9 +5,9 @@
 mod common;
 
 use common::{edit, head, name, path, rank_one, stamp, store_in, tensor};
-use recant_core::WeightPatch;
+use recant_core::{OnConflict, WeightPatch};
 use recant_store::object::{FactRecord, FactSet, Manifest, Record};
-use recant_store::{CommitError, Draft, EditKind, MergeOptions, OnConflict, Rebuild, Rebuilt, Store};
+use recant_store::{CommitError, Draft, EditKind, MergeOptions, Rebuild, Rebuilt, Store};
 
 /// A ledger for tests: a fact's payload is a seed, and the patch adds each fact's factors in key order.
 struct Seeds;

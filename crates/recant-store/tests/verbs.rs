@@ -9,11 +9,11 @@ use std::path::Path;
 
 use common::{edit, head, name, patch, path, rank_one, stamp, store_in, tensor, write_model};
 use recant_checkpoint::{Directory, Header, HeaderError, SHARD_LIST, Source, SourceError, TensorEntry};
-use recant_core::{HostTensor, ParamPath};
+use recant_core::{HostTensor, OnConflict, ParamPath};
 use recant_store::object::{FactRecord, Record};
 use recant_store::{
     CheckoutOptions, CommitError, Draft, EditKind, Form, GcOptions, History, How, Import, ImportError,
-    MergeOptions, OnConflict, RevError, SecretKey, Store, UndoError, Wrong,
+    MergeOptions, RevError, SecretKey, Store, UndoError, Wrong,
 };
 
 fn sum(start: &HostTensor, i: usize, seeds: &[u64]) -> HostTensor {

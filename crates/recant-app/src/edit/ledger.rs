@@ -1,8 +1,9 @@
 //! The plan of a ledger that is changed, or of one that lives for an edit.
 
+use recant_core::OnConflict;
 use recant_edit::{Editor as _, Plan};
 use recant_methods::ledger::conflict::{self, ConflictReport, Contradiction};
-use recant_methods::ledger::{Gram, Ledger, LedgerEditor, OnConflict};
+use recant_methods::ledger::{Gram, Ledger, LedgerEditor};
 use recant_methods::{MethodInputs, make_ledger};
 use recant_model::Model;
 
@@ -55,7 +56,8 @@ fn taken_in(
     }
     for (fact, entry) in entries {
         match policy {
-            OnConflict::Replace => ledger.replace(fact, entry).map(drop)?,
+            OnConflict::Theirs => ledger.replace(fact, entry).map(drop)?,
+            OnConflict::Ours if ledger.contradicting(&fact).next().is_some() => {}
             _ => ledger.add(fact, entry)?,
         }
     }

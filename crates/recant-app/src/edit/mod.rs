@@ -9,12 +9,12 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use recant_backend::Device;
-use recant_core::Blobs;
+use recant_core::{Blobs, OnConflict};
 use recant_edit::{EditError, Fact, Plan};
 use recant_eval::{Verdict, verdicts};
 use recant_files::Outputs;
+use recant_methods::ledger::Ledger;
 use recant_methods::ledger::conflict::ConflictReport;
-use recant_methods::ledger::{Ledger, OnConflict};
 use recant_methods::{DEFAULT_METHOD, MethodInputs, MethodSpec, method};
 use recant_model::{Answer, Model};
 use recant_store::Store;

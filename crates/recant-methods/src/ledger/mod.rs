@@ -22,7 +22,7 @@ mod settings;
 
 use std::collections::BTreeMap;
 
-use recant_core::WeightPatch;
+use recant_core::{OnConflict, WeightPatch};
 use recant_edit::{Carry, Contexts, EditError, Editor, Fact, LossStep, Plan, Trace, Watch, refuse_adapters};
 use recant_linalg::Rows;
 use recant_model::Model;
@@ -34,7 +34,7 @@ pub use recant_records::ledger::{
     Entry, Ground, Ledger, LedgerDecodeError, LedgerError, Part, Recipe, Statistics,
 };
 pub use sequence::LedgerSequence;
-pub use settings::{LedgerSettings, OnConflict, Values};
+pub use settings::{LedgerSettings, Values, on_conflict_named};
 
 use self::preserve::Kept;
 use crate::batch::{self, Metric, Prepared};

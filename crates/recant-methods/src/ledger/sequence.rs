@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use recant_core::Blobs;
+use recant_core::{Blobs, OnConflict};
 use recant_edit::{EditError, Editor, Fact, Lifelong, Watch};
 use recant_model::Model;
 
 use super::Ledger;
+use super::LedgerEditor;
 use super::gram::Gram;
-use super::{LedgerEditor, OnConflict};
 
 /// The base model, the ledger, and the model they make. Each step changes the set of facts and rebuilds the
 /// weights from the base, so going back is going back to an earlier set.
@@ -94,10 +94,11 @@ impl Lifelong for LedgerSequence {
                             held,
                         });
                     }
-                    (Some(held), OnConflict::Replace) => {
+                    (Some(held), OnConflict::Theirs) => {
                         notes.push(format!("{:?}: {held:?} was replaced by {:?}", fact.text(), fact.target));
                         next.replace(fact, entry)?;
                     }
+                    (Some(_), OnConflict::Ours) => {}
                     _ => next.add(fact, entry)?,
                 }
             }

@@ -1,5 +1,6 @@
 //! Hyper-parameters of the ledger.
 
+use recant_core::OnConflict;
 use recant_edit::EditError;
 use recant_model::ModelSpec;
 
@@ -16,27 +17,15 @@ pub enum Values {
     Joint,
 }
 
-/// What the ledger does with a fact whose prompt it already holds with another target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum OnConflict {
-    /// Refuse the new facts.
-    Refuse,
-    /// The new fact takes the place of the old one.
-    Replace,
-    /// Keep both; the closed form lets them meet in the middle.
-    KeepBoth,
-}
+/// The names of what a ledger does with a fact that contradicts one in it. To leave the new one out has none: whoever
+/// gives facts by name gives those that shall hold.
+const ON_CONFLICT: [(&str, OnConflict); 3] =
+    [("refuse", OnConflict::Refuse), ("replace", OnConflict::Theirs), ("keep-both", OnConflict::Both)];
 
-impl OnConflict {
-    const NAMES: [(&'static str, Self); 3] =
-        [("refuse", Self::Refuse), ("replace", Self::Replace), ("keep-both", Self::KeepBoth)];
-
-    /// The policy by its name.
-    #[must_use]
-    pub fn parse(name: &str) -> Option<Self> {
-        Self::NAMES.into_iter().find(|(known, _)| *known == name).map(|(_, policy)| policy)
-    }
+/// What a ledger does with contradictions, by its name.
+#[must_use]
+pub fn on_conflict_named(name: &str) -> Option<OnConflict> {
+    ON_CONFLICT.into_iter().find(|(known, _)| *known == name).map(|(_, policy)| policy)
 }
 
 impl Values {
@@ -140,7 +129,7 @@ impl Tunable for LedgerSettings {
             choice(
                 "on_conflict",
                 "what becomes of a fact that contradicts one in the ledger",
-                &OnConflict::NAMES,
+                &ON_CONFLICT,
                 |s: &Self| s.on_conflict,
                 |s| &mut s.on_conflict,
             ),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use recant_core::{CommitId, ParamPath};
+use recant_core::{CommitId, OnConflict, ParamPath};
 
 use super::commit::{CommitError, Next, Rebuild, WantedLedger};
 use super::revert::ledger_at;
@@ -11,20 +11,6 @@ use crate::history::{History, HistoryError, Live, expected_generation};
 use crate::object::{Deed, FactRecord, FactSet};
 use crate::store::{Stamp, Store};
 use crate::weights::{self, Known};
-
-/// What to do when both sides write a fact differently.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum OnConflict {
-    /// Refuse and report.
-    #[default]
-    Refuse,
-    /// Leave out the other side's edits that contradict ours.
-    Ours,
-    /// Take out ours that contradict the other side's.
-    Theirs,
-    /// Keep both; the later one in the fold has the last word.
-    Both,
-}
 
 /// How to merge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

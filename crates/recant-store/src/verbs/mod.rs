@@ -11,7 +11,7 @@ mod undo;
 
 pub use commit::{CommitError, Draft, EditKind, Rebuild, Rebuilt};
 pub use diff::{Diff, MatrixDiff};
-pub use merge::{Conflict, MergeOptions, Merged, OnConflict};
+pub use merge::{Conflict, MergeOptions, Merged};
 pub use names::NamesError;
 pub use revert::{How, Reverted};
 pub use sign::{KeyError, PublicKey, SecretKey, SignatureState};

@@ -11,7 +11,7 @@ use recant_app::{
 use recant_backend::{Device, DeviceSpec};
 use recant_edit::{Fact, is_standard_input};
 use recant_files::Role;
-use recant_methods::ledger::{Ledger, OnConflict};
+use recant_methods::ledger::{Ledger, on_conflict_named};
 use recant_methods::{DEFAULT_METHOD, METHODS, MethodSpec};
 use recant_records::Record;
 use recant_store::Store;
@@ -173,7 +173,7 @@ impl EditArgs {
         request.top = self.top as usize;
         request.on_conflict = match &self.on_conflict {
             None => None,
-            Some(name) => Some(OnConflict::parse(name).ok_or_else(|| CliError::Option {
+            Some(name) => Some(on_conflict_named(name).ok_or_else(|| CliError::Option {
                 option: "--on-conflict",
                 reason: "refuse, replace or keep-both is expected".to_owned(),
             })?),

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use recant_app::Ledgers;
 use recant_backend::DeviceSpec;
-use recant_core::CommitId;
-use recant_store::{How, MergeOptions, OnConflict, Store};
+use recant_core::{CommitId, OnConflict};
+use recant_store::{How, MergeOptions, Store};
 use serde_json::json;
 
 use super::{StoreArgs, key, stamp};
