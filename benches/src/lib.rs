@@ -2,6 +2,7 @@
 
 #[cfg(feature = "flex")]
 mod gpt2;
+pub mod random;
 
 #[cfg(feature = "flex")]
 pub use gpt2::gpt2_small;

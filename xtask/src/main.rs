@@ -8,6 +8,7 @@ mod integrity;
 mod interop;
 mod output;
 mod parity;
+mod random;
 mod real;
 
 use std::path::PathBuf;
@@ -63,6 +64,18 @@ enum Command {
     },
     /// Make the same edit on every device of this build and compare.
     Devices,
+    /// Write a model of a size that people run, with made-up weights: for measuring time and memory.
+    RandomModel {
+        /// Its shape.
+        #[arg(value_parser = random::shape_names())]
+        shape: String,
+        /// The folder to write; it must not hold a model.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// How numbers are stored.
+        #[arg(long, value_enum, default_value = "bf16")]
+        dtype: random::Dtype,
+    },
     /// Train the demo model on the demo world (about half an hour on two cores; resumable).
     DemoTrain {
         #[command(flatten)]
@@ -105,6 +118,7 @@ fn run(cli: Cli) -> Result<(), error::Error> {
         Command::Real(args) => real::run(&args),
         Command::Integrity(args) => integrity::run(&args),
         Command::Devices => devices::run(),
+        Command::RandomModel { shape, out, dtype } => random::run(&shape, dtype, &out),
         Command::DemoTrain { recipe, out, state, device } => {
             demo::train::run(&recipe, &out, &state, &Device::open(device)?)
         }

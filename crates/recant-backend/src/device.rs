@@ -164,6 +164,12 @@ impl Device {
         &self.tensors
     }
 
+    /// Whether it multiplies by matrices in host memory, as a checkpoint stores them ([`crate::product`]).
+    #[must_use]
+    pub fn reads_stored(&self) -> bool {
+        self.spec == DeviceSpec::Flex
+    }
+
     /// Whether tensors can lie on a memory map without a copy of their own.
     pub(crate) fn borrows_host_bytes(&self) -> bool {
         // ndarray would copy a borrowed matrix again for every operation, wgpu copies it to the device once.

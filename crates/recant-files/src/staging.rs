@@ -11,6 +11,8 @@ const SUFFIX: &str = ".tmp";
 /// The file that says whose folder it is. Its owner holds a lock on it, which ends with the process.
 const MARKER: &str = "owner";
 const MARK: &[u8] = b"recant temporary folder 1\n";
+/// How often a folder is removed in which somebody still works; what stays then is left for a sweep.
+const TRIES: usize = 64;
 /// What is being made.
 const NEW: &str = "new";
 /// What it replaces, on systems that cannot exchange two folders in one step.
@@ -65,7 +67,9 @@ impl Temporaries {
     pub fn remove_all(&self, then: impl FnOnce()) {
         let mut held = self.held();
         for path in std::mem::take(&mut *held) {
-            let _left_for_a_sweep = remove(&path);
+            // Whoever works in it goes on meanwhile: a file that he makes in a folder just emptied stands in the way.
+            let mut tries = 0..TRIES;
+            while remove(&path).is_err() && path.is_dir() && tries.next().is_some() {}
         }
         then();
     }
@@ -198,6 +202,26 @@ mod tests {
             .collect();
         names.sort();
         names
+    }
+
+    /// A process that ends at a signal leaves nothing, although another thread of it still writes.
+    #[test]
+    fn a_folder_in_which_somebody_works_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let temporaries = Temporaries::default();
+        let folder = temporaries.folder_in(dir.path()).unwrap();
+        let path = folder.path().to_owned();
+        let at_work = path.clone();
+        let work = std::thread::spawn(move || {
+            while at_work.is_dir() {
+                let _may_be_gone = fs::create_dir(at_work.join(NEW));
+                let _may_be_gone = File::create(at_work.join(NEW).join("weights"));
+            }
+        });
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        temporaries.remove_all(|| ());
+        assert!(!path.exists());
+        work.join().unwrap();
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use burn::tensor::{Tensor, activation};
-use recant_backend::{Device, host};
+use recant_backend::{Device, Layout, host};
 use recant_checkpoint::Source;
 use recant_core::{
     Addend, Applied, ApplyError, Blobs, Change, Delta, HostTensor, ModelDigest, ParamPath, WeightPatch,
@@ -14,7 +14,7 @@ use recant_text::{Tokenizer, TokenizerError};
 
 use crate::adapter::{Adapter, Session};
 use crate::checkpoint::{self, OpenError};
-use crate::family::{Architecture, Layout, ModelSpec, Slot};
+use crate::family::{Architecture, ModelSpec, Slot};
 use crate::forward::{ForwardInput, InputError, TokenBatch, gather_rows};
 use crate::hook::Hook;
 use crate::note::ModelNote;
@@ -121,8 +121,8 @@ impl Model {
 
     /// Opens any source.
     ///
-    /// Weights of a directory are memory-mapped. On a CPU device that computes on borrowed memory, f32 weights are not
-    /// copied at all; otherwise one f32 copy is made on the device.
+    /// Weights of a directory are memory-mapped. A device that computes with host memory (`flex`) reads f32, f16 and bf16
+    /// matrices in the map, as they are stored; for others one f32 copy is made on the device.
     ///
     /// # Errors
     /// [`OpenError`] names the file, the tensor and what to do. All weights are checked: shapes against
@@ -233,11 +233,11 @@ impl Model {
         self.weights.digest()
     }
 
-    /// Content id of what the device computes with: every parameter read back as f32. Slower than
+    /// Content id of what is computed with: every parameter on a device read back as f32. Slower than
     /// [`Model::digest`], and the honest witness of a rollback.
     #[must_use]
     pub fn device_digest(&self) -> ModelDigest {
-        self.params.read_back().digest()
+        self.params.digest_of_read_back()
     }
 
     /// The parameter behind a slot and its layout; `None` when there is no such block, or when it is a mixture of experts

@@ -4,15 +4,53 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use burn::tensor::Tensor;
-use recant_backend::{Device, host, upload};
-use recant_core::{Dtype, HostTensor, ParamPath, ParamPathError, Weights};
+use recant_backend::{Device, Layout, StoredMatrix, host, upload};
+use recant_core::{Dtype, HostTensor, ModelDigest, ParamPath, ParamPathError, Weights};
 
-/// Vectors and matrices on a device, by path. Cloning shares the tensors.
+use crate::weight::Weight;
+
+/// A matrix of a checkpoint as a forward pass reads it.
+#[derive(Debug, Clone)]
+enum Matrix {
+    /// On the device, in the checkpoint's layout.
+    Device(Tensor<2>),
+    /// In host memory, as stored: the device computes with it there.
+    Stored(HostTensor),
+}
+
+impl Matrix {
+    fn shape(&self) -> Vec<usize> {
+        match self {
+            Self::Device(matrix) => matrix.dims().to_vec(),
+            Self::Stored(matrix) => matrix.shape().to_vec(),
+        }
+    }
+
+    /// On the device: f32, in the checkpoint's layout.
+    fn on(&self, device: &Device) -> Option<Tensor<2>> {
+        match self {
+            Self::Device(matrix) => Some(matrix.clone()),
+            Self::Stored(matrix) => upload(matrix, device).ok(),
+        }
+    }
+
+    /// As a weight: `[inputs, outputs]` are its sides in this layout.
+    fn weight(&self, layout: Layout) -> Option<Weight> {
+        match (self, layout) {
+            (Self::Device(matrix), Layout::InOut) => Some(Weight::Device(matrix.clone())),
+            (Self::Device(matrix), Layout::OutIn) => Some(Weight::Device(matrix.clone().transpose())),
+            (Self::Stored(matrix), layout) => StoredMatrix::new(matrix, layout).map(Weight::Stored),
+        }
+    }
+}
+
+/// Vectors and matrices, by path. Vectors are on a device; so are matrices, unless the device computes with them where a
+/// checkpoint holds them. Cloning shares all.
 #[derive(Debug, Clone)]
 pub struct Params {
     device: Device,
     vectors: BTreeMap<ParamPath, Tensor<1>>,
-    matrices: BTreeMap<ParamPath, Tensor<2>>,
+    matrices: BTreeMap<ParamPath, Matrix>,
     /// Type and shape of what stays on the host, for naming it when it is asked for.
     others: BTreeMap<ParamPath, (Dtype, Vec<usize>)>,
     ties: BTreeMap<ParamPath, ParamPath>,
@@ -64,8 +102,8 @@ impl Params {
         }
     }
 
-    /// Uploads every float vector and matrix of a checkpoint. Others (mask buffers, indices) stay on the
-    /// host: no supported architecture computes with them.
+    /// Takes every float vector and matrix of a checkpoint, and uploads those that the device does not read where they are.
+    /// Others (mask buffers, indices) stay on the host: no supported architecture computes with them.
     #[must_use]
     pub fn upload(weights: &Weights, device: &Device) -> Self {
         let mut params = Self::empty(device);
@@ -76,13 +114,15 @@ impl Params {
         params
     }
 
-    /// Uploads one tensor in place of the former one.
+    /// Takes one tensor in place of the former one.
     pub(crate) fn put(&mut self, path: &ParamPath, tensor: &HostTensor) {
         let path = path.clone();
         if let Ok(vector) = upload(tensor, &self.device) {
             self.vectors.insert(path, vector);
+        } else if self.device.reads_stored() && StoredMatrix::new(tensor, Layout::InOut).is_some() {
+            self.matrices.insert(path, Matrix::Stored(tensor.clone()));
         } else if let Ok(matrix) = upload(tensor, &self.device) {
-            self.matrices.insert(path, matrix);
+            self.matrices.insert(path, Matrix::Device(matrix));
         } else {
             self.others.insert(path, (tensor.dtype(), tensor.shape().to_vec()));
         }
@@ -100,7 +140,7 @@ impl Params {
     /// Sets a matrix, by either name when it is tied.
     pub fn set_matrix(&mut self, path: ParamPath, matrix: Tensor<2>) {
         let path = self.ties.get(&path).cloned().unwrap_or(path);
-        self.matrices.insert(path, matrix);
+        self.matrices.insert(path, Matrix::Device(matrix));
     }
 
     /// Sets a vector.
@@ -135,16 +175,32 @@ impl Params {
         }
     }
 
-    /// A matrix of a known shape, in the checkpoint's layout.
+    /// A matrix of a known shape, on the device and in the checkpoint's layout.
     ///
     /// # Errors
     /// [`ParamError::Missing`], [`ParamError::Shape`].
     pub fn matrix(&self, path: &str, shape: [usize; 2]) -> Result<Tensor<2>, ParamError> {
+        self.held(path, shape, |matrix| matrix.on(&self.device))
+    }
+
+    /// A matrix of a known stored shape, to multiply by.
+    ///
+    /// # Errors
+    /// As [`Params::matrix`].
+    pub(crate) fn weight(&self, path: &str, shape: [usize; 2], layout: Layout) -> Result<Weight, ParamError> {
+        self.held(path, shape, |matrix| matrix.weight(layout))
+    }
+
+    fn held<T>(
+        &self,
+        path: &str,
+        shape: [usize; 2],
+        taken: impl FnOnce(&Matrix) -> Option<T>,
+    ) -> Result<T, ParamError> {
         let path = ParamPath::new(path)?;
-        match self.matrices.get(self.ties.get(&path).unwrap_or(&path)) {
-            Some(tensor) => fits(&path, tensor, shape),
-            None => Err(self.absent(&path, shape.to_vec())),
-        }
+        let matrix = self.matrices.get(self.ties.get(&path).unwrap_or(&path));
+        let fitting = matrix.filter(|matrix| matrix.shape() == shape);
+        fitting.and_then(taken).ok_or_else(|| self.absent(&path, shape.to_vec()))
     }
 
     fn absent(&self, path: &ParamPath, expected: Vec<usize>) -> ParamError {
@@ -152,8 +208,8 @@ impl Params {
         if let Some(vector) = self.vectors.get(path) {
             return shape(vector.dims().to_vec());
         }
-        if let Some(matrix) = self.matrices.get(path) {
-            return shape(matrix.dims().to_vec());
+        if let Some(matrix) = self.matrices.get(self.ties.get(path).unwrap_or(path)) {
+            return shape(matrix.shape());
         }
         match self.others.get(path) {
             Some((dtype, found)) if dtype.is_float() => shape(found.clone()),
@@ -162,15 +218,23 @@ impl Params {
         }
     }
 
-    /// Every tensor read back from the device as f32, for proving what a device computes with.
+    /// Content id of what is computed with: every tensor that is on a device read back as f32, one after the other, and the
+    /// checkpoint's own tensors where those are read.
     #[must_use]
-    pub fn read_back(&self) -> Weights {
-        let stored = |path: &ParamPath, shape: Vec<usize>, numbers: Vec<f32>| {
-            HostTensor::from_f32(Dtype::F32, shape, &numbers).ok().map(|tensor| (path.clone(), tensor))
+    pub fn digest_of_read_back(&self) -> ModelDigest {
+        let id = |path: &ParamPath, shape: Vec<usize>, numbers: &[f32]| {
+            let tensor = HostTensor::from_f32(Dtype::F32, shape, numbers).ok()?;
+            // The numbers are dropped here, and the id is kept.
+            HostTensor::new(Dtype::U8, vec![32], tensor.id().as_bytes().to_vec().into())
+                .ok()
+                .map(|id| (path.clone(), id))
         };
-        let vectors = self.vectors.iter().filter_map(|(path, x)| stored(path, x.dims().to_vec(), host(x)));
-        let matrices = self.matrices.iter().filter_map(|(path, x)| stored(path, x.dims().to_vec(), host(x)));
-        Weights::from_tensors(vectors.chain(matrices))
+        let vectors = self.vectors.iter().filter_map(|(path, x)| id(path, x.dims().to_vec(), &host(x)));
+        let matrices = self.matrices.iter().filter_map(|(path, matrix)| match matrix {
+            Matrix::Device(x) => id(path, x.dims().to_vec(), &host(x)),
+            Matrix::Stored(tensor) => Some((path.clone(), tensor.clone())),
+        });
+        Weights::from_tensors(vectors.chain(matrices)).digest()
     }
 }
 
@@ -206,6 +270,11 @@ impl<'a> Taking<'a> {
     pub(crate) fn matrix(&self, path: &str, shape: [usize; 2]) -> Result<Tensor<2>, ParamError> {
         self.note(path)?;
         self.params.matrix(path, shape)
+    }
+
+    pub(crate) fn weight(&self, path: &str, shape: [usize; 2], layout: Layout) -> Result<Weight, ParamError> {
+        self.note(path)?;
+        self.params.weight(path, shape, layout)
     }
 
     fn note(&self, path: &str) -> Result<(), ParamError> {

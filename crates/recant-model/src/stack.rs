@@ -4,19 +4,18 @@
 
 use burn::tensor::{Tensor, activation, module};
 use recant_backend::ops::{gelu_tanh, rms_norm, silu};
-use recant_backend::{Device, upload_ints};
+use recant_backend::{Device, Layout, upload_ints};
 use recant_core::{Point, Site};
 
 use crate::attention::{Attend, merge_heads, split_heads};
-use crate::family::{
-    Activation, BlockRule, Decoder, Layout, MlpForm, ModelSpec, NormKind, Norms, QkNorm, Qkv,
-};
+use crate::family::{Activation, BlockRule, Decoder, MlpForm, ModelSpec, NormKind, Norms, QkNorm, Qkv};
 use crate::forward::{ForwardInput, Source, narrowed};
 use crate::hook::{Hook, at};
 use crate::mixture::{Expert, Experts};
 use crate::model::LanguageModel;
 use crate::params::{ParamError, Taking};
 use crate::rope::{Rope, Tables};
+use crate::weight::Weight;
 
 /// A norm over device tensors.
 struct Norm {
@@ -44,8 +43,7 @@ fn through<const D: usize>(norm: Option<&Norm>, x: Tensor<D>) -> Tensor<D> {
 }
 
 pub(crate) struct Linear {
-    /// `[in, out]`; a view of the checkpoint's `[out, in]` where it stores that.
-    weight: Tensor<2>,
+    weight: Weight,
     bias: Option<Tensor<1>>,
 }
 
@@ -54,9 +52,9 @@ impl Linear {
     /// transposed matrix would be copied on every call, and packed anew for each row of the batch.
     pub(crate) fn of<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
         let mut dims = x.dims();
-        let [inputs, outputs] = self.weight.dims();
+        let [inputs, outputs] = self.weight.sides();
         let rows = dims[..D - 1].iter().product();
-        let y = x.reshape([rows, inputs]).matmul(self.weight.clone());
+        let y = self.weight.product(x.reshape([rows, inputs]));
         let y = match &self.bias {
             Some(bias) => y + bias.clone().unsqueeze::<2>(),
             None => y,
@@ -108,11 +106,11 @@ struct Block {
 pub(crate) struct Stack {
     decoder: Decoder,
     device: Device,
-    embedding: Tensor<2>,
+    embedding: Weight, // [vocab, d_model]
     positions: Option<Tensor<2>>,
     blocks: Vec<Block>,
     final_norm: Norm,
-    head: Tensor<2>, // [vocab, d_model]
+    head: Weight, // [d_model, vocab]
     head_bias: Option<Tensor<1>>,
 }
 
@@ -126,7 +124,7 @@ impl Stack {
         match &input.source {
             Source::Residual { x, .. } => x.clone(),
             Source::Tokens(ids) => {
-                let mut embedded = module::embedding(self.embedding.clone(), ids.clone());
+                let mut embedded = self.embedding.embedded(ids.clone(), &self.device);
                 if self.decoder.embedding_scale != 1.0 {
                     embedded = embedded * self.decoder.embedding_scale;
                 }
@@ -288,7 +286,7 @@ impl LanguageModel for Stack {
     }
 
     fn unembed(&self, hidden: Tensor<2>) -> Tensor<2> {
-        let logits = hidden.matmul(self.head.clone().transpose());
+        let logits = self.head.product(hidden);
         let logits = match &self.head_bias {
             Some(bias) => logits + bias.clone().unsqueeze::<2>(),
             None => logits,
@@ -309,11 +307,12 @@ impl Build<'_> {
         let Decoder { spec, names, .. } = self.decoder;
         let prefix = self.prefix;
         let d = spec.d_model;
-        let embedding =
-            self.params.matrix(&format!("{prefix}{}.weight", names.embedding), [spec.vocab, d])?;
+        let table =
+            |name: &str, layout| self.params.weight(&format!("{name}.weight"), [spec.vocab, d], layout);
+        let embedding = table(&format!("{prefix}{}", names.embedding), Layout::InOut)?;
         let position = |name| self.params.matrix(&format!("{prefix}{name}.weight"), [spec.context, d]);
-        let head = match self.params.matrix(&format!("{}.weight", names.head), [spec.vocab, d]) {
-            Err(ParamError::Missing { .. }) if self.decoder.tied => embedding.clone(),
+        let head = match table(names.head, Layout::OutIn) {
+            Err(ParamError::Missing { .. }) if self.decoder.tied => embedding.transposed(),
             other => other?,
         };
         let head_bias =
@@ -419,8 +418,8 @@ impl Build<'_> {
     ) -> Result<Linear, ParamError> {
         let path = format!("{name}.weight");
         let weight = match self.decoder.stored {
-            Layout::InOut => self.params.matrix(&path, [inputs, outputs])?,
-            Layout::OutIn => self.params.matrix(&path, [outputs, inputs])?.transpose(),
+            Layout::InOut => self.params.weight(&path, [inputs, outputs], Layout::InOut)?,
+            Layout::OutIn => self.params.weight(&path, [outputs, inputs], Layout::OutIn)?,
         };
         let bias = biased.then(|| self.params.vector(&format!("{name}.bias"), outputs)).transpose()?;
         Ok(Linear { weight, bias })

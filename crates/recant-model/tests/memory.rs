@@ -9,9 +9,9 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use recant_backend::{Device, DeviceSpec};
+use recant_backend::{Device, DeviceSpec, host, upload_f32};
 use recant_core::{Addend, Blobs, Dtype, HostTensor, Matrix};
-use recant_model::{Model, SaveOptions, Slot};
+use recant_model::{ForwardInput, Model, NoHook, SaveOptions, Slot, Source, TokenBatch};
 
 struct Counting;
 
@@ -46,8 +46,8 @@ fn cost<T>(work: impl FnOnce() -> T) -> (T, usize, usize) {
     (result, kept, PEAK.load(Ordering::Relaxed) - before)
 }
 
-/// A GPT-2 of about 13 MB with made-up weights, in a directory.
-fn large_model() -> tempfile::TempDir {
+/// A GPT-2 of 3.3 M made-up weights, in a directory.
+fn large_model(dtype: Dtype) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let (layers, d, vocab) = (4usize, 256usize, 293usize);
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/gpt2-tiny");
@@ -63,10 +63,7 @@ fn large_model() -> tempfile::TempDir {
         let count = shape.iter().product();
         let numbers: Vec<f32> =
             (0..count).map(|i| ((i * 2_654_435_761) % 1_000) as f32 * 1e-4 - 0.05).collect();
-        tensors.push((
-            format!("transformer.{name}"),
-            HostTensor::from_f32(Dtype::F32, shape, &numbers).unwrap(),
-        ));
+        tensors.push((format!("transformer.{name}"), HostTensor::from_f32(dtype, shape, &numbers).unwrap()));
     };
     put("wte.weight".into(), vec![vocab, d]);
     put("wpe.weight".into(), vec![64, d]);
@@ -88,11 +85,11 @@ fn large_model() -> tempfile::TempDir {
     put("ln_f.weight".into(), vec![d]);
     put("ln_f.bias".into(), vec![d]);
     let views = tensors.iter().map(|(name, tensor)| {
-        let view = safetensors::tensor::TensorView::new(
-            safetensors::Dtype::F32,
-            tensor.shape().to_vec(),
-            tensor.bytes(),
-        );
+        let stored = match dtype {
+            Dtype::BF16 => safetensors::Dtype::BF16,
+            _ => safetensors::Dtype::F32,
+        };
+        let view = safetensors::tensor::TensorView::new(stored, tensor.shape().to_vec(), tensor.bytes());
         (name.as_str(), view.unwrap())
     });
     safetensors::serialize_to_file(views, None, &dir.path().join("model.safetensors")).unwrap();
@@ -100,22 +97,49 @@ fn large_model() -> tempfile::TempDir {
 }
 
 #[test]
-fn opening_an_f32_checkpoint_copies_no_weights() {
+fn opening_a_checkpoint_copies_no_weights() {
     let _turn = TURN.lock().unwrap();
-    let dir = large_model();
     let device = Device::open(DeviceSpec::Flex).unwrap();
-    let (model, kept, peak) = cost(|| Model::open(dir.path(), &device).unwrap());
-    let bytes = model.weights().byte_len();
-    assert!(bytes > 12_000_000);
-    // The tokenizer, the header and the handles; the weights lie on the memory map.
-    assert!(kept < bytes / 10, "opening {bytes} bytes of weights keeps {kept} on the heap");
-    assert!(peak < bytes / 5, "opening {bytes} bytes of weights takes {peak} at its peak");
+    for dtype in [Dtype::F32, Dtype::BF16] {
+        let dir = large_model(dtype);
+        let (model, kept, peak) = cost(|| Model::open(dir.path(), &device).unwrap());
+        let bytes = model.weights().byte_len();
+        assert!(bytes > 3_000_000 * dtype.size());
+        // The tokenizer, the header and the handles; the weights lie on the memory map.
+        assert!(kept < bytes / 10, "opening {bytes} bytes of {dtype} weights keeps {kept} on the heap");
+        assert!(peak < bytes / 5, "opening {bytes} bytes of {dtype} weights takes {peak} at its peak");
+    }
+}
+
+/// Weights stay as they are stored while they are multiplied, forward and backward.
+#[test]
+fn a_search_on_bf16_weights_widens_none_of_them_as_a_whole() {
+    let _turn = TURN.lock().unwrap();
+    let dir = large_model(Dtype::BF16);
+    let model = Model::open(dir.path(), &Device::open(DeviceSpec::Flex).unwrap()).unwrap();
+    let widest = 4 * 256 * 4 * 256;
+    let pass = || {
+        let batch = TokenBatch::new(&[vec![1, 2]], model.spec()).unwrap();
+        let x = upload_f32::<3>(vec![0.1; 2 * 256], [1, 2, 256], model.device());
+        let leaf = x.autodiff().require_grad();
+        let input = ForwardInput {
+            source: Source::Residual { block: 1, x: leaf.clone() },
+            ..ForwardInput::tokens(&batch, model.device())
+        };
+        let out = model.net().forward(input, &mut NoHook).unwrap();
+        let grads = out.sum().backward();
+        leaf.grad(&grads).map(|gradient| host(&gradient)).unwrap()
+    };
+    drop(pass());
+    let (gradient, _, peak) = cost(pass);
+    assert!(gradient.iter().any(|x| *x != 0.0));
+    assert!(peak < widest, "{peak} bytes at the peak; the widest matrix has {widest} as f32");
 }
 
 #[test]
 fn a_fork_and_an_edit_cost_the_touched_matrix() {
     let _turn = TURN.lock().unwrap();
-    let dir = large_model();
+    let dir = large_model(Dtype::F32);
     let model = Model::open(dir.path(), &Device::open(DeviceSpec::Flex).unwrap()).unwrap();
     let (path, _) = model.slot(Slot::MlpDown(1)).unwrap();
     let matrix = model.tensor(&path).unwrap().bytes().len();
@@ -140,7 +164,7 @@ fn a_fork_and_an_edit_cost_the_touched_matrix() {
 #[test]
 fn saving_does_not_gather_the_weights() {
     let _turn = TURN.lock().unwrap();
-    let dir = large_model();
+    let dir = large_model(Dtype::F32);
     let model = Model::open(dir.path(), &Device::open(DeviceSpec::Flex).unwrap()).unwrap();
     let out = tempfile::tempdir().unwrap();
     let (_, _, peak) = cost(|| model.save(&out.path().join("m"), SaveOptions::default()).unwrap());

@@ -11,14 +11,14 @@
 
 use std::collections::BTreeMap;
 
-use burn::optim::{AdamConfig, Optimizer};
 use burn::tensor::Tensor;
 use recant_backend::{host, upload_f32};
-use recant_edit::{EditError, LossStep, Watch, Work};
+use recant_edit::{EditError, Watch, Work};
 use recant_model::{Model, ModelSpec, gather_rows};
 
+use super::descent::descend;
 use super::tail::{Frame, Tail};
-use super::{Base, Found, Loss, SearchSettings, clamp, norm, places};
+use super::{Base, Found, Loss, SearchSettings, places};
 use crate::lookup::{FactRows, Row};
 
 /// What δ is added to, and so what its length is measured by. The residual stream behind the layer is the
@@ -169,101 +169,15 @@ impl<'a> Group<'a> {
             Loss::given(settings, self.facts[fact], &self.inits[fact], before, device)
         };
         let losses: Vec<Loss> = (0..count).map(loss).collect();
-        let mut walk = Walk::new(settings, &self.inits);
-        let adam = AdamConfig::new().with_epsilon(1e-8).build();
-        let mut state = None;
-        for step in 0..settings.v_num_grad_steps {
-            goes_on()?;
-            let last = step + 1 == settings.v_num_grad_steps;
-            let place: Tensor<2> = upload_f32(walk.deltas.clone(), [count, width], device);
-            let leaf = if last { place.clone() } else { place.clone().autodiff().require_grad() };
-            let log_probs = tail.log_probs_each(leaf.clone());
+        let at = |deltas: &Tensor<2>| {
+            let log_probs = tail.log_probs_each(deltas.clone());
             let parts = |(fact, loss): (usize, &Loss)| {
                 let (first, len) = self.span(fact);
-                let delta = leaf.clone().narrow(0, fact, 1).reshape([width]);
-                let parts = loss.of(delta, log_probs.clone().narrow(0, first, len));
-                let [nll, kl, decay] = parts.parts;
-                (parts.total.clone(), Tensor::cat(vec![parts.total, nll, kl, decay], 0))
+                let delta = deltas.clone().narrow(0, fact, 1).reshape([width]);
+                loss.of(delta, log_probs.clone().narrow(0, first, len))
             };
-            let (totals, steps): (Vec<_>, Vec<_>) = losses.iter().enumerate().map(parts).unzip();
-            let now = host(&Tensor::cat(steps, 0));
-            if walk.record(step, now.as_chunks::<4>().0)? || last {
-                break;
-            }
-            let grads = Tensor::cat(totals, 0).sum().backward();
-            let gradient = leaf.grad(&grads).map(|grad| host(&grad)).unwrap_or_default();
-            let gradient: Tensor<2> = upload_f32(walk.masked(gradient), [count, width], device);
-            let (moved, next) = adam.step(settings.v_lr, place, gradient, state);
-            state = next;
-            walk.step(&host(&moved));
-        }
-        Ok(walk.found(&self.inits))
-    }
-}
-
-/// Where every fact's δ is, and which facts are done.
-struct Walk {
-    settings: SearchSettings,
-    width: usize,
-    deltas: Vec<f32>,
-    done: Vec<bool>,
-    losses: Vec<Vec<LossStep>>,
-    bounds: Vec<f64>,
-}
-
-impl Walk {
-    fn new(settings: SearchSettings, inits: &[Vec<f32>]) -> Self {
-        let width = inits.first().map_or(0, Vec::len);
-        Self {
-            settings,
-            width,
-            deltas: vec![0.0; inits.len() * width],
-            done: vec![false; inits.len()],
-            losses: vec![Vec::new(); inits.len()],
-            bounds: inits.iter().map(|init| settings.clamp_norm_factor * norm(init)).collect(),
-        }
-    }
-
-    /// Takes down the losses of the facts that are still on their way; true when none is left.
-    fn record(&mut self, step: usize, now: &[LossStep]) -> Result<bool, EditError> {
-        for ((loss, done), past) in now.iter().zip(&mut self.done).zip(&mut self.losses) {
-            if *done {
-                continue;
-            }
-            if !loss[0].is_finite() {
-                return Err(EditError::NonFinite { step, loss: loss[0] });
-            }
-            past.push(*loss);
-            *done = f64::from(loss[0]) < self.settings.early_stop;
-        }
-        Ok(self.done.iter().all(|&done| done))
-    }
-
-    /// The gradient without the facts that are done.
-    fn masked(&self, mut gradient: Vec<f32>) -> Vec<f32> {
-        gradient.resize(self.deltas.len(), 0.0);
-        for (part, _) in gradient.chunks_exact_mut(self.width).zip(&self.done).filter(|(_, done)| **done) {
-            part.fill(0.0);
-        }
-        gradient
-    }
-
-    /// Moves the facts that are not done, within their bounds.
-    fn step(&mut self, moved: &[f32]) {
-        let facts = self.deltas.chunks_exact_mut(self.width).zip(moved.chunks_exact(self.width));
-        for (((delta, moved), done), &bound) in facts.zip(&self.done).zip(&self.bounds) {
-            if *done {
-                continue;
-            }
-            delta.copy_from_slice(moved);
-            clamp(delta, bound);
-        }
-    }
-
-    fn found(self, inits: &[Vec<f32>]) -> Vec<Found> {
-        let deltas = self.deltas.chunks_exact(self.width.max(1));
-        let each = deltas.zip(inits).zip(self.losses);
-        each.map(|((delta, init), losses)| Found { delta: delta.to_vec(), init: init.clone(), losses })
-            .collect()
+            losses.iter().enumerate().map(parts).collect()
+        };
+        descend(settings, &self.inits, device, &|_| goes_on(), &at)
     }
 }

@@ -11,15 +11,15 @@
 //! does; it is the definition. [`tail`] runs only what can change: causality makes every position before
 //! the lookup token and every layer up to the edited one constant while δ moves, so it keeps the residual
 //! stream of the edited layer from the lookup token on, the keys and values before it, and computes logits
-//! only where the loss reads them. [`many`] searches for many facts in one graph.
+//! only where the loss reads them. [`many`] searches for many facts in one graph; both go down in one loop.
 
+mod descent;
 pub mod full;
 pub mod many;
 mod settings;
 pub mod split;
 pub mod tail;
 
-use burn::optim::{AdamConfig, Optimizer};
 use burn::tensor::{Int, Tensor, activation};
 use recant_backend::{Device, host, upload_f32, upload_ints};
 use recant_core::{Point, Site};
@@ -167,11 +167,16 @@ pub struct LossParts {
 }
 
 impl LossParts {
+    /// Total, NLL, KL, weight decay.
+    fn told(&self) -> [Tensor<1>; 4] {
+        let [nll, kl, decay] = self.parts.clone();
+        [self.total.clone(), nll, kl, decay]
+    }
+
     /// `[total, nll, kl, weight_decay]`.
     #[must_use]
     pub fn read(&self) -> LossStep {
-        let [nll, kl, decay] = &self.parts;
-        [&self.total, nll, kl, decay].map(|x| host(x)[0])
+        self.told().map(|x| host(&x)[0])
     }
 }
 
@@ -289,35 +294,12 @@ pub fn search(
     watch: &dyn Watch,
 ) -> Result<Found, EditError> {
     let loss = Loss::new(settings, rows, init, evaluator, device);
-    let adam = AdamConfig::new().with_epsilon(1e-8).build();
-    let mut state = None;
-    let mut delta = vec![0.0; init.len()];
-    let mut losses = Vec::with_capacity(settings.v_num_grad_steps);
-    let bound = settings.clamp_norm_factor * norm(init);
-    for step in 0..settings.v_num_grad_steps {
-        watch.tell(Work::Search, step, settings.v_num_grad_steps)?;
-        let last = step + 1 == settings.v_num_grad_steps;
-        let (now, gradient) = if last {
-            let plain: Tensor<1> = upload_f32(delta.clone(), [delta.len()], device);
-            (loss.at(plain, evaluator).read(), Vec::new())
-        } else {
-            loss.with_gradient(&delta, evaluator)
-        };
-        losses.push(now);
-        if !now[0].is_finite() {
-            return Err(EditError::NonFinite { step, loss: now[0] });
-        }
-        if last || f64::from(now[0]) < settings.early_stop {
-            break;
-        }
-        let width = [delta.len()];
-        let place: Tensor<1> = upload_f32(delta, width, device);
-        let (moved, next) = adam.step(settings.v_lr, place, upload_f32(gradient, width, device), state);
-        state = next;
-        delta = host(&moved);
-        clamp(&mut delta, bound);
-    }
-    Ok(Found { delta, init: init.to_vec(), losses })
+    let steps = settings.v_num_grad_steps;
+    let goes_on = |step| watch.tell(Work::Search, step, steps);
+    let at = |deltas: &Tensor<2>| vec![loss.at(deltas.clone().reshape([init.len()]), evaluator)];
+    let mut found = descent::descend(settings, &[init.to_vec()], device, &goes_on, &at)?;
+    let nothing = || Found { delta: vec![0.0; init.len()], init: init.to_vec(), losses: Vec::new() };
+    Ok(found.pop().unwrap_or_else(nothing))
 }
 
 /// Log-softmax of the unembedded rows.

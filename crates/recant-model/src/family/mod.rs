@@ -20,6 +20,7 @@ mod smollm3;
 
 use std::collections::BTreeSet;
 
+use recant_backend::Layout;
 use recant_core::ParamPath;
 
 pub use self::decoder::Activation;
@@ -92,15 +93,6 @@ impl EditDefaults {
 pub enum Slot {
     /// The MLP's down-projection of block N, `[d_model, d_mlp]`: the papers' W.
     MlpDown(usize),
-}
-
-/// How a checkpoint stores a matrix.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Layout {
-    /// `[in, out]`, as GPT-2's Conv1D.
-    InOut,
-    /// `[out, in]`, as a linear layer.
-    OutIn,
 }
 
 /// A configuration that recant cannot build a model from.

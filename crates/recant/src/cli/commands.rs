@@ -1,9 +1,12 @@
 //! Every command, in groups, and the spellings of former versions.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{CommandFactory, Parser, Subcommand};
+use recant_methods::MethodSpec;
 
 use super::error::CliError;
 use super::session::Session;
@@ -259,9 +262,28 @@ pub(super) fn run(command: Command, session: &Session) -> Result<ExitCode, CliEr
     .map(|()| ExitCode::SUCCESS)
 }
 
+/// A command whose options for methods and their hyper-parameters name what can be said. Parsing takes more than that:
+/// a method that is registered from outside, and aliases.
+fn with_names(mut command: clap::Command) -> clap::Command {
+    let methods = || MethodSpec::all();
+    let settings: BTreeMap<&str, &str> =
+        methods().flat_map(|method| (method.settings)()).map(|param| (param.name, param.doc)).collect();
+    let one = |(name, doc): (String, &'static str)| PossibleValue::new(name).help(doc);
+    let said = [
+        ("method", methods().map(|method| one((method.name.to_owned(), method.summary))).collect::<Vec<_>>()),
+        ("set", settings.into_iter().map(|(name, doc)| one((format!("{name}="), doc))).collect()),
+    ];
+    for (id, values) in said {
+        if command.get_arguments().any(|arg| arg.get_id() == id) {
+            command = command.mut_arg(id, |arg| arg.value_parser(PossibleValuesParser::new(values)));
+        }
+    }
+    command.mut_subcommands(with_names)
+}
+
 fn completions(args: &CompletionsArgs) -> Result<(), CliError> {
     let mut bytes = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "recant", &mut bytes);
+    clap_complete::generate(args.shell, &mut with_names(Cli::command()), "recant", &mut bytes);
     let text = String::from_utf8_lossy(&bytes);
     if args.json {
         return super::print_json(&serde_json::json!({ "shell": args.shell.to_string(), "text": text }));
@@ -280,6 +302,26 @@ mod tests {
     fn the_arguments_are_consistent() {
         Cli::command().debug_assert();
         Cli::grouped().debug_assert();
+    }
+
+    /// A shell completes `--set` with the hyper-parameters of every method, and `--method` with their names.
+    #[test]
+    fn completions_name_methods_and_their_settings() {
+        let mut bytes = Vec::new();
+        clap_complete::generate(
+            clap_complete::Shell::Bash,
+            &mut with_names(Cli::command()),
+            "recant",
+            &mut bytes,
+        );
+        let text = String::from_utf8(bytes).unwrap();
+        let words: BTreeSet<&str> = text.split(|c: char| c.is_whitespace() || c == '"').collect();
+        for method in MethodSpec::all() {
+            assert!(words.contains(method.name), "{}", method.name);
+            for param in (method.settings)() {
+                assert!(words.contains(&*format!("{}=", param.name)), "{}", param.name);
+            }
+        }
     }
 
     /// Every command that is not a group prints JSON.

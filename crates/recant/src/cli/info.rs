@@ -85,7 +85,7 @@ impl Info {
         self.dtypes.values().sum()
     }
 
-    /// Bytes on the device, where everything is f32; on a CPU, weights that are f32 already are used where they are.
+    /// Bytes on a device that has a copy, where everything is f32.
     fn bytes_f32(&self) -> u64 {
         4 * self.parameters
     }
@@ -174,8 +174,9 @@ fn shown(info: &Info, methods: &[OnModel]) -> Result<(), CliError> {
     let dtypes: Vec<String> =
         info.dtypes.iter().map(|(name, bytes)| format!("{name} {}", size(*bytes))).collect();
     line("weights", format!("{} parameters, {}", grouped(info.parameters), dtypes.join(", ")));
-    let computed = match info.dtypes.keys().eq([Dtype::F32.name()].iter()) {
-        true => "used where they are on a CPU".to_owned(),
+    let in_place = [Dtype::F32, Dtype::F16, Dtype::BF16].map(Dtype::name);
+    let computed = match info.dtypes.keys().all(|dtype| in_place.contains(dtype)) {
+        true => format!("read where they are on a CPU; elsewhere {}, as f32", size(info.bytes_f32())),
         false => format!("{} in memory, as f32", size(info.bytes_f32())),
     };
     line("computed with", computed);
