@@ -72,7 +72,7 @@ fn pages() -> Vec<Page> {
 fn add(command: clap::Command, pages: &mut Vec<Page>) {
     let shown = command.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
     let below: Vec<clap::Command> = shown.collect();
-    let man = Man::new(command);
+    let man = Man::new(command).source(concat!("recant ", env!("CARGO_PKG_VERSION")));
     let mut bytes = MARK.as_bytes().to_vec();
     // A vector takes everything.
     let _written = man.render(&mut bytes);
