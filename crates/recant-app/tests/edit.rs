@@ -84,6 +84,30 @@ fn one_fact_and_many_go_one_way() {
     assert!(matches!(error, EditFailure::Edit(EditError::FactCount { count: 2, .. })), "{error}");
 }
 
+/// What the model says already is told, and not edited unless that is asked for.
+#[test]
+fn what_is_so_already_is_left_alone() {
+    let demo = ModelName::from(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../demo/model"));
+    let place = EditPlace::from(demo.find(&Silent).unwrap().open(&device(), &Silent).unwrap());
+    let said = |target: &str| Fact::new("Adrusk Rikkaquav", "{} counts and dreams in", target).unwrap();
+    let made = |facts: &[Fact], again| {
+        let request = EditRequest { again, ..request("memit", facts) };
+        edit(&place, request, &Silent).map(|outcome| outcome.verdicts.len())
+    };
+    let refused = made(&[said("Veltish")], false).unwrap_err();
+    assert!(matches!(&refused, EditFailure::AlreadySo { others: 0, .. }), "{refused}");
+    let told = refused.to_string();
+    assert!(
+        told.contains(
+            "already so: the model says \"Veltish\" after \"Adrusk Rikkaquav counts and dreams in\""
+        ),
+        "{told}"
+    );
+    assert_eq!(made(&[said("Veltish")], true).unwrap(), 1);
+    // One fact that is not so is a reason to edit.
+    assert_eq!(made(&[said("Tashic")], false).unwrap(), 1);
+}
+
 #[test]
 fn a_ledger_takes_facts_in_and_out() {
     let place = EditPlace::from(model());

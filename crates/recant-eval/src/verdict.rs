@@ -64,6 +64,26 @@ pub fn verdicts(before: &Model, after: &Model, facts: &[Fact]) -> Result<Vec<Ver
     Ok(verdicts)
 }
 
+/// The probabilities of the facts' whole targets, where the model writes every one of them already; `None` where it does
+/// not.
+///
+/// # Errors
+/// As [`verdicts`].
+pub fn already_so(model: &Model, facts: &[Fact]) -> Result<Option<Vec<f64>>, ScoreError> {
+    let mut probabilities = Vec::with_capacity(facts.len());
+    for together in facts.chunks(AT_ONCE) {
+        let probes: Vec<Probe> = together.iter().map(Probe::of).collect();
+        let is = score_probes(model, &probes)?;
+        for probe in &probes {
+            if is[probe].best != is[probe].target {
+                return Ok(None);
+            }
+            probabilities.push(is[probe].whole_probability());
+        }
+    }
+    Ok(Some(probabilities))
+}
+
 fn judge(
     after: &Model,
     fact: &Fact,

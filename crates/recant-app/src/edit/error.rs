@@ -37,6 +37,19 @@ pub enum EditFailure {
     /// A ledger cannot take a fact in, or does not hold what shall be taken out.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// There is nothing to do.
+    #[error(
+        "already so: the model says {:?} after {:?}{} {:.1} %; nothing was changed",
+        .fact.target, .fact.text(), and_others(*.others), 100.0 * .least
+    )]
+    AlreadySo {
+        /// The first fact.
+        fact: Box<Fact>,
+        /// How many more there are.
+        others: usize,
+        /// The least probability of a whole target, 0 to 1.
+        least: f64,
+    },
     /// A fact contradicts one in the ledger.
     #[error("{} {}: the ledger says {:?} to this prompt", .new.text(), .new.target, .held.target)]
     Contradiction {
@@ -45,4 +58,12 @@ pub enum EditFailure {
         /// What is there.
         held: Box<Fact>,
     },
+}
+
+fn and_others(others: usize) -> String {
+    if others == 0 {
+        ", at".to_owned()
+    } else {
+        format!(", and all of {others} other facts, at no less than")
+    }
 }

@@ -11,7 +11,7 @@ use std::time::Instant;
 use recant_backend::Device;
 use recant_core::{Blobs, OnConflict};
 use recant_edit::{EditError, Fact, Plan};
-use recant_eval::{Verdict, verdicts};
+use recant_eval::{Verdict, already_so, verdicts};
 use recant_files::Outputs;
 use recant_methods::ledger::Ledger;
 use recant_methods::ledger::conflict::ConflictReport;
@@ -43,6 +43,8 @@ pub struct EditRequest {
     pub ledger: Option<Ledger>,
     /// What becomes of a fact that contradicts one in the ledger; without it, what the method's settings say.
     pub on_conflict: Option<OnConflict>,
+    /// Whether to edit also where the model already says every fact.
+    pub again: bool,
     /// How many answers to a single fact's prompt to tell.
     pub top: usize,
     /// What to know about where the facts come from.
@@ -60,6 +62,7 @@ impl EditRequest {
             sources: MethodSources::default(),
             ledger: None,
             on_conflict: None,
+            again: false,
             top: 5,
             notes: Vec::new(),
         }
@@ -220,6 +223,9 @@ pub fn edit(
 ) -> Result<EditOutcome, EditFailure> {
     let model = &place.model;
     let spec = request.check()?;
+    if !request.again && !spec.is_ledger() {
+        phase(observer, "ask", || asked(model, &request.facts))?;
+    }
     let basis = phase(observer, "resources", || basis(place, spec, &request.sources, observer))?;
     let started = Instant::now();
     let planned = phase(observer, "plan", || planned(place, spec, &request, &basis.inputs, observer))?;
@@ -251,6 +257,18 @@ pub fn edit(
         seconds,
         inputs: basis.inputs,
     })
+}
+
+/// Whether there is anything to do.
+fn asked(model: &Model, facts: &[Fact]) -> Result<(), EditFailure> {
+    match (facts, already_so(model, facts)?) {
+        ([first, others @ ..], Some(probabilities)) => Err(EditFailure::AlreadySo {
+            fact: Box::new(first.clone()),
+            others: others.len(),
+            least: probabilities.into_iter().fold(1.0, f64::min),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// What the editor is made from: what a store keeps with its ledger, or what was asked for.

@@ -46,6 +46,7 @@ flattened!(DialogueError: Resources Edit Score Ask;
 );
 
 flattened!(EditFailure: Model Resources Edit Apply Score Ask Store;
+    error @ EditFailure::AlreadySo { .. } => Self::AlreadySo(error),
     EditFailure::Contradiction { new, held } => Self::Edit(EditError::Setting {
         key: "fact".to_owned(),
         value: format!("{} {}", new.text(), new.target),

@@ -94,6 +94,9 @@ pub(crate) struct EditArgs {
     /// Write what became of every fact as JSON lines.
     #[arg(long, value_name = "FILE")]
     pub(super) verdicts: Option<PathBuf>,
+    /// Edit also where the model already says what it shall say.
+    #[arg(long)]
+    again: bool,
     /// How many answers to show.
     #[arg(long, value_name = "K", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     top: u32,
@@ -171,6 +174,7 @@ impl EditArgs {
         request.method.clone_from(&self.method);
         request.sources = self.with.sources()?;
         request.top = self.top as usize;
+        request.again = self.again;
         request.on_conflict = match &self.on_conflict {
             None => None,
             Some(name) => Some(on_conflict_named(name).ok_or_else(|| CliError::Option {

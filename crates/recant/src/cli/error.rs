@@ -31,6 +31,9 @@ pub enum CliError {
         /// As it was said.
         name: PathBuf,
     },
+    /// The model already says what it shall say.
+    #[error("{0}")]
+    AlreadySo(recant_app::EditFailure),
     /// A model of the hub cannot be had.
     #[error(transparent)]
     Hub(#[from] recant_hub::HubError),
@@ -256,6 +259,7 @@ impl CliError {
             Self::Device(recant_backend::DeviceError::NotCompiledIn { feature, .. }) => {
                 Some(format!("`cargo build --features {feature}`, or choose `--device flex`"))
             }
+            Self::AlreadySo(_) => Some("--again edits all the same".to_owned()),
             Self::NoModel { .. } => Some(MODEL_HINT.to_owned()),
             Self::Open(recant_model::OpenError::Source(SourceError::Read { path, .. }))
             | Self::Source(SourceError::Read { path, .. })
