@@ -115,6 +115,7 @@ pub(crate) fn run(args: DemoEvalArgs) -> Result<(), Error> {
         model: ModelArgs::new(model.into(), device),
         data,
         method,
+        after: Vec::new(),
         limit,
         skip_bad: false,
         scenario: args.scenario,

@@ -60,6 +60,7 @@ pub(crate) fn run(args: &RealArgs) -> Result<(), Error> {
             chat: ChatArgs::default(),
             data: args.cases.clone(),
             method: methods.map(str::to_owned).to_vec(),
+            after: Vec::new(),
             limit: args.limit,
             skip_bad: false,
             scenario,

@@ -5,6 +5,7 @@
 
 mod dataset;
 mod free;
+mod given;
 mod locality;
 pub mod memory;
 pub mod report;
@@ -17,6 +18,7 @@ pub use dataset::{
     Case, Dataset, DatasetError, EntryError, Neighbour, Retained, Unusable, check_retained, read_retained,
 };
 pub use free::{FreeScores, free_scores};
+pub use given::judge_given;
 pub use locality::attach_locality;
 pub use report::{Metrics, Report, Run};
 pub use runner::{Event, RunOptions, Unedited, evaluate, unedited};

@@ -162,3 +162,35 @@ fn failures_are_in_the_report_and_in_the_exit_code() {
     assert_eq!(report["runs"][1]["failures"][0]["case_id"], 1);
     assert_eq!(report["runs"][1]["results"].as_array().unwrap().len(), 3);
 }
+
+/// A model that something else edited is judged beside the one before it, without a method.
+#[test]
+fn a_model_that_something_else_edited_is_judged_as_it_is() {
+    let dir = workshop("gpt2-tiny");
+    let at = dir.path();
+    write(at, &[entry("sea"), entry("cat")]);
+    let words = "--method ft-m --set num_steps=30";
+    // It takes the one fact in, and is then a model like any other.
+    let edit = "edit model --out edited --again";
+    let fact = ["--subject", "sea", "--prompt", "the {} is", "--target", "cold"];
+    let made =
+        common::recant(at).args(common::words(&format!("{edit} {words}"))).args(fact).output().unwrap();
+    assert!(matches!(made.status.code(), Some(0 | 3)), "{made:?}");
+    let table = good(at, "eval model --after edited --data data.json --out out");
+    assert!(table.contains("edited"), "{table}");
+    let report = report(at);
+    let runs = report["runs"].as_array().unwrap();
+    let rows: Vec<_> = runs.iter().map(|run| (run["method"].as_str(), run["scenario"].as_str())).collect();
+    assert_eq!(rows, [(Some("unedited"), Some("single")), (Some("edited"), Some("given"))]);
+    let probability = |run: &Value| run["metrics"]["rewrite_acc"].as_f64();
+    assert!(probability(&runs[1]) >= probability(&runs[0]), "{report}");
+    assert!(runs[1]["seconds_per_edit"].is_null() && runs[1]["rollback_exact"].is_null());
+    // Beside a method too, and never with another vocabulary.
+    good(at, "eval model --after edited --method ft-m --data data.json --out out --force");
+    assert_eq!(self::report(at)["runs"].as_array().unwrap().len(), 3);
+    let llama =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../recant-model/tests/fixtures/llama-tiny-sp");
+    let told =
+        refused(at, &format!("eval model --after {} --data data.json --out out --force", llama.display()));
+    assert!(told.contains("--after") && told.contains("tokens"), "{told}");
+}

@@ -39,6 +39,14 @@ pub enum EvalFailure {
     /// The unedited model cannot be scored.
     #[error(transparent)]
     Score(#[from] ScoreError),
+    /// A model is no edit of the other one.
+    #[error("it has {after} tokens where the model before has {before}: their scores cannot be compared")]
+    OtherTokens {
+        /// Tokens of the model before.
+        before: usize,
+        /// Tokens of the model that is judged.
+        after: usize,
+    },
     /// Only one sequence of one method can be kept.
     #[error("what is kept and gone on with is one sequence of one method")]
     NotOneSequence,

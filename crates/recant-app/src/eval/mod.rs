@@ -9,7 +9,7 @@ use recant_edit::Editor;
 use recant_eval::report::{DataInfo, ModelInfo, SCHEMA, StatisticsInfo};
 use recant_eval::{
     Dataset, Event, Exam, Report, Retained, Run, RunOptions, Scenario, attach_locality, check_retained,
-    evaluate_lifelong, go_on, not_applicable, read_retained, unedited,
+    evaluate_lifelong, go_on, judge_given, not_applicable, read_retained, unedited,
 };
 use recant_methods::{MethodSpec, lifelong, method};
 use recant_model::Model;
@@ -67,6 +67,8 @@ pub struct EvalRequest {
     pub sources: MethodSources,
     /// How the report names the model.
     pub model: String,
+    /// Models that something else edited, each with the name of its row: judged as they are, before the methods.
+    pub given: Vec<(String, Model)>,
     /// Where one sequence of a memory is kept, and gone on with if it is there.
     pub journal: Option<JournalFiles>,
 }
@@ -134,6 +136,9 @@ pub fn evaluate(
     if let Some(path) = &request.probe {
         check_retained(path, &retained, &model)?;
     }
+    for (_, given) in &request.given {
+        comparable(&model, given)?;
+    }
     attach_locality(&mut data.cases, &data.spare);
     let cases = &data.cases[..];
     let scenarios = request.steps.of(cases.len())?;
@@ -146,7 +151,7 @@ pub fn evaluate(
         }
         _ => return Err(EvalFailure::NotOneSequence),
     };
-    let steps = cases.len() * (editors.len() * scenarios.len() + 1);
+    let steps = cases.len() * (editors.len() * scenarios.len() + request.given.len() + 1);
     let mut bar = Bar { observer, done: 0, of: steps as u64, detail: "unedited".to_owned() };
     bar.tell();
     let options = RunOptions { keep_prompts: true };
@@ -154,6 +159,10 @@ pub fn evaluate(
     let (base, first) = phase(observer, "unedited", first)?;
     let exam = Exam { cases, retained: &retained, base: &base, options };
     let mut runs = vec![first];
+    for (name, given) in &request.given {
+        let judged = || judge_given(given, name, exam, &mut |event| bar.hear(&event));
+        runs.push(phase(observer, name, judged)?);
+    }
     for (editor, name) in editors.iter().zip(&request.methods) {
         for &scenario in &scenarios {
             if observer.cancelled() {
@@ -174,9 +183,18 @@ pub fn evaluate(
         }
     }
     observer.idle();
-    // The first run is of the unedited model, which no file was read for.
-    runs.iter_mut().skip(1).for_each(|run| run.notes.extend(resources.notes(&model)));
+    // The first runs are of models that no file was read for.
+    runs.iter_mut().skip(1 + request.given.len()).for_each(|run| run.notes.extend(resources.notes(&model)));
     Ok(report(request, &model, &data, &resources, runs))
+}
+
+/// Whether scores of two models can be compared: a probability is over the same tokens.
+fn comparable(before: &Model, after: &Model) -> Result<(), EvalFailure> {
+    let tokens = |model: &Model| model.tokenizer().vocab_size();
+    match (tokens(before), tokens(after)) {
+        (before, after) if before != after => Err(EvalFailure::OtherTokens { before, after }),
+        _ => Ok(()),
+    }
 }
 
 /// A sequence that goes on and is written down.

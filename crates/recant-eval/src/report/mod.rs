@@ -93,7 +93,8 @@ pub struct Run {
     /// The method's name; `unedited` for the base model.
     pub method: String,
     /// `single`: each case is edited alone, scored and taken back. `batch`: all cases in one step.
-    /// `sequential`: one step after the other, everything scored at the end.
+    /// `sequential`: one step after the other, everything scored at the end. `given`: nothing is edited, and another model
+    /// is scored as it is.
     pub scenario: String,
     /// Device that computed.
     pub device: String,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use recant_app::{EvalFailure, EvalRequest, JournalError, JournalFiles, Steps, phase};
+use recant_app::{EvalFailure, EvalRequest, JournalError, JournalFiles, ModelName, Steps, phase};
 use recant_eval::Report;
 use recant_eval::report::ReportFiles;
 use recant_files::Role;
@@ -27,9 +27,12 @@ pub struct EvalArgs {
     /// EasyEdit's, KnowEdit.
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
-    /// Methods, separated by commas; the unedited model is always the first row.
-    #[arg(long, value_name = "NAMES", value_delimiter = ',', default_value = DEFAULT_METHOD)]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', help = method_help())]
+    #[allow(missing_docs)]
     pub method: Vec<String>,
+    /// Judge this model too, as it is: one that something else edited, of which MODEL is the one before (repeatable).
+    #[arg(long, value_name = "MODEL")]
+    pub after: Vec<ModelName>,
     /// Use only the first N cases; the others are not checked.
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
@@ -77,7 +80,22 @@ pub enum ScenarioArg {
     Sequential,
 }
 
+fn method_help() -> String {
+    format!(
+        "Methods, separated by commas; the unedited model is always the first row [default: {DEFAULT_METHOD}; none with \
+         --after]"
+    )
+}
+
 impl EvalArgs {
+    /// The methods that are named, or what is meant where none is.
+    fn methods(&self) -> Vec<String> {
+        match self.method.is_empty() && self.after.is_empty() {
+            true => vec![DEFAULT_METHOD.to_owned()],
+            false => self.method.clone(),
+        }
+    }
+
     /// How facts are put in.
     fn steps(&self) -> Result<Steps, CliError> {
         match self.scenario {
@@ -96,11 +114,12 @@ impl EvalArgs {
             data: self.data.clone(),
             limit: self.limit,
             skip_bad: self.skip_bad,
-            methods: self.method.clone(),
+            methods: self.methods(),
             steps: self.steps()?,
             probe: self.probe.clone(),
             sources: self.with.sources()?,
             model: self.model.name().said().display().to_string(),
+            given: Vec::new(),
             journal: None,
         })
     }
@@ -114,6 +133,7 @@ impl EvalArgs {
             EvalFailure::NotOneSequence => {
                 ("--resume", "it goes with one method and one --scenario sequential".to_owned())
             }
+            EvalFailure::OtherTokens { .. } => ("--after", error.to_string()),
             EvalFailure::Journal(JournalError::NoState { .. }) => ("--resume", error.to_string()),
             error => return error.into(),
         };
@@ -130,6 +150,7 @@ pub fn evaluate(args: &EvalArgs, session: &Session) -> Result<(), CliError> {
     let data = request.read().map_err(|error| args.refused(error))?;
     let mut outputs = session.outputs(args.force);
     args.model.guard(&mut outputs)?;
+    args.after.iter().try_for_each(|name| Ok::<_, CliError>(super::found(name)?.guard(&mut outputs)?))?;
     args.with.guard(&mut outputs)?;
     let inputs = args.probe.iter().chain([&args.data]);
     inputs.into_iter().try_for_each(|path| outputs.reads(Role::Input, path))?;
@@ -139,6 +160,11 @@ pub fn evaluate(args: &EvalArgs, session: &Session) -> Result<(), CliError> {
     let terminal = Terminal::default();
     let open = || args.chat.applied(args.model.open(None, &terminal)?);
     let model = phase(&terminal, "open", open)?;
+    for name in &args.after {
+        let other = ModelArgs::new(name.clone(), args.model.device);
+        let opened = phase(&terminal, "open", || args.chat.applied(other.open(None, &terminal)?))?;
+        request.given.push((name.said().display().to_string(), opened));
+    }
     let report = recant_app::evaluate(&request, data, model, &terminal);
     let report = report.map_err(|error| args.refused(error))?;
     report.write(&files)?;
