@@ -1,5 +1,6 @@
 //! Development commands of the recant workspace: `cargo xtask --help`.
 
+mod compare;
 mod demo;
 mod devices;
 mod error;
@@ -64,6 +65,8 @@ enum Command {
     },
     /// Make the same edit on every device of this build and compare.
     Devices,
+    /// Time two commands in turn, such as an edit of ours and the reference code's, and say how many times as fast ours is.
+    Compare(compare::CompareArgs),
     /// Write a model of a size that people run, with made-up weights: for measuring time and memory.
     RandomModel {
         /// Its shape.
@@ -118,6 +121,7 @@ fn run(cli: Cli) -> Result<(), error::Error> {
         Command::Real(args) => real::run(&args),
         Command::Integrity(args) => integrity::run(&args),
         Command::Devices => devices::run(),
+        Command::Compare(args) => compare::run(&args),
         Command::RandomModel { shape, out, dtype } => random::run(&shape, dtype, &out),
         Command::DemoTrain { recipe, out, state, device } => {
             demo::train::run(&recipe, &out, &state, &Device::open(device)?)

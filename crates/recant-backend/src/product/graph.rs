@@ -20,6 +20,7 @@ pub(super) fn product(x: Tensor<2>, matrix: &StoredMatrix) -> Tensor<2> {
 }
 
 /// A backend that multiplies by matrices in host memory.
+#[cfg_attr(not(feature = "flex"), allow(unused_variables, reason = "no backend of this build is asked"))]
 #[backend_extension(Flex: cfg(feature = "flex"), Autodiff)]
 trait StoredProduct: Backend {
     /// `x` `[rows, inputs]` times `matrix`: `[rows, outputs]`.

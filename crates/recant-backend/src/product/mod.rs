@@ -10,6 +10,7 @@
 //! is summed in one order, which neither the number of rows nor the number of threads changes.
 
 mod graph;
+#[cfg(feature = "flex")]
 mod kernel;
 mod stored;
 
