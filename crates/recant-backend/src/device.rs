@@ -164,7 +164,7 @@ impl Device {
         &self.tensors
     }
 
-    /// Whether it multiplies by matrices in host memory, as a checkpoint stores them ([`crate::product`]).
+    /// Whether it multiplies by matrices in host memory, as a checkpoint stores them ([`crate::product()`]).
     #[must_use]
     pub fn reads_stored(&self) -> bool {
         self.spec == DeviceSpec::Flex

@@ -4,7 +4,7 @@
 //! default device and no silent fall-back. Weights go up through [`upload`] and everything comes down
 //! through [`host`], the only place that reads a device tensor (clippy refuses the others).
 //!
-//! Weights that do not change while others do need not go up at all: [`product`] multiplies by a [`StoredMatrix`] where a
+//! Weights that do not change while others do need not go up at all: [`product()`] multiplies by a [`StoredMatrix`] where a
 //! checkpoint holds it.
 //!
 //! The reason for [`host`]: on wgpu, Burn's own read is lazy. The copy happens when the bytes are first

@@ -44,6 +44,12 @@ impl Matrix {
     }
 }
 
+/// Whether a general kernel has all of a matrix in the cache at once, in its own order: nothing is gained by reading it where
+/// it is. Narrower types are read there all the same, because a copy of them would be as large again, and twice.
+fn is_small(tensor: &HostTensor) -> bool {
+    tensor.dtype() == Dtype::F32 && tensor.len() <= 1 << 18
+}
+
 /// Vectors and matrices, by path. Vectors are on a device; so are matrices, unless the device computes with them where a
 /// checkpoint holds them. Cloning shares all.
 #[derive(Debug, Clone)]
@@ -119,7 +125,10 @@ impl Params {
         let path = path.clone();
         if let Ok(vector) = upload(tensor, &self.device) {
             self.vectors.insert(path, vector);
-        } else if self.device.reads_stored() && StoredMatrix::new(tensor, Layout::InOut).is_some() {
+        } else if self.device.reads_stored()
+            && !is_small(tensor)
+            && StoredMatrix::new(tensor, Layout::InOut).is_some()
+        {
             self.matrices.insert(path, Matrix::Stored(tensor.clone()));
         } else if let Ok(matrix) = upload(tensor, &self.device) {
             self.matrices.insert(path, Matrix::Device(matrix));
