@@ -4,7 +4,9 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-use serde_json::{Map, Value, json};
+use recant_checkpoint::{Header, TensorEntry};
+use recant_core::{Dtype, HostTensor, ParamPath};
+use serde_json::{Value, json};
 
 /// The size of a model that people run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,15 +21,6 @@ pub enum Shape {
     Qwen25At7b,
     /// Llama-2-7B: 6.7 G.
     Llama2At7b,
-}
-
-/// How its numbers are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stored {
-    /// Four bytes a number.
-    F32,
-    /// Two.
-    Bf16,
 }
 
 /// What decides how a tensor is drawn.
@@ -165,50 +158,47 @@ impl Shape {
 /// Writes a model of a shape to a folder: configuration, weights, and a tiny tokenizer whose tokens are bytes.
 ///
 /// # Errors
-/// When the folder cannot be written.
-pub fn write(shape: Shape, stored: Stored, dir: &Path) -> io::Result<()> {
+/// When the folder cannot be written, or has such files already.
+pub fn write(shape: Shape, dtype: Dtype, dir: &Path) -> io::Result<()> {
     std::fs::create_dir_all(dir)?;
-    std::fs::write(dir.join("config.json"), shape.config().to_string())?;
+    let new = |name: &str| File::create_new(dir.join(name));
+    let mut out = BufWriter::with_capacity(1 << 20, new("model.safetensors")?);
+    new("config.json")?.write_all(shape.config().to_string().as_bytes())?;
     let tokenizer = include_bytes!("../../crates/recant-model/tests/fixtures/gpt2-tiny/tokenizer.json");
-    std::fs::write(dir.join("tokenizer.json"), tokenizer)?;
-    let mut out = BufWriter::with_capacity(1 << 20, File::create_new(dir.join("model.safetensors"))?);
-    weights(&shape.tensors(), stored, &mut out)?;
+    new("tokenizer.json")?.write_all(tokenizer)?;
+    weights(&shape.tensors(), dtype, &mut out)?;
     out.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
 }
 
-/// A safetensors file: the length of its header, the header, the numbers.
-fn weights(tensors: &[Tensor], stored: Stored, out: &mut impl Write) -> io::Result<()> {
-    let (dtype, size) = match stored {
-        Stored::F32 => ("F32", 4),
-        Stored::Bf16 => ("BF16", 2),
-    };
-    let mut header = Map::new();
+/// A safetensors file: its head, then the numbers.
+fn weights(tensors: &[Tensor], dtype: Dtype, out: &mut impl Write) -> io::Result<()> {
+    /// Numbers that are drawn before they are written.
+    const TOGETHER: usize = 1 << 16;
     let mut end = 0;
-    for Tensor { name, shape, .. } in tensors {
+    let entry = |Tensor { name, shape, .. }: &Tensor| {
         let begin = end;
-        end += shape.iter().product::<usize>() * size;
-        header.insert(name.clone(), json!({ "dtype": dtype, "shape": shape, "data_offsets": [begin, end] }));
-    }
-    let mut header = Value::Object(header).to_string();
-    while !header.len().is_multiple_of(8) {
-        header.push(' ');
-    }
-    out.write_all(&(header.len() as u64).to_le_bytes())?;
-    out.write_all(header.as_bytes())?;
+        end += (shape.iter().product::<usize>() * dtype.size()) as u64;
+        let path = ParamPath::new(name.as_str()).map_err(io::Error::other)?;
+        Ok(TensorEntry { path, dtype, shape: shape.clone(), begin, end })
+    };
+    let entries = tensors.iter().map(entry).collect::<io::Result<_>>()?;
+    out.write_all(&Header { metadata: None, tensors: entries }.encode())?;
     // A linear congruential generator; only the size of the numbers matters here.
     let mut state = 1u64;
     for Tensor { shape, drawn, .. } in tensors {
-        for _ in 0..shape.iter().product() {
-            let number = match *drawn {
-                Drawn::Constant(number) => number,
-                Drawn::Spread(spread) => {
-                    state =
-                        state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                    spread * ((state >> 40) as f32 / 8_388_608.0 - 1.0)
-                }
-            };
-            let bytes = number.to_bits().to_le_bytes();
-            out.write_all(if stored == Stored::F32 { &bytes } else { &bytes[2..] })?;
+        let mut draw = |_| match *drawn {
+            Drawn::Constant(number) => number,
+            Drawn::Spread(spread) => {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                spread * ((state >> 40) as f32 / 8_388_608.0 - 1.0)
+            }
+        };
+        let count: usize = shape.iter().product();
+        for from in (0..count).step_by(TOGETHER) {
+            let numbers: Vec<f32> = (from..count.min(from + TOGETHER)).map(&mut draw).collect();
+            let tensor =
+                HostTensor::from_f32(dtype, vec![numbers.len()], &numbers).map_err(io::Error::other)?;
+            out.write_all(tensor.bytes())?;
         }
     }
     Ok(())

@@ -44,7 +44,7 @@ pub(crate) enum Error {
     #[error(transparent)]
     Contexts(#[from] recant::edit::ContextError),
     #[error(transparent)]
-    Moments(#[from] recant::methods::moments::MomentsError),
+    Moments(#[from] recant::edit::StatisticsError),
     #[error(transparent)]
     Collect(#[from] recant::methods::moments::CollectError),
     #[error(transparent)]

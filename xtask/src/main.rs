@@ -76,8 +76,8 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
         /// How numbers are stored.
-        #[arg(long, value_enum, default_value = "bf16")]
-        dtype: random::Dtype,
+        #[arg(long, value_parser = random::DTYPES, default_value = "bf16")]
+        dtype: String,
     },
     /// Train the demo model on the demo world (about half an hour on two cores; resumable).
     DemoTrain {
@@ -122,7 +122,7 @@ fn run(cli: Cli) -> Result<(), error::Error> {
         Command::Integrity(args) => integrity::run(&args),
         Command::Devices => devices::run(),
         Command::Compare(args) => compare::run(&args),
-        Command::RandomModel { shape, out, dtype } => random::run(&shape, dtype, &out),
+        Command::RandomModel { shape, out, dtype } => random::run(&shape, &dtype, &out),
         Command::DemoTrain { recipe, out, state, device } => {
             demo::train::run(&recipe, &out, &state, &Device::open(device)?)
         }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use recant_core::ModelDigest;
 use recant_edit::{EditError, Fact, Lifelong};
-use recant_eval::{ScoreError, Verdict, verdicts};
+use recant_eval::{Asked, ScoreError, Verdict, verdicts};
 use recant_methods::{MethodSpec, lifelong};
 use recant_model::{Answer, AskError, Model, Strategy};
 
@@ -137,7 +137,7 @@ impl Dialogue {
         observer.idle();
         let learned = learned.map_err(DialogueError::from).and_then(|notes| {
             let seconds = started.elapsed().as_secs_f64();
-            Ok((notes, seconds, verdicts(&before, learner.model(), &facts)?))
+            Ok((notes, seconds, verdicts(&Asked::of(&before, &facts)?, learner.model(), &facts)?))
         });
         let (notes, seconds, mut verdicts) = match learned {
             Ok(learned) => learned,

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use recant_core::AdapterState;
 use recant_edit::{EditError, Fact, Memory};
-use recant_eval::{Dataset, DatasetError, ScoreError, Verdict, attach_locality, verdicts};
+use recant_eval::{Asked, Dataset, DatasetError, ScoreError, Verdict, attach_locality, verdicts};
 use recant_files::{OutputError, OutputFile};
 use recant_methods::ledger::{Ledger, LedgerError};
 use recant_methods::lifelong::{StateFileError, load_state, save_state_to};
@@ -150,7 +150,7 @@ pub fn learn(
     })?;
     observer.idle();
     let seconds = started.elapsed().as_secs_f64();
-    let verdicts = phase(observer, "score", || verdicts(model, memory.model(), &facts))?;
+    let verdicts = phase(observer, "score", || verdicts(&Asked::of(model, &facts)?, memory.model(), &facts))?;
     notes.extend(told.into_iter().chain(lessons.notes));
     Ok(Learned { memory, known: given - facts.len(), facts, verdicts, notes, seconds })
 }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use recant_core::{ModelDigest, ObjectId};
-use recant_edit::{ContextError, Contexts, EditError, TextError};
-use recant_methods::moments::{CollectError, Collector, Moments, MomentsError, MomentsFileError};
+use recant_edit::{ContextError, Contexts, EditError, StatisticsError, TextError};
+use recant_methods::moments::{CollectError, Collector, Moments, MomentsFileError};
 use recant_methods::rome::Covariance;
 use recant_methods::{Asked, MethodInputs, MethodSpec, Wishes};
 use recant_model::{AskError, Model};
@@ -29,7 +29,7 @@ pub enum ResourceError {
     Edit(#[from] EditError),
     /// Second moments cannot be used.
     #[error(transparent)]
-    Moments(#[from] MomentsError),
+    Moments(#[from] StatisticsError),
     /// A statistics file cannot be read.
     #[error(transparent)]
     MomentsFile(#[from] MomentsFileError),

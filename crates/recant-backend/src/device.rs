@@ -3,6 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
+use recant_core::Dtype;
+
+use crate::StoredMatrix;
+
 /// Which adapter of a graphics API to use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -164,10 +168,15 @@ impl Device {
         &self.tensors
     }
 
-    /// Whether it multiplies by matrices in host memory, as a checkpoint stores them ([`crate::product()`]).
+    /// Whether it multiplies by this matrix in host memory, as a checkpoint stores it ([`crate::product()`]).
+    ///
+    /// A small f32 matrix is none of those: a general kernel has all of it in the cache at once, in its own order, and
+    /// nothing is gained by reading it where it is. A narrower one is, whatever its size: f32 would be a copy.
     #[must_use]
-    pub fn reads_stored(&self) -> bool {
-        self.spec == DeviceSpec::Flex
+    pub fn reads_stored(&self, matrix: &StoredMatrix) -> bool {
+        const SMALL: usize = 1 << 18;
+        let tensor = matrix.tensor();
+        self.spec == DeviceSpec::Flex && !(tensor.dtype() == Dtype::F32 && tensor.len() <= SMALL)
     }
 
     /// Whether tensors can lie on a memory map without a copy of their own.

@@ -5,7 +5,7 @@ use recant_model::Model;
 use crate::free::free_scores;
 use crate::memory;
 use crate::report::Run;
-use crate::runner::{Event, metrics, result, score};
+use crate::runner::{Event, result, run_of, score};
 use crate::scenario::{Exam, share_answered};
 use crate::score::ScoreError;
 
@@ -31,24 +31,11 @@ pub fn judge_given(
     let free = free_scores(model, cases);
     let notes = free.as_ref().err().map(|error| format!("free generation is not scored: {error}"));
     Ok(Run {
-        method: name.to_owned(),
-        scenario: "given".to_owned(),
-        device: model.device().spec().to_string(),
-        cases: cases.len(),
         settings: [("digest".to_owned(), model.digest().to_string())].into(),
         notes: notes.into_iter().collect(),
-        metrics: metrics(&results),
-        seconds_per_edit: None,
-        peak_rss_bytes: memory::peak_rss_bytes(),
-        rollback_exact: None,
         free: free.ok(),
         failures,
-        contexts: Vec::new(),
-        step: None,
         retained: share_answered(model, retained)?,
-        immediate: None,
-        curve: Vec::new(),
-        state_bytes: None,
-        results,
+        ..run_of(name, "given", model, results)
     })
 }

@@ -24,4 +24,4 @@ pub use report::{Metrics, Report, Run};
 pub use runner::{Event, RunOptions, Unedited, evaluate, unedited};
 pub use scenario::{Exam, Progress, Scenario, evaluate_lifelong, go_on, share_answered};
 pub use score::{CaseScores, NotApplicable, Probe, ProbeScore, ScoreError, not_applicable, score_probes};
-pub use verdict::{Rival, Verdict, already_so, verdicts};
+pub use verdict::{Asked, Rival, Verdict, verdicts};

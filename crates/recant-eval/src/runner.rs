@@ -86,27 +86,8 @@ pub fn unedited(
         scores.push(of_case);
         on_event(Event::Case { method: "unedited", done: done + 1, of: cases.len() });
     }
-    let run = Run {
-        method: "unedited".to_owned(),
-        scenario: "single".to_owned(),
-        device: model.device().spec().to_string(),
-        cases: cases.len(),
-        settings: BTreeMap::new(),
-        notes: Vec::new(),
-        metrics: metrics(&results),
-        seconds_per_edit: None,
-        peak_rss_bytes: memory::peak_rss_bytes(),
-        rollback_exact: None,
-        free: None,
-        failures: Vec::new(),
-        contexts: Vec::new(),
-        step: None,
-        retained: share_answered(model, retained)?,
-        immediate: None,
-        curve: Vec::new(),
-        state_bytes: None,
-        results,
-    };
+    let retained = share_answered(model, retained)?;
+    let run = Run { retained, ..run_of("unedited", "single", model, results) };
     Ok((Unedited { scores, host: model.digest(), device: model.device_digest() }, run))
 }
 
@@ -152,10 +133,7 @@ pub fn evaluate(
         on_event(Event::Case { method: editor.name(), done: done + 1, of: cases.len() });
     }
     let singles = Singles { notes, failures, state_bytes: None, results };
-    Run {
-        contexts: editor.contexts().to_vec(),
-        ..singles.run(editor.name().to_owned(), model, editor.settings())
-    }
+    Run { contexts: editor.contexts().to_vec(), ..singles.run(editor.name(), model, editor.settings()) }
 }
 
 /// Scores a case on an edited model; what goes wrong is a failure of the case.
@@ -199,30 +177,43 @@ pub(crate) struct Singles {
 }
 
 impl Singles {
-    pub(crate) fn run(self, method: String, model: &Model, settings: BTreeMap<String, String>) -> Run {
+    pub(crate) fn run(self, method: &str, model: &Model, settings: BTreeMap<String, String>) -> Run {
         let Self { notes, failures, state_bytes, results } = self;
         let seconds: f64 = results.iter().filter_map(|result| result.seconds).sum();
         Run {
-            method,
-            scenario: "single".to_owned(),
-            device: model.device().spec().to_string(),
-            cases: results.len(),
             settings,
             notes,
-            metrics: metrics(&results),
             seconds_per_edit: Some(seconds / results.len().max(1) as f64),
-            peak_rss_bytes: memory::peak_rss_bytes(),
             rollback_exact: Some(results.iter().all(|result| result.rollback_exact == Some(true))),
-            free: None,
             failures,
-            contexts: Vec::new(),
-            step: None,
-            retained: None,
-            immediate: None,
-            curve: Vec::new(),
             state_bytes,
-            results,
+            ..run_of(method, "single", model, results)
         }
+    }
+}
+
+/// A run of these results, of which nothing else is known: nothing was edited, nothing had to be taken back.
+pub(crate) fn run_of(method: &str, scenario: &str, model: &Model, results: Vec<CaseResult>) -> Run {
+    Run {
+        method: method.to_owned(),
+        scenario: scenario.to_owned(),
+        device: model.device().spec().to_string(),
+        cases: results.len(),
+        settings: BTreeMap::new(),
+        notes: Vec::new(),
+        metrics: metrics(&results),
+        seconds_per_edit: None,
+        peak_rss_bytes: memory::peak_rss_bytes(),
+        rollback_exact: None,
+        free: None,
+        failures: Vec::new(),
+        contexts: Vec::new(),
+        step: None,
+        retained: None,
+        immediate: None,
+        curve: Vec::new(),
+        state_bytes: None,
+        results,
     }
 }
 

@@ -10,7 +10,7 @@ use crate::dataset::{Case, Retained};
 use crate::free::free_scores;
 use crate::memory;
 use crate::report::{CaseResult, CurvePoint, Failure, Metrics, Run};
-use crate::runner::{Event, RunOptions, Singles, Unedited, metrics, note_once, result, score};
+use crate::runner::{Event, RunOptions, Singles, Unedited, metrics, note_once, result, run_of, score};
 use crate::score::{CaseScores, ScoreError, answered};
 
 /// How facts are put into a model.
@@ -134,7 +134,7 @@ pub fn go_on(
     }
     let Progress { seconds, immediate, mut curve, mut notes, mut failures, .. } = so_far;
     let each = seconds / cases.len().max(1) as f64;
-    let mut results = scored(learner.model(), cases, 0, each, base, options, &mut failures);
+    let results = scored(learner.model(), cases, 0, each, base, options, &mut failures);
     if step < cases.len() {
         curve.push(point(learner.model(), cases, step, retained, base)?);
     }
@@ -142,24 +142,18 @@ pub fn go_on(
     notes.extend(free.as_ref().err().map(|error| format!("free generation is not scored: {error}")));
     let kept = share_answered(learner.model(), retained)?;
     let (settings, state_bytes) = (learner.settings(), learner.state_bytes() as u64);
-    let peak_rss_bytes = memory::peak_rss_bytes();
-    let device = learner.model().device().spec().to_string();
+    let run = run_of(&method, name, learner.model(), results);
     let back = learner.roll_back(0);
     let exact = back.is_ok() && base.is(learner.model());
-    results.iter_mut().for_each(|result| result.rollback_exact = Some(exact));
     if let Err(error) = back {
         notes.push(format!("going back failed: {error}"));
     }
+    let mut results = run.results;
+    results.iter_mut().for_each(|result| result.rollback_exact = Some(exact));
     Ok(Run {
-        method,
-        scenario: name.to_owned(),
-        device,
-        cases: cases.len(),
         settings,
         notes,
-        metrics: metrics(&results),
         seconds_per_edit: Some(each),
-        peak_rss_bytes,
         rollback_exact: Some(exact),
         free: free.ok(),
         failures,
@@ -170,6 +164,7 @@ pub fn go_on(
         curve,
         state_bytes: Some(state_bytes),
         results,
+        ..run
     })
 }
 
@@ -197,7 +192,7 @@ fn alone(learner: &mut dyn Lifelong, exam: Exam<'_>, on_event: &mut dyn FnMut(Ev
     }
     let singles = Singles { notes, failures, state_bytes: Some(state_bytes), results };
     let contexts = learner.contexts().to_vec();
-    Run { contexts, ..singles.run(method, learner.model(), learner.settings()) }
+    Run { contexts, ..singles.run(&method, learner.model(), learner.settings()) }
 }
 
 /// Scores of some cases on a model; `first` is the place of the first among all.

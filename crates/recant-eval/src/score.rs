@@ -75,6 +75,13 @@ impl ProbeScore {
         self.log_probs.iter().sum::<f64>().exp()
     }
 
+    /// Whether the model, asked greedily, writes the target: each of its tokens is the most probable one. A model whose
+    /// numbers are not finite has no best tokens, and writes none.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.best == self.target
+    }
+
     /// Share of target tokens that are the most probable ones in their place.
     #[must_use]
     pub fn accuracy(&self) -> f64 {
@@ -216,7 +223,7 @@ pub(crate) fn answered(model: &Model, facts: &[Retained]) -> Result<usize, Score
     let mut right = 0;
     for together in probes.chunks(32) {
         let scores = score_probes(model, together)?;
-        right += together.iter().filter(|probe| scores[*probe].best == scores[*probe].target).count();
+        right += together.iter().filter(|probe| scores[*probe].holds()).count();
     }
     Ok(right)
 }

@@ -1,5 +1,7 @@
 //! Whether facts hold after an edit, each by the whole of its target.
 
+use std::collections::BTreeMap;
+
 use recant_edit::Fact;
 use recant_model::{AskError, Model, Row, Strategy};
 use serde::Serialize;
@@ -38,15 +40,45 @@ const AT_ONCE: usize = 32;
 /// Tokens of a continuation beyond those of the target.
 const FURTHER: usize = 8;
 
-/// Judges facts by the model before an edit and the one after it, in the order of the facts.
+/// How a model answers some facts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Asked(BTreeMap<Probe, ProbeScore>);
+
+impl Asked {
+    /// Asks a model.
+    ///
+    /// # Errors
+    /// [`ScoreError`] names the prompt or the target that cannot be scored.
+    pub fn of(model: &Model, facts: &[Fact]) -> Result<Self, ScoreError> {
+        let mut scores = BTreeMap::new();
+        for together in facts.chunks(AT_ONCE) {
+            scores.extend(score_probes(model, &together.iter().map(Probe::of).collect::<Vec<_>>())?);
+        }
+        Ok(Self(scores))
+    }
+
+    /// The least probability of a fact's whole target, 0 to 1, where the model writes every one of them; `None` where there
+    /// is one that it does not write, or none at all.
+    #[must_use]
+    pub fn all_hold(&self) -> Option<f64> {
+        let all = self
+            .0
+            .values()
+            .all(ProbeScore::holds)
+            .then(|| self.0.values().map(ProbeScore::whole_probability));
+        all?.reduce(f64::min)
+    }
+}
+
+/// Judges facts by the answers of the model before an edit and the model after it, in the order of the facts.
 ///
 /// # Errors
 /// [`ScoreError`] names the prompt or the target that cannot be scored.
-pub fn verdicts(before: &Model, after: &Model, facts: &[Fact]) -> Result<Vec<Verdict>, ScoreError> {
+pub fn verdicts(before: &Asked, after: &Model, facts: &[Fact]) -> Result<Vec<Verdict>, ScoreError> {
     let mut verdicts = Vec::with_capacity(facts.len());
     for together in facts.chunks(AT_ONCE) {
         let probes: Vec<Probe> = together.iter().map(Probe::of).collect();
-        let (was, is) = (score_probes(before, &probes)?, score_probes(after, &probes)?);
+        let is = score_probes(after, &probes)?;
         let row = |(fact, probe): (&Fact, &Probe)| {
             let prompt = fact.text();
             let max_new = is[probe].target.len() + FURTHER;
@@ -58,30 +90,10 @@ pub fn verdicts(before: &Model, after: &Model, facts: &[Fact]) -> Result<Vec<Ver
         let rows = together.iter().zip(&probes).map(row).collect::<Result<Vec<_>, _>>()?;
         let written = written(after, &rows, |at| together[at].text())?;
         for ((fact, probe), written) in together.iter().zip(&probes).zip(written) {
-            verdicts.push(judge(after, fact, &was[probe], &is[probe], written.text)?);
+            verdicts.push(judge(after, fact, &before.0[probe], &is[probe], written.text)?);
         }
     }
     Ok(verdicts)
-}
-
-/// The probabilities of the facts' whole targets, where the model writes every one of them already; `None` where it does
-/// not.
-///
-/// # Errors
-/// As [`verdicts`].
-pub fn already_so(model: &Model, facts: &[Fact]) -> Result<Option<Vec<f64>>, ScoreError> {
-    let mut probabilities = Vec::with_capacity(facts.len());
-    for together in facts.chunks(AT_ONCE) {
-        let probes: Vec<Probe> = together.iter().map(Probe::of).collect();
-        let is = score_probes(model, &probes)?;
-        for probe in &probes {
-            if is[probe].best != is[probe].target {
-                return Ok(None);
-            }
-            probabilities.push(is[probe].whole_probability());
-        }
-    }
-    Ok(Some(probabilities))
 }
 
 fn judge(
@@ -100,8 +112,7 @@ fn judge(
         Ok::<_, ScoreError>(Rival { text, probability: log_prob.exp() })
     });
     Ok(Verdict {
-        // A model whose numbers are not finite has no best tokens, and holds nothing.
-        holds: is.best == is.target,
+        holds: is.holds(),
         probability_before: was.whole_probability(),
         probability_after: is.whole_probability(),
         best: best.transpose()?,
@@ -144,7 +155,7 @@ mod tests {
         // Where the model's own first token is no word of its own, nothing can be shown with this fixture.
         let words = [own.clone(), format!("{own} cold and old")];
         let facts = words.map(|target| Fact::new("The sea", "{} is", target).unwrap());
-        let judged = verdicts(&model, &model, &facts).unwrap();
+        let judged = verdicts(&Asked::of(&model, &facts).unwrap(), &model, &facts).unwrap();
         for (fact, verdict) in facts.iter().zip(&judged) {
             let probe = Probe::of(fact);
             let target = score_probes(&model, std::slice::from_ref(&probe)).unwrap()[&probe].target.clone();

@@ -9,54 +9,14 @@ use recant_core::{Dtype, HostTensor, ModelDigest, ParamPath, ParamPathError, Wei
 
 use crate::weight::Weight;
 
-/// A matrix of a checkpoint as a forward pass reads it.
-#[derive(Debug, Clone)]
-enum Matrix {
-    /// On the device, in the checkpoint's layout.
-    Device(Tensor<2>),
-    /// In host memory, as stored: the device computes with it there.
-    Stored(HostTensor),
-}
-
-impl Matrix {
-    fn shape(&self) -> Vec<usize> {
-        match self {
-            Self::Device(matrix) => matrix.dims().to_vec(),
-            Self::Stored(matrix) => matrix.shape().to_vec(),
-        }
-    }
-
-    /// On the device: f32, in the checkpoint's layout.
-    fn on(&self, device: &Device) -> Option<Tensor<2>> {
-        match self {
-            Self::Device(matrix) => Some(matrix.clone()),
-            Self::Stored(matrix) => upload(matrix, device).ok(),
-        }
-    }
-
-    /// As a weight: `[inputs, outputs]` are its sides in this layout.
-    fn weight(&self, layout: Layout) -> Option<Weight> {
-        match (self, layout) {
-            (Self::Device(matrix), Layout::InOut) => Some(Weight::Device(matrix.clone())),
-            (Self::Device(matrix), Layout::OutIn) => Some(Weight::Device(matrix.clone().transpose())),
-            (Self::Stored(matrix), layout) => StoredMatrix::new(matrix, layout).map(Weight::Stored),
-        }
-    }
-}
-
-/// Whether a general kernel has all of a matrix in the cache at once, in its own order: nothing is gained by reading it where
-/// it is. Narrower types are read there all the same, because a copy of them would be as large again, and twice.
-fn is_small(tensor: &HostTensor) -> bool {
-    tensor.dtype() == Dtype::F32 && tensor.len() <= 1 << 18
-}
-
 /// Vectors and matrices, by path. Vectors are on a device; so are matrices, unless the device computes with them where a
 /// checkpoint holds them. Cloning shares all.
 #[derive(Debug, Clone)]
 pub struct Params {
     device: Device,
     vectors: BTreeMap<ParamPath, Tensor<1>>,
-    matrices: BTreeMap<ParamPath, Matrix>,
+    /// As stored: with rows as inputs.
+    matrices: BTreeMap<ParamPath, Weight>,
     /// Type and shape of what stays on the host, for naming it when it is asked for.
     others: BTreeMap<ParamPath, (Dtype, Vec<usize>)>,
     ties: BTreeMap<ParamPath, ParamPath>,
@@ -125,13 +85,12 @@ impl Params {
         let path = path.clone();
         if let Ok(vector) = upload(tensor, &self.device) {
             self.vectors.insert(path, vector);
-        } else if self.device.reads_stored()
-            && !is_small(tensor)
-            && StoredMatrix::new(tensor, Layout::InOut).is_some()
+        } else if let Some(matrix) =
+            StoredMatrix::new(tensor, Layout::InOut).filter(|matrix| self.device.reads_stored(matrix))
         {
-            self.matrices.insert(path, Matrix::Stored(tensor.clone()));
+            self.matrices.insert(path, Weight::Stored(matrix));
         } else if let Ok(matrix) = upload(tensor, &self.device) {
-            self.matrices.insert(path, Matrix::Device(matrix));
+            self.matrices.insert(path, Weight::Device(matrix));
         } else {
             self.others.insert(path, (tensor.dtype(), tensor.shape().to_vec()));
         }
@@ -149,7 +108,7 @@ impl Params {
     /// Sets a matrix, by either name when it is tied.
     pub fn set_matrix(&mut self, path: ParamPath, matrix: Tensor<2>) {
         let path = self.ties.get(&path).cloned().unwrap_or(path);
-        self.matrices.insert(path, Matrix::Device(matrix));
+        self.matrices.insert(path, Weight::Device(matrix));
     }
 
     /// Sets a vector.
@@ -189,7 +148,7 @@ impl Params {
     /// # Errors
     /// [`ParamError::Missing`], [`ParamError::Shape`].
     pub fn matrix(&self, path: &str, shape: [usize; 2]) -> Result<Tensor<2>, ParamError> {
-        self.held(path, shape, |matrix| matrix.on(&self.device))
+        self.held(path, shape).map(|matrix| matrix.on(&self.device))
     }
 
     /// A matrix of a known stored shape, to multiply by.
@@ -197,19 +156,17 @@ impl Params {
     /// # Errors
     /// As [`Params::matrix`].
     pub(crate) fn weight(&self, path: &str, shape: [usize; 2], layout: Layout) -> Result<Weight, ParamError> {
-        self.held(path, shape, |matrix| matrix.weight(layout))
+        let matrix = self.held(path, shape)?;
+        Ok(match layout {
+            Layout::InOut => matrix.clone(),
+            Layout::OutIn => matrix.transposed(),
+        })
     }
 
-    fn held<T>(
-        &self,
-        path: &str,
-        shape: [usize; 2],
-        taken: impl FnOnce(&Matrix) -> Option<T>,
-    ) -> Result<T, ParamError> {
+    fn held(&self, path: &str, shape: [usize; 2]) -> Result<&Weight, ParamError> {
         let path = ParamPath::new(path)?;
         let matrix = self.matrices.get(self.ties.get(&path).unwrap_or(&path));
-        let fitting = matrix.filter(|matrix| matrix.shape() == shape);
-        fitting.and_then(taken).ok_or_else(|| self.absent(&path, shape.to_vec()))
+        matrix.filter(|matrix| matrix.sides() == shape).ok_or_else(|| self.absent(&path, shape.to_vec()))
     }
 
     fn absent(&self, path: &ParamPath, expected: Vec<usize>) -> ParamError {
@@ -218,7 +175,7 @@ impl Params {
             return shape(vector.dims().to_vec());
         }
         if let Some(matrix) = self.matrices.get(self.ties.get(path).unwrap_or(path)) {
-            return shape(matrix.shape());
+            return shape(matrix.sides().to_vec());
         }
         match self.others.get(path) {
             Some((dtype, found)) if dtype.is_float() => shape(found.clone()),
@@ -240,8 +197,8 @@ impl Params {
         };
         let vectors = self.vectors.iter().filter_map(|(path, x)| id(path, x.dims().to_vec(), &host(x)));
         let matrices = self.matrices.iter().filter_map(|(path, matrix)| match matrix {
-            Matrix::Device(x) => id(path, x.dims().to_vec(), &host(x)),
-            Matrix::Stored(tensor) => Some((path.clone(), tensor.clone())),
+            Weight::Device(x) => id(path, x.dims().to_vec(), &host(x)),
+            Weight::Stored(matrix) => Some((path.clone(), matrix.tensor().clone())),
         });
         Weights::from_tensors(vectors.chain(matrices)).digest()
     }

@@ -21,6 +21,14 @@ impl Weight {
         }
     }
 
+    /// On the device: f32, `[inputs, outputs]`.
+    pub(crate) fn on(&self, device: &Device) -> Tensor<2> {
+        match self {
+            Self::Device(matrix) => matrix.clone(),
+            Self::Stored(matrix) => matrix.uploaded(device),
+        }
+    }
+
     /// `x` `[rows, inputs]` times the weight: `[rows, outputs]`.
     pub(crate) fn product(&self, x: Tensor<2>) -> Tensor<2> {
         match self {

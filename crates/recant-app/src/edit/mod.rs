@@ -11,7 +11,7 @@ use std::time::Instant;
 use recant_backend::Device;
 use recant_core::{Blobs, OnConflict};
 use recant_edit::{EditError, Fact, Plan};
-use recant_eval::{Verdict, already_so, verdicts};
+use recant_eval::{Asked, Verdict, verdicts};
 use recant_files::Outputs;
 use recant_methods::ledger::Ledger;
 use recant_methods::ledger::conflict::ConflictReport;
@@ -223,9 +223,11 @@ pub fn edit(
 ) -> Result<EditOutcome, EditFailure> {
     let model = &place.model;
     let spec = request.check()?;
-    if !request.again && !spec.is_ledger() {
-        phase(observer, "ask", || asked(model, &request.facts))?;
-    }
+    // A ledger's edit is judged by the model at the head, which may be another one than it is planned on.
+    let asked = match spec.is_ledger() {
+        true => None,
+        false => Some(phase(observer, "ask", || asked(model, &request))?),
+    };
     let basis = phase(observer, "resources", || basis(place, spec, &request.sources, observer))?;
     let started = Instant::now();
     let planned = phase(observer, "plan", || planned(place, spec, &request, &basis.inputs, observer))?;
@@ -240,7 +242,10 @@ pub fn edit(
         _ => Ok((model.clone(), model.apply(&plan.patch, &Blobs::new())?.0)),
     })?;
     let seconds = started.elapsed().as_secs_f64();
-    let verdicts = phase(observer, "score", || verdicts(&before, &after, &request.facts))?;
+    let verdicts = phase(observer, "score", || {
+        let asked = asked.map_or_else(|| Asked::of(&before, &request.facts), Ok)?;
+        verdicts(&asked, &after, &request.facts)
+    })?;
     Ok(EditOutcome {
         method: spec,
         answers: answers(&request.facts, [&before, &after], request.top)?,
@@ -259,15 +264,14 @@ pub fn edit(
     })
 }
 
-/// Whether there is anything to do.
-fn asked(model: &Model, facts: &[Fact]) -> Result<(), EditFailure> {
-    match (facts, already_so(model, facts)?) {
-        ([first, others @ ..], Some(probabilities)) => Err(EditFailure::AlreadySo {
-            fact: Box::new(first.clone()),
-            others: others.len(),
-            least: probabilities.into_iter().fold(1.0, f64::min),
-        }),
-        _ => Ok(()),
+/// How the model answers the facts before an edit, where there is anything to do.
+fn asked(model: &Model, request: &EditRequest) -> Result<Asked, EditFailure> {
+    let asked = Asked::of(model, &request.facts)?;
+    match (&request.facts[..], asked.all_hold()) {
+        ([first, others @ ..], Some(least)) if !request.again => {
+            Err(EditFailure::AlreadySo { fact: Box::new(first.clone()), others: others.len(), least })
+        }
+        _ => Ok(asked),
     }
 }
 

@@ -105,7 +105,7 @@ pub enum StoreError {
     Edit(#[from] recant_edit::EditError),
     /// The statistics of a ledger cannot be used.
     #[error(transparent)]
-    Moments(#[from] recant_methods::moments::MomentsError),
+    Moments(#[from] recant_edit::StatisticsError),
     /// The contexts of a ledger cannot be used.
     #[error(transparent)]
     Contexts(#[from] recant_edit::ContextError),

@@ -24,6 +24,9 @@ const WORTH_THREADS: usize = 1 << 22;
 pub(super) fn product(x: &[f32], rows: usize, matrix: &StoredMatrix) -> Vec<f32> {
     let [inputs, outputs] = matrix.sides();
     debug_assert_eq!(x.len(), rows * inputs);
+    if rows == 0 {
+        return Vec::new();
+    }
     let lanes = Arch::new().dispatch(Lanes);
     let threads = match rows * inputs * outputs {
         few if few < WORTH_THREADS => 1,
@@ -142,11 +145,13 @@ fn along_with<S: Simd, const N: usize>(simd: S, job: Job<'_>) -> Vec<f32> {
             while vector < vectors {
                 let x = &turned[vector * lanes * depth..];
                 let sums = &mut sums[vector * lanes * N..];
-                vector += match vectors - vector {
+                let wide = in_a_tile(vectors - vector);
+                match wide {
                     1 => tile::<S, 1, N>(simd, x, slices, sums),
-                    2 | 4 => tile::<S, 2, N>(simd, x, slices, sums),
+                    2 => tile::<S, 2, N>(simd, x, slices, sums),
                     _ => tile::<S, 3, N>(simd, x, slices, sums),
-                };
+                }
+                vector += wide;
             }
             put(&sums, lanes, N, &mut y[first..], width, rows, wide);
         }
@@ -184,14 +189,9 @@ fn in_a_tile(left: usize) -> usize {
     }
 }
 
-/// `V` vectors of rows of `x` times `N` rows of the matrix: `sums[v][j]`. Gives `V`.
+/// `V` vectors of rows of `x` times `N` rows of the matrix: `sums[v][j]`.
 #[inline(always)]
-fn tile<S: Simd, const V: usize, const N: usize>(
-    simd: S,
-    x: &[f32],
-    w: [&[f32]; N],
-    sums: &mut [f32],
-) -> usize {
+fn tile<S: Simd, const V: usize, const N: usize>(simd: S, x: &[f32], w: [&[f32]; N], sums: &mut [f32]) {
     let depth = w[0].len();
     let x = S::as_simd_f32s(&x[..depth * V * S::F32_LANES]).0;
     let mut acc = [[simd.splat_f32s(0.0); N]; V];
@@ -225,7 +225,6 @@ fn tile<S: Simd, const V: usize, const N: usize>(
             sums[v * N + j] = acc[v][j];
         }
     }
-    V
 }
 
 /// Adds sums `[vectors, wide of n, lanes]` to `y`, whose rows are `stride` apart.
@@ -274,12 +273,13 @@ fn across_with<S: Simd, const M: usize>(simd: S, job: Job<'_>) -> Vec<f32> {
     let groups = rows.div_ceil(M);
     // Rows of the matrix that are read side by side: few, so that each is read on from memory while others are multiplied;
     // more, where sums would otherwise be put away too often.
-    let block_of = if rows < 48 { 16 } else { 64 };
+    let few = rows < 48;
+    let block_of = if few { 16 } else { 64 };
     let mut scratch = vec![0.0; block_of * width];
     for start in (0..inputs).step_by(block_of) {
         let block = block_of.min(inputs - start);
         let (w, stride) = match numbers {
-            Numbers::F32(w) if rows < 48 => (&w[start * columns + from..], columns),
+            Numbers::F32(w) if few => (&w[start * columns + from..], columns),
             _ => {
                 for (row, out) in scratch.chunks_exact_mut(width).take(block).enumerate() {
                     numbers.widen((start + row) * columns + from, out);

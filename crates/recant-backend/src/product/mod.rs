@@ -134,6 +134,13 @@ mod tests {
     }
 
     #[test]
+    fn a_product_of_no_rows_has_none() {
+        for layout in [Layout::OutIn, Layout::InOut] {
+            assert!(computed(&[], &stored(Dtype::BF16, [4, 4], layout, false)).is_empty(), "{layout:?}");
+        }
+    }
+
+    #[test]
     fn rows_are_gathered_widened() {
         let matrix = stored(Dtype::BF16, [4, 3], Layout::InOut, true);
         let all = matrix.tensor().to_f32();

@@ -1,6 +1,9 @@
 //! A matrix whose numbers stay as a checkpoint stores them.
 
+use burn::tensor::Tensor;
 use recant_core::{Dtype, HostTensor};
+
+use crate::{Device, upload};
 
 /// How a checkpoint stores a matrix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +75,19 @@ impl StoredMatrix {
     #[must_use]
     pub fn transposed(&self) -> Self {
         Self { layout: self.layout.transposed(), ..self.clone() }
+    }
+
+    /// On a device, as f32: `[inputs, outputs]`.
+    #[must_use]
+    pub fn uploaded(&self, device: &Device) -> Tensor<2> {
+        let stored = match upload(&self.tensor, device) {
+            Ok(stored) => stored,
+            Err(error) => unreachable!("it is a matrix of numbers: {error}"),
+        };
+        match self.layout {
+            Layout::InOut => stored,
+            Layout::OutIn => stored.transpose(),
+        }
     }
 
     /// Rows of the matrix as stored, one after the other: `[rows.len(), columns]`. A row that does not exist is zeros.

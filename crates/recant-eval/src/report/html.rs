@@ -16,6 +16,7 @@ impl Report {
     pub fn html(&self) -> Result<String, ReportError> {
         let page = Page {
             report: self,
+            given: self.runs.iter().any(|run| run.scenario == "given"),
             facts: facts(self),
             data_notes: table::data_notes(self),
             heads: table::heads(self),
@@ -32,6 +33,8 @@ impl Report {
 #[template(path = "report.html", whitespace = "minimize")]
 struct Page<'a> {
     report: &'a Report,
+    /// Whether there is a model that something else edited.
+    given: bool,
     facts: Vec<(&'static str, String)>,
     data_notes: Vec<String>,
     heads: Vec<&'static str>,

@@ -1,9 +1,9 @@
 //! B = λC + λₙI: what an update is measured by.
 
-use recant_edit::EditError;
+use recant_edit::{EditError, StatisticsError};
 use recant_linalg::{Cholesky, Rows};
 
-use crate::moments::{Moments, MomentsError};
+use crate::moments::Moments;
 use crate::rome::Covariance;
 
 /// The quadratic form tr(ΔW B ΔWᵀ) that a closed form keeps small: λC, how much the layer's answers to
@@ -75,5 +75,5 @@ impl Metric<'_> {
 
 fn misfit(moments: &Moments, layer: usize, found: usize) -> EditError {
     let dim = moments.mean(layer).map_or(0, |mean| mean.len().isqrt());
-    MomentsError::Length { layer, dim, found }.into()
+    StatisticsError::Length { layer, dim, found }.into()
 }

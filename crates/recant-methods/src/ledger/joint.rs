@@ -17,7 +17,7 @@ use burn::optim::{AdamConfig, Optimizer};
 use burn::tensor::{Tensor, activation};
 use recant_backend::{Device, host, upload_f32, upload_ints};
 use recant_core::{Point, Site};
-use recant_edit::{EditError, LossStep, Watch, Work};
+use recant_edit::{EditError, LossStep, StatisticsError, Watch, Work};
 use recant_linalg::Rows;
 use recant_model::{Flow, ForwardInput, Hook, Model, Slot, TokenBatch, gather_rows};
 
@@ -26,7 +26,6 @@ use super::gram::Gram;
 use super::preserve::Kept;
 use super::settings::LedgerSettings;
 use crate::lookup::{FactRows, Row};
-use crate::moments::MomentsError;
 use crate::rome::Covariance;
 use crate::search::places;
 use crate::upper::no_matrix;
@@ -216,7 +215,7 @@ fn ordinary_answers(weight: &[f32], layer: usize, covariance: &Covariance) -> Re
     let moments = base.moments();
     let c = moments
         .mean(layer)
-        .ok_or_else(|| MomentsError::Layer { layer, known: moments.layers().collect() })?;
+        .ok_or_else(|| StatisticsError::Layer { layer, known: moments.layers().collect() })?;
     let d = c.len().isqrt();
     let of_row = |row: &[f32]| -> f64 {
         let wide: Vec<f64> = row.iter().map(|&x| f64::from(x)).collect();

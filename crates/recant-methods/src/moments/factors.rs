@@ -6,12 +6,13 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use recant_edit::StatisticsError;
 use recant_files::{FileKind, OutputError, Outputs, Temporaries};
 use recant_linalg::Cholesky;
 use recant_records::moments::{FactorsRecord, Square};
 use recant_records::{Opened, Record, seal};
 
-use super::{Moments, MomentsError};
+use super::Moments;
 
 const FACTORS: FileKind =
     FileKind { name: "factor file", recognises: |head| seal::sheet_begins(head, "recant-factors-") };
@@ -42,8 +43,8 @@ impl Moments {
     /// moments is replaced. A file of another kind under its name stays.
     ///
     /// # Errors
-    /// [`MomentsError`] when a moment cannot be factored.
-    pub fn factors_beside(&self, statistics: &Path, layers: &[usize]) -> Result<Kept, MomentsError> {
+    /// [`StatisticsError`] when a moment cannot be factored.
+    pub fn factors_beside(&self, statistics: &Path, layers: &[usize]) -> Result<Kept, StatisticsError> {
         let path = factor_path(statistics);
         let mut kept = Kept::default();
         match std::fs::read(&path).map(|bytes| FactorsRecord::from_file(&bytes)) {
@@ -114,8 +115,8 @@ mod tests {
         let count = |moments: Moments| moments.factors_beside(&statistics, &[3]).unwrap().count;
         assert_eq!(count(moments(2.0)), 0);
         let again = moments(2.0);
-        assert_eq!(again.factors_beside(&statistics, &[3]), Ok(Kept { count: 1, notes: Vec::new() }));
-        assert_eq!(again.solve(3, &[1.0, 2.0]), moments(2.0).solve(3, &[1.0, 2.0]));
+        assert_eq!(again.factors_beside(&statistics, &[3]).unwrap(), Kept { count: 1, notes: Vec::new() });
+        assert_eq!(again.solve(3, &[1.0, 2.0]).unwrap(), moments(2.0).solve(3, &[1.0, 2.0]).unwrap());
         assert_eq!(count(moments(4.0)), 0, "other moments");
         assert!(moments(0.1).factors_beside(&statistics, &[3]).is_err(), "not positive definite");
     }
@@ -128,7 +129,7 @@ mod tests {
         moments(2.0).factors_beside(&statistics, &[3]).unwrap();
         let path = factor_path(&statistics);
         let good = std::fs::read(&path).unwrap();
-        let right = moments(2.0).solve(3, &[1.0, 2.0]);
+        let right = moments(2.0).solve(3, &[1.0, 2.0]).unwrap();
         for bit in 0..8 * good.len() {
             let mut bad = good.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
@@ -136,7 +137,7 @@ mod tests {
             let moments = moments(2.0);
             let kept = moments.factors_beside(&statistics, &[3]).unwrap();
             assert!(kept.count == 0 && !kept.notes.is_empty(), "bit {bit}: {:?}", kept.notes);
-            assert_eq!(moments.solve(3, &[1.0, 2.0]), right);
+            assert_eq!(moments.solve(3, &[1.0, 2.0]).unwrap(), right);
             // Made again, or left alone where it no longer looks like a file of factors.
             let now = std::fs::read(&path).unwrap();
             assert!(now == good || (now == bad && kept.notes.len() == 2), "bit {bit}: {:?}", kept.notes);

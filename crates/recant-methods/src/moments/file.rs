@@ -110,6 +110,6 @@ mod tests {
         assert_eq!(read.sample(), moments().sample());
         let x = read.solve(3, &[1.0, 0.0]).unwrap();
         assert!((x[0] - 1.0 / 1.75).abs() < 1e-15 && (x[1] + 0.5 / 1.75).abs() < 1e-15);
-        assert!(matches!(read.solve(4, &[1.0, 0.0]), Err(super::super::MomentsError::Layer { .. })));
+        assert!(matches!(read.solve(4, &[1.0, 0.0]), Err(recant_edit::StatisticsError::Layer { .. })));
     }
 }

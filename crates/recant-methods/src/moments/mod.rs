@@ -15,8 +15,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use recant_core::ModelDigest;
-use recant_edit::{EditError, StatisticsError};
-use recant_linalg::{Cholesky, FactorError, NullSpace, NullSpaceError};
+use recant_edit::StatisticsError;
+use recant_linalg::{Cholesky, FactorError, NullSpace};
 use recant_records::moments::MomentsRecord;
 
 pub use collect::{CollectError, Collector, Progress};
@@ -49,70 +49,6 @@ struct Layer {
     /// ask for them again and again.
     ridged: Mutex<BTreeMap<u64, Arc<Cholesky>>>,
     null_spaces: Mutex<BTreeMap<u64, Arc<NullSpace>>>,
-}
-
-/// Second moments cannot be used.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum MomentsError {
-    /// They belong to another model.
-    #[error("these statistics were made for model {made_for}, but the model at hand is {found}")]
-    Model {
-        /// Digest of the model they were made for.
-        made_for: ModelDigest,
-        /// Digest of the model at hand.
-        found: ModelDigest,
-    },
-    /// The layer was not measured.
-    #[error("these statistics hold layers {known:?}, not {layer}")]
-    Layer {
-        /// The layer asked for.
-        layer: usize,
-        /// The layers that are there.
-        known: Vec<usize>,
-    },
-    /// The moment cannot be factored.
-    #[error("the second moment of layer {layer} cannot be used: {source}; measure it over more tokens")]
-    Factor {
-        /// The layer.
-        layer: usize,
-        /// What is wrong.
-        source: FactorError,
-    },
-    /// The moment has no null space to write into.
-    #[error("the second moment of layer {layer} has no null space: {source}; raise nullspace_threshold")]
-    NullSpace {
-        /// The layer.
-        layer: usize,
-        /// What is wrong.
-        source: NullSpaceError,
-    },
-    /// A vector has another length than the keys.
-    #[error("layer {layer} has keys of length {dim}, not {found}")]
-    Length {
-        /// The layer.
-        layer: usize,
-        /// Length of its keys.
-        dim: usize,
-        /// Length given.
-        found: usize,
-    },
-}
-
-impl From<MomentsError> for EditError {
-    fn from(error: MomentsError) -> Self {
-        Self::Statistics(match error {
-            MomentsError::Model { made_for, found } => StatisticsError::Model { made_for, found },
-            MomentsError::Layer { layer, known } => StatisticsError::Layer { layer, known },
-            MomentsError::Factor { layer, source } => {
-                StatisticsError::Factor { layer, source: source.into() }
-            }
-            MomentsError::NullSpace { layer, source } => {
-                StatisticsError::NullSpace { layer, source: source.into() }
-            }
-            MomentsError::Length { layer, dim, found } => StatisticsError::Length { layer, dim, found },
-        })
-    }
 }
 
 impl Moments {
@@ -172,14 +108,14 @@ impl Moments {
     /// C⁻¹ k. The factor of C is computed at the first call and kept.
     ///
     /// # Errors
-    /// [`MomentsError::Layer`], [`MomentsError::Factor`], [`MomentsError::Length`].
-    pub fn solve(&self, layer: usize, k: &[f64]) -> Result<Vec<f64>, MomentsError> {
+    /// [`StatisticsError::Layer`], [`StatisticsError::Factor`], [`StatisticsError::Length`].
+    pub fn solve(&self, layer: usize, k: &[f64]) -> Result<Vec<f64>, StatisticsError> {
         let factor = self.factor(layer)?;
-        factor.solve(k).ok_or(MomentsError::Length { layer, dim: factor.dim(), found: k.len() })
+        factor.solve(k).ok_or(StatisticsError::Length { layer, dim: factor.dim(), found: k.len() })
     }
 
-    fn entry(&self, layer: usize) -> Result<&Layer, MomentsError> {
-        let unknown = || MomentsError::Layer { layer, known: self.layers().collect() };
+    fn entry(&self, layer: usize) -> Result<&Layer, StatisticsError> {
+        let unknown = || StatisticsError::Layer { layer, known: self.layers().collect() };
         self.layers.get(&layer).ok_or_else(unknown)
     }
 
@@ -187,18 +123,18 @@ impl Moments {
     /// (λC)⁻¹ = C⁻¹ / λ.
     ///
     /// # Errors
-    /// [`MomentsError::Layer`], [`MomentsError::Factor`].
-    pub fn factor(&self, layer: usize) -> Result<&Cholesky, MomentsError> {
+    /// [`StatisticsError::Layer`], [`StatisticsError::Factor`].
+    pub fn factor(&self, layer: usize) -> Result<&Cholesky, StatisticsError> {
         let entry = self.entry(layer)?;
         let factor = entry.factor.get_or_init(|| Cholesky::new(entry.mean.dim(), entry.mean.numbers()));
-        factor.as_ref().map_err(|source| MomentsError::Factor { layer, source: source.clone() })
+        factor.as_ref().map_err(|source| StatisticsError::Factor { layer, source: source.clone().into() })
     }
 
     /// The factor of C + `ridge` I, computed at the first call for a ridge and kept.
     ///
     /// # Errors
     /// As [`Moments::factor`].
-    pub fn ridged(&self, layer: usize, ridge: f64) -> Result<Arc<Cholesky>, MomentsError> {
+    pub fn ridged(&self, layer: usize, ridge: f64) -> Result<Arc<Cholesky>, StatisticsError> {
         let entry = self.entry(layer)?;
         let mut kept = entry.ridged.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(factor) = kept.get(&ridge.to_bits()) {
@@ -208,7 +144,8 @@ impl Moments {
         let mut matrix = entry.mean.numbers().to_vec();
         matrix.iter_mut().step_by(dim + 1).for_each(|diagonal| *diagonal += ridge);
         let factor = Cholesky::new(dim, &matrix);
-        let factor = Arc::new(factor.map_err(|source| MomentsError::Factor { layer, source })?);
+        let factor =
+            Arc::new(factor.map_err(|source| StatisticsError::Factor { layer, source: source.into() })?);
         kept.insert(ridge.to_bits(), Arc::clone(&factor));
         Ok(factor)
     }
@@ -216,15 +153,16 @@ impl Moments {
     /// The projector onto the eigenvectors of C with eigenvalues below `threshold`, computed once and kept.
     ///
     /// # Errors
-    /// [`MomentsError::Layer`], [`MomentsError::NullSpace`].
-    pub fn null_space(&self, layer: usize, threshold: f64) -> Result<Arc<NullSpace>, MomentsError> {
+    /// [`StatisticsError::Layer`], [`StatisticsError::NullSpace`].
+    pub fn null_space(&self, layer: usize, threshold: f64) -> Result<Arc<NullSpace>, StatisticsError> {
         let entry = self.entry(layer)?;
         let mut kept = entry.null_spaces.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(space) = kept.get(&threshold.to_bits()) {
             return Ok(Arc::clone(space));
         }
         let space = NullSpace::of(entry.mean.dim(), entry.mean.numbers(), threshold);
-        let space = Arc::new(space.map_err(|source| MomentsError::NullSpace { layer, source })?);
+        let space =
+            Arc::new(space.map_err(|source| StatisticsError::NullSpace { layer, source: source.into() })?);
         kept.insert(threshold.to_bits(), Arc::clone(&space));
         Ok(space)
     }
@@ -232,9 +170,9 @@ impl Moments {
     /// Whether the moments were made for weights with this digest.
     ///
     /// # Errors
-    /// [`MomentsError::Model`] names both digests.
-    pub fn belongs_to(&self, found: ModelDigest) -> Result<(), MomentsError> {
-        if found == self.model { Ok(()) } else { Err(MomentsError::Model { made_for: self.model, found }) }
+    /// [`StatisticsError::Model`] names both digests.
+    pub fn belongs_to(&self, found: ModelDigest) -> Result<(), StatisticsError> {
+        if found == self.model { Ok(()) } else { Err(StatisticsError::Model { made_for: self.model, found }) }
     }
 }
 

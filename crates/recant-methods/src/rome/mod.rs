@@ -18,7 +18,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use recant_core::{Addend, Matrix, ModelDigest, WeightPatch};
-use recant_edit::{Carry, Contexts, EditError, Editor, Fact, Plan, Request, RequestError, Trace, Watch};
+use recant_edit::{
+    Carry, Contexts, EditError, Editor, Fact, Plan, Request, RequestError, StatisticsError, Trace, Watch,
+};
 use recant_model::{Model, Slot};
 
 pub use settings::{KeyRule, RomeSettings};
@@ -26,7 +28,7 @@ pub use settings::{KeyRule, RomeSettings};
 use crate::inputs::MethodInputs;
 use crate::lookup::{FactRows, fact_rows};
 use crate::mean::{context_weights, weighted};
-use crate::moments::{Moments, MomentsError};
+use crate::moments::Moments;
 use crate::names::ChatForm;
 use crate::search::split::{Parts, Split};
 use crate::search::{self, Found};
@@ -61,8 +63,8 @@ impl Covariance {
     /// The second moments of this very model.
     ///
     /// # Errors
-    /// [`MomentsError::Model`] names both digests when they were made for another one.
-    pub fn measured(moments: Arc<Moments>, base: &Model) -> Result<Self, MomentsError> {
+    /// [`StatisticsError::Model`] names both digests when they were made for another one.
+    pub fn measured(moments: Arc<Moments>, base: &Model) -> Result<Self, StatisticsError> {
         Self::of_base(moments, base.digest())
     }
 
@@ -70,8 +72,8 @@ impl Covariance {
     /// as is usual.
     ///
     /// # Errors
-    /// [`MomentsError::Model`] names both digests when they were made for another one.
-    pub fn of_base(moments: Arc<Moments>, base: ModelDigest) -> Result<Self, MomentsError> {
+    /// [`StatisticsError::Model`] names both digests when they were made for another one.
+    pub fn of_base(moments: Arc<Moments>, base: ModelDigest) -> Result<Self, StatisticsError> {
         moments.belongs_to(base)?;
         Ok(Self::Measured(BaseMoments(moments)))
     }

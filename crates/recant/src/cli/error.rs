@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use recant_app::{DialogueError, StoreError};
 use recant_checkpoint::{Foreign, SourceError};
 use recant_core::ModelDigest;
-use recant_edit::EditError;
+use recant_edit::{EditError, StatisticsError};
 use recant_files::OutputError;
 use recant_methods::lifelong::StateFileError;
 use recant_methods::{MethodSpec, moments};
@@ -104,7 +104,7 @@ pub enum CliError {
     },
     /// Second moments cannot be used.
     #[error(transparent)]
-    Moments(#[from] moments::MomentsError),
+    Moments(#[from] StatisticsError),
     /// A statistics file cannot be read or written.
     #[error(transparent)]
     MomentsFile(#[from] moments::MomentsFileError),
@@ -235,7 +235,7 @@ impl CliError {
     /// What to try, where the message itself does not say.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
-        use recant_edit::{FactError, FactFileError, StatisticsError};
+        use recant_edit::{FactError, FactFileError};
         if let Some(kind) = Foreign::behind(self) {
             return Some(fetch_hint(kind).to_owned());
         }
@@ -314,13 +314,13 @@ impl CliError {
                  --set neutral=true takes the embedded texts"
                     .to_owned(),
             ),
-            Self::Moments(moments::MomentsError::Model { .. }) => {
+            Self::Moments(StatisticsError::Model { .. }) => {
                 Some("`recant stats` makes them for the model at hand".to_owned())
             }
-            Self::Moments(moments::MomentsError::Layer { layer, .. }) => {
+            Self::Moments(StatisticsError::Layer { layer, .. }) => {
                 Some(format!("`recant stats --layers {layer}` makes them"))
             }
-            Self::Moments(moments::MomentsError::Factor { .. }) => {
+            Self::Moments(StatisticsError::Factor { .. }) => {
                 Some("raise --tokens in `recant stats`, or give it a longer corpus".to_owned())
             }
             Self::Record { source, .. }
