@@ -14,12 +14,14 @@
 
 pub mod alphaedit;
 pub mod batch;
+mod descent;
 pub mod emmet;
 pub mod ft;
 pub mod grace;
 mod inputs;
 mod kind;
 pub mod ledger;
+mod lesson;
 pub mod lifelong;
 pub mod locft;
 pub mod lookup;
@@ -27,6 +29,7 @@ mod mean;
 pub mod memit;
 pub mod moments;
 pub mod names;
+pub mod region;
 mod registry;
 pub mod retrieval;
 pub mod rome;
@@ -34,7 +37,6 @@ pub mod search;
 mod settings;
 mod spec;
 pub mod transfer;
-pub mod upper;
 pub mod wise;
 mod wishes;
 

@@ -22,10 +22,10 @@ use crate::batch::Metric;
 use crate::ledger::{Ledger, LedgerError, Part};
 use crate::lifelong::{Pair, Pairs};
 use crate::lookup::rows_of;
+use crate::region::{block_with_matrix, no_matrix};
 use crate::retrieval::mean_key;
 use crate::rome::Covariance;
 use crate::search::Base;
-use crate::upper::{block_with_matrix, no_matrix};
 
 /// An edit that belongs to no memory, ledger or patch yet.
 #[derive(Debug, Clone, PartialEq)]

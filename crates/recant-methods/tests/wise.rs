@@ -251,7 +251,7 @@ fn the_margins_are_those_of_the_paper() {
     let numbers: Vec<f32> = (0..d_model * d_mlp).map(|i| (i as f32 * 0.11).cos() * 0.2).collect();
     let delta = upload_f32::<2>(numbers.clone(), [d_model, d_mlp], device);
     let lengths = |ids: &[u32], count: usize| -> Vec<f64> {
-        let upper = recant_methods::upper::Upper::observe(&model, 0, &[ids.to_vec()]).unwrap();
+        let upper = recant_methods::region::Observed::of(&model, 0, &[ids.to_vec()]).unwrap();
         let keys = host(&upper.keys);
         let of = |key: &[f32]| {
             let dot = |row: &[f32]| row.iter().zip(key).map(|(w, k)| f64::from(w * k)).sum::<f64>();
@@ -298,7 +298,7 @@ fn a_scope_is_its_subject() {
     let numbers: Vec<f32> = (0..d_model * d_mlp).map(|i| (i as f32 * 0.23).sin() * 0.2).collect();
     let delta = upload_f32::<2>(numbers.clone(), [d_model, d_mlp], device);
     let lengths = |ids: &[u32]| -> Vec<f64> {
-        let upper = recant_methods::upper::Upper::observe(&model, 0, &[ids.to_vec()]).unwrap();
+        let upper = recant_methods::region::Observed::of(&model, 0, &[ids.to_vec()]).unwrap();
         let of = |key: &[f32]| {
             let dot = |row: &[f32]| row.iter().zip(key).map(|(w, k)| f64::from(w * k)).sum::<f64>();
             numbers.chunks(d_mlp).map(|row| dot(row).powi(2)).sum::<f64>().sqrt()

@@ -22,9 +22,9 @@ pub use rows::{Prepared, Seen};
 pub use settings::BatchSettings;
 pub(crate) use settings::shared;
 
+use crate::region::no_matrix;
 use crate::search::Found;
 use crate::search::many::{Inject, search_many};
-use crate::upper::no_matrix;
 
 /// A closed form: from a layer's keys and residuals, a row a fact, to ΔW.
 pub type ClosedForm<'a> = dyn FnMut(usize, &Rows, &Rows) -> Result<LowRank, EditError> + 'a;

@@ -7,27 +7,17 @@
 
 use std::collections::BTreeMap;
 
-use burn::optim::{AdamConfig, Optimizer};
-use burn::tensor::{Int, Tensor, activation};
-use recant_backend::{host, upload_ints};
-use recant_core::{Addend, Matrix, Point, Site};
-use recant_edit::{Carry, EditError, Editor, Fact, Plan, Request, Trace, Watch, Work};
-use recant_model::{ForwardInput, Model, NoHook, Observer, Positions, Slot, Source, TokenBatch, gather_rows};
+use burn::tensor::Tensor;
+use recant_edit::{Carry, EditError, Editor, Fact, Plan, Watch};
+use recant_model::{Model, Slot};
 
+use crate::descent::{Descent, Pace, of_one_part};
 use crate::inputs::MethodInputs;
+pub use crate::lesson::Objective;
+use crate::lesson::{Lesson, requests, trained};
+use crate::region::{no_matrix, shift};
 use crate::settings::{Param, Setting, Tunable, field, norm_constraint, one_layer};
 use crate::spec::{LayerRule, Make, MethodSpec};
-use crate::upper::no_matrix;
-
-/// Which tokens are trained at which positions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Objective {
-    /// FT-L: all target tokens at the last prompt token.
-    PromptLast,
-    /// FT-M: each target token behind its predecessors.
-    TargetNew,
-}
 
 /// Settings of FT-L and FT-M, named as in the reference code.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -89,32 +79,6 @@ impl FineTune {
     }
 }
 
-/// The rows of a training set and what they should say where.
-struct Lesson {
-    batch: TokenBatch,
-    places: Vec<(usize, usize)>,
-    targets: Vec<i32>,
-}
-
-impl Lesson {
-    fn new(model: &Model, requests: &[Request], objective: Objective) -> Result<Self, EditError> {
-        let (mut rows, mut places, mut targets) = (Vec::new(), Vec::new(), Vec::new());
-        for (row, request) in requests.iter().enumerate() {
-            let mut ids = model.tokenizer().encode(&request.fact.text())?;
-            let last = ids.len().saturating_sub(1);
-            for (i, &token) in request.target.iter().enumerate() {
-                places.push((row, if objective == Objective::TargetNew { last + i } else { last }));
-                targets.push(token.cast_signed());
-            }
-            if objective == Objective::TargetNew {
-                ids.extend(&request.target[..request.target.len() - 1]);
-            }
-            rows.push(ids);
-        }
-        Ok(Self { batch: TokenBatch::new(&rows, model.spec())?, places, targets })
-    }
-}
-
 impl Editor for FineTune {
     fn name(&self) -> &str {
         match self.settings.objective {
@@ -131,66 +95,18 @@ impl Editor for FineTune {
         watch: &dyn Watch,
     ) -> Result<Plan, EditError> {
         let settings = self.settings;
-        let device = model.device();
-        let no_layer = || no_matrix(model, settings.layer);
         let slot = Slot::MlpDown(settings.layer);
-        let before = model.weight(slot).ok_or_else(no_layer)?;
-        let requests = facts
-            .iter()
-            .map(|fact| Request::new(model, fact).map_err(EditError::about(fact)))
-            .collect::<Result<Vec<_>, _>>()?;
-        let lesson = Lesson::new(model, &requests, settings.objective)?;
-
-        // Nothing below the edited block depends on its weights: it is computed once.
-        let site = Site::Block(settings.layer as u16, Point::ResidPre);
-        let mut below = Observer::up_to([site]);
-        let _stopped = model.net().forward(ForwardInput::tokens(&lesson.batch, device), &mut below);
-        let below = below.take(site).ok_or_else(no_layer)?;
-
-        let targets: Tensor<2, Int> = upload_ints(lesson.targets.clone(), [lesson.targets.len(), 1], device);
-        let adam = AdamConfig::new().with_epsilon(1e-8).build();
-        let mut weight = before.clone();
-        let mut state = None;
-        let mut losses = Vec::new();
-        for step in 0..settings.num_steps {
-            watch.tell(Work::Search, step, settings.num_steps)?;
-            let leaf = weight.clone().autodiff().require_grad();
-            let net = model.net_with(slot, leaf.clone()).ok_or_else(no_layer)?;
-            let input = ForwardInput {
-                source: Source::Residual { block: settings.layer, x: below.clone() },
-                positions: Positions::From(0),
-                past: None,
-                keep: None,
-                only: None,
-            };
-            let hidden = net.forward(input, &mut NoHook).ok_or_else(no_layer)?;
-            let logits = net.unembed(gather_rows(hidden, &lesson.places, device));
-            let loss = -activation::log_softmax(logits, 1).gather(1, targets.clone()).mean();
-            let now = host(&loss)[0];
-            losses.push([now, now, 0.0, 0.0]);
-            if !now.is_finite() {
-                return Err(EditError::NonFinite { step, loss: now });
-            }
-            if now < ENOUGH {
-                break;
-            }
-            let grads = loss.backward();
-            let Some(gradient) = leaf.grad(&grads) else { break };
-            let (moved, next) = adam.step(settings.lr, weight, gradient, state);
-            state = next;
-            weight = match settings.norm_constraint {
-                Some(bound) => before.clone() + (moved - before.clone()).clamp(-bound, bound),
-                None => moved,
-            };
-        }
-        let [rows, cols] = before.dims();
-        let delta = Matrix::new(rows, cols, host(&(weight - before)));
-        let delta = delta.map_err(|_| EditError::NonFinite { step: losses.len(), loss: f32::NAN })?;
-        let patch = model.express(slot, Addend::Dense(delta)).ok_or_else(no_layer)?;
-        let mut plan = Plan::new(patch);
-        plan.traces.push(Trace { losses, ..Trace::default() });
-        plan.carry = carry.clone();
-        Ok(plan)
+        let shape = model.weight(slot).ok_or_else(|| no_matrix(model, settings.layer))?.dims();
+        let lesson = Lesson::new(model, settings.layer, &requests(model, facts)?, settings.objective)?;
+        let loss = |delta: Tensor<2>| lesson.loss(model, shift(&lesson.seen.keys, &delta));
+        let bounded = |delta: Tensor<2>| match settings.norm_constraint {
+            Some(bound) => delta.clamp(-bound, bound),
+            None => delta,
+        };
+        let pace = Pace { steps: settings.num_steps, rate: settings.lr, enough: ENOUGH };
+        let start = Descent::from(Tensor::zeros(shape, model.device().tensors()));
+        let (delta, losses) = start.run(pace, watch, bounded, loss)?;
+        trained(model, settings.layer, &delta, of_one_part(&losses), carry)
     }
 
     fn settings(&self) -> BTreeMap<String, String> {

@@ -9,23 +9,24 @@ mod codebook;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use burn::optim::{AdamConfig, Optimizer};
-use burn::tensor::{Int, Tensor};
+use burn::tensor::Tensor;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use recant_backend::{Device, host, upload_f32, upload_ints};
+use recant_backend::{Device, host, upload_f32};
 use recant_core::{AdapterState, Point, bytes_digest};
-use recant_edit::{EditError, Fact, Memory, Request, Watch, Work};
+use recant_edit::{EditError, Fact, Memory, Watch};
 use recant_model::{Adapter, Hook, Model, gather_rows};
 
 pub use codebook::{Codebook, Entry, distance};
 
+use crate::descent::{Descent, Pace};
 use crate::inputs::MethodInputs;
+use crate::lesson::{Lesson, Objective, requests};
 use crate::lifelong::places::{Answer, PlaceHook, Progress, Table, Where};
 use crate::lifelong::{Pair, PairRule, Pairs, settings_of};
+use crate::region::{Observed, block};
 use crate::settings::{Param, Setting, Tunable, choice, field, one_layer};
 use crate::spec::{LayerRule, Make, MethodSpec};
-use crate::upper::{Upper, block};
 
 /// What a value is before it is searched.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -147,46 +148,26 @@ impl PairRule for Grace {
 
     fn find(&self, base: &Model, fact: &Fact, watch: &dyn Watch) -> Result<(Pair, f32), EditError> {
         let device = base.device();
-        let target = Request::new(base, fact).map_err(EditError::about(fact))?.target;
-        let mut ids = base.tokenizer().encode(&fact.text())?;
-        let last = ids.len().saturating_sub(1);
-        ids.extend(&target[..target.len() - 1]);
-        let upper = Upper::observe(base, self.settings.layer, &[ids])?;
+        let requests = requests(base, [fact])?;
+        let lesson = Lesson::new(base, self.settings.layer, &requests, Objective::TargetNew)?;
+        let Observed { keys, outputs, .. } = &lesson.seen;
+        // The first token is asked for behind the prompt's last one.
+        let last = lesson.places[0].1;
         let at_last = |x: &Tensor<3>| host(&gather_rows(x.clone(), &[(0, last)], device));
-        let (key, output) = (at_last(&upper.keys), at_last(&upper.outputs));
+        let (key, output) = (at_last(keys), at_last(outputs));
 
-        let [_, tokens, width] = upper.outputs.dims();
+        let [_, tokens, width] = outputs.dims();
         let column = (0..tokens).map(|token| if token == last { 1.0 } else { 0.0 }).collect();
         let column: Tensor<3> = upload_f32(column, [1, tokens, 1], device);
         let before: Tensor<3> = upload_f32(output.clone(), [1, 1, width], device);
-        let places: Vec<(usize, usize)> = (0..target.len()).map(|i| (0, last + i)).collect();
-        let wanted = target.iter().map(|id| id.cast_signed()).collect();
-        let wanted: Tensor<2, Int> = upload_ints(wanted, [target.len(), 1], device);
-
-        let adam = AdamConfig::new().with_epsilon(1e-8).build();
-        let mut value: Tensor<1> = upload_f32(self.first_value(fact, &output), [width], device);
-        let mut state = None;
-        let mut now = 0.0;
-        for step in 0..self.settings.n_iter {
-            watch.tell(Work::Search, step, self.settings.n_iter)?;
-            let leaf = value.clone().autodiff().require_grad();
-            let shift = column.clone() * (leaf.clone().reshape([1, 1, width]) - before.clone());
-            let log_probs = upper.log_probs(base, shift, &places);
-            let loss = -log_probs.gather(1, wanted.clone()).mean();
-            now = host(&loss)[0];
-            if !now.is_finite() {
-                return Err(EditError::NonFinite { step, loss: now });
-            }
-            if now < ENOUGH {
-                break;
-            }
-            let grads = loss.backward();
-            let Some(gradient) = leaf.grad(&grads) else { break };
-            let (moved, next) = adam.step(self.settings.edit_lr, value, gradient, state);
-            state = next;
-            value = moved;
-        }
-        Ok((Pair { key, value: host(&value), target }, now))
+        let loss = |value: Tensor<1>| {
+            lesson.loss(base, column.clone() * (value.reshape([1, 1, width]) - before.clone()))
+        };
+        let GraceSettings { n_iter: steps, edit_lr: rate, .. } = self.settings;
+        let start = Descent::from(upload_f32(self.first_value(fact, &output), [width], device));
+        let (value, losses) = start.run(Pace { steps, rate, enough: ENOUGH }, watch, |value| value, loss)?;
+        let target = requests.into_iter().flat_map(|request| request.target).collect();
+        Ok((Pair { key, value: host(&value), target }, losses.last().copied().unwrap_or(0.0)))
     }
 
     fn adapter(&self, base: &Model, pairs: &[Pair]) -> Arc<dyn Adapter> {

@@ -13,7 +13,6 @@
 //! the layer move; with `preserve`, [`super::preserve`] adds a term on ordinary text. It starts at the values that the facts have alone, shared out over the layers, and takes facts
 //! in canonical order on the base model, so the result is a function of the set.
 
-use burn::optim::{AdamConfig, Optimizer};
 use burn::tensor::{Tensor, activation};
 use recant_backend::{Device, host, upload_f32, upload_ints};
 use recant_core::{Point, Site};
@@ -25,10 +24,11 @@ use super::LedgerEditor;
 use super::gram::Gram;
 use super::preserve::Kept;
 use super::settings::LedgerSettings;
+use crate::descent::Descent;
 use crate::lookup::{FactRows, Row};
+use crate::region::no_matrix;
 use crate::rome::Covariance;
 use crate::search::places;
-use crate::upper::no_matrix;
 
 /// What stays constant at one layer while R moves.
 pub(super) struct LayerForm {
@@ -120,12 +120,9 @@ pub(super) fn search(
     }
     let count = facts.len();
     let shape = [count, width];
-    let adam = || AdamConfig::new().with_epsilon(1e-8).build();
-    let optimisers: Vec<_> = forms.iter().map(|_| adam()).collect();
-    let mut states: Vec<_> = forms.iter().map(|_| None).collect();
     #[expect(clippy::cast_possible_truncation, reason = "the device computes in f32")]
     let up = |rows: &Rows| upload_f32(rows.data().iter().map(|&x| x as f32).collect(), shape, device);
-    let mut values: Vec<Tensor<2>> = start.iter().map(up).collect();
+    let mut values: Vec<Descent<2>> = start.iter().map(|rows| Descent::from(up(rows))).collect();
     let mut losses = Vec::with_capacity(settings.joint_steps);
     let passes = chunks.len() + kept.len() + 1;
     for step in 0..settings.joint_steps {
@@ -133,8 +130,7 @@ pub(super) fn search(
         let mut told = [0.0f32; 4];
         for at in 0..passes {
             watch.tell(Work::Joint, step * passes + at, settings.joint_steps * passes)?;
-            let leaves: Vec<Tensor<2>> =
-                values.iter().map(|value| value.clone().autodiff().require_grad()).collect();
+            let leaves: Vec<Tensor<2>> = values.iter().map(Descent::leaf).collect();
             let left: Vec<Tensor<2>> = forms
                 .iter()
                 .zip(&leaves)
@@ -158,16 +154,15 @@ pub(super) fn search(
             }
         }
         losses.push(told);
-        for (at, sum) in sums.into_iter().enumerate() {
-            let gradient: Tensor<2> = upload_f32(sum, shape, device);
-            let rate = settings.joint_lr * schedule(step, settings.joint_steps);
-            let (moved, next) = optimisers[at].step(rate, values[at].clone(), gradient, states[at].take());
-            (values[at], states[at]) = (moved, next);
+        let rate = settings.joint_lr * schedule(step, settings.joint_steps);
+        for (value, sum) in values.iter_mut().zip(sums) {
+            value.step(rate, upload_f32(sum, shape, device));
         }
     }
     let rows = |value: &Tensor<2>| Rows::new(width, host(value).into_iter().map(f64::from).collect());
     let empty = || EditError::FactCount { method: "ledger".to_owned(), count: 0 };
-    let values = values.iter().map(|value| rows(value).ok_or_else(empty)).collect::<Result<_, _>>()?;
+    let values =
+        values.iter().map(|value| rows(value.value()).ok_or_else(empty)).collect::<Result<_, _>>()?;
     Ok((values, losses))
 }
 

@@ -40,10 +40,10 @@ use self::preserve::Kept;
 use crate::batch::{self, Metric, Prepared};
 use crate::inputs::MethodInputs;
 use crate::moments::Sample;
+use crate::region::block_with_matrix;
 use crate::rome::Covariance;
 use crate::settings::{Setting, Tunable};
 use crate::spec::{LayerRule, Make, MethodSpec};
-use crate::upper::block_with_matrix;
 
 /// The file of a ledger.
 pub const LEDGER: FileKind =

@@ -72,7 +72,7 @@ impl Pairs {
     /// [`EditError::Layer`].
     pub fn new(base: Model, rule: Box<dyn PairRule>) -> Result<Self, EditError> {
         refuse_adapters(rule.name(), &base)?;
-        crate::upper::block(&base, rule.layer())?;
+        crate::region::block(&base, rule.layer())?;
         Ok(Self { rule, now: base.clone(), base, lessons: Lessons::default(), pairs: Vec::new(), loss: None })
     }
 

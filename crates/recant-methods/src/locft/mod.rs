@@ -6,21 +6,19 @@
 
 use std::collections::BTreeMap;
 
-use burn::optim::{AdamConfig, Optimizer};
-use burn::tensor::{Int, Tensor};
+use burn::tensor::Tensor;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
-use recant_backend::{host, upload_ints};
-use recant_core::{Addend, Matrix};
-use recant_edit::{Carry, EditError, Editor, Fact, Plan, Request, Trace, Watch, Work};
+use recant_edit::{Carry, EditError, Editor, Fact, Plan, Watch, Work};
 use recant_model::{Model, Slot};
 
+use crate::descent::{Descent, Pace, of_one_part};
 use crate::inputs::MethodInputs;
+use crate::lesson::{Lesson, Objective, requests, trained};
+use crate::region::{no_matrix, shift};
 use crate::settings::{Param, Setting, Tunable, field, one_layer};
 use crate::spec::{LayerRule, Make, MethodSpec};
-use crate::upper::{Upper, no_matrix};
-use crate::wise::side::shift;
 
 /// Settings of LocFT-BF.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -82,33 +80,6 @@ impl LocFt {
     }
 }
 
-/// One fact, with everything below the edited matrix computed.
-struct Lesson {
-    upper: Upper,
-    places: Vec<(usize, usize)>,
-    wanted: Tensor<2, Int>,
-}
-
-impl Lesson {
-    fn new(model: &Model, layer: usize, facts: &[&Fact]) -> Result<Self, EditError> {
-        let (mut rows, mut places, mut wanted) = (Vec::new(), Vec::new(), Vec::new());
-        for (row, fact) in facts.iter().enumerate() {
-            let target = Request::new(model, fact).map_err(EditError::about(fact))?.target;
-            let mut ids = model.tokenizer().encode(&fact.text())?;
-            places.extend((0..target.len()).map(|i| (row, ids.len().saturating_sub(1) + i)));
-            wanted.extend(target.iter().map(|id| id.cast_signed()));
-            ids.extend(&target[..target.len() - 1]);
-            rows.push(ids);
-        }
-        let count = wanted.len();
-        Ok(Self {
-            upper: Upper::observe(model, layer, &rows)?,
-            places,
-            wanted: upload_ints(wanted, [count, 1], model.device()),
-        })
-    }
-}
-
 impl Editor for LocFt {
     fn name(&self) -> &str {
         "locft-bf"
@@ -123,56 +94,38 @@ impl Editor for LocFt {
     ) -> Result<Plan, EditError> {
         let settings = self.settings;
         let slot = Slot::MlpDown(settings.layer);
-        let no_layer = || no_matrix(model, settings.layer);
-        let [rows, cols] = model.weight(slot).ok_or_else(no_layer)?.dims();
+        let shape = model.weight(slot).ok_or_else(|| no_matrix(model, settings.layer))?.dims();
         let mut rng = ChaCha8Rng::seed_from_u64(settings.seed);
         let mut order: Vec<&Fact> = facts.iter().collect();
         // Batches are made once, of facts in a random order, and visited in a new order at each epoch: their lower
         // layers are computed once.
         order.shuffle(&mut rng);
-        let lessons = order
-            .chunks(settings.batch_size)
-            .map(|batch| Lesson::new(model, settings.layer, batch))
-            .collect::<Result<Vec<_>, _>>()?;
-        let adam = AdamConfig::new().with_epsilon(1e-8).build();
-        let mut delta: Tensor<2> = Tensor::zeros([rows, cols], model.device().tensors());
-        let mut state = None;
+        let lesson = |batch: &[&Fact]| {
+            let requests = requests(model, batch.iter().copied())?;
+            Lesson::new(model, settings.layer, &requests, Objective::TargetNew)
+        };
+        let lessons = order.chunks(settings.batch_size).map(lesson).collect::<Result<Vec<_>, _>>()?;
+        let mut descent = Descent::from(Tensor::zeros(shape, model.device().tensors()));
+        // An epoch's mean ends it, not the loss of a batch.
+        let pace = Pace { steps: settings.epochs * lessons.len(), rate: settings.lr, enough: 0.0 };
         let mut losses = Vec::new();
         let mut visit: Vec<usize> = (0..lessons.len()).collect();
         for epoch in 0..settings.epochs {
             visit.shuffle(&mut rng);
             let mut sum = 0.0;
             for (behind, &at) in visit.iter().enumerate() {
-                let (done, of) = (epoch * visit.len() + behind, settings.epochs * visit.len());
-                watch.tell(Work::Search, done, of)?;
+                watch.tell(Work::Search, epoch * visit.len() + behind, pace.steps)?;
                 let lesson = &lessons[at];
-                let leaf = delta.clone().autodiff().require_grad();
-                let moved = shift(&lesson.upper.keys, &leaf);
-                let log_probs = lesson.upper.log_probs(model, moved, &lesson.places);
-                let loss = -log_probs.gather(1, lesson.wanted.clone()).mean();
-                let now = host(&loss)[0];
-                if !now.is_finite() {
-                    return Err(EditError::NonFinite { step: epoch, loss: now });
-                }
-                sum += now;
-                let grads = loss.backward();
-                let Some(gradient) = leaf.grad(&grads) else { break };
-                let (next, kept) = adam.step(settings.lr, delta, gradient, state);
-                state = kept;
-                delta = next;
+                let loss = |delta| lesson.loss(model, shift(&lesson.seen.keys, &delta));
+                sum += descent.down(epoch, pace, loss)?;
             }
             let mean = sum / lessons.len().max(1) as f32;
-            losses.push([mean, mean, 0.0, 0.0]);
+            losses.push(mean);
             if mean < ENOUGH {
                 break;
             }
         }
-        let delta = Matrix::new(rows, cols, host(&delta));
-        let delta = delta.map_err(|_| EditError::NonFinite { step: losses.len(), loss: f32::NAN })?;
-        let mut plan = Plan::new(model.express(slot, Addend::Dense(delta)).ok_or_else(no_layer)?);
-        plan.traces.push(Trace { losses, ..Trace::default() });
-        plan.carry = carry.clone();
-        Ok(plan)
+        trained(model, settings.layer, descent.value(), of_one_part(&losses), carry)
     }
 
     fn settings(&self) -> BTreeMap<String, String> {

@@ -21,10 +21,10 @@ use crate::inputs::MethodInputs;
 use crate::lifelong::places::{Answer, PlaceHook, Progress, Table, Where};
 use crate::lifelong::{Pair, PairRule, Pairs, settings_of};
 use crate::lookup::{FactRows, fact_rows};
+use crate::region::block;
 use crate::search::{Base, SearchSettings, norm, search, tail::Tail};
 use crate::settings::{Param, Setting, Tunable, field, one_layer};
 use crate::spec::{LayerRule, Make, MethodSpec};
-use crate::upper::block;
 
 /// Settings of the retrieval memory.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -30,11 +30,11 @@ use crate::lookup::{FactRows, fact_rows};
 use crate::mean::{context_weights, weighted};
 use crate::moments::Moments;
 use crate::names::ChatForm;
+use crate::region::{block_with_matrix, no_matrix};
 use crate::search::split::{Parts, Split};
 use crate::search::{self, Found};
 use crate::settings::Tunable;
 use crate::spec::{LayerRule, Make, MethodSpec};
-use crate::upper::{block_with_matrix, no_matrix};
 
 /// Where C⁻¹ comes from.
 #[derive(Debug, Clone)]

@@ -1,12 +1,12 @@
 //! The descent of every search for values: Adam over one row a fact, each within its bound, until its loss is small
 //! enough.
 
-use burn::optim::{AdamConfig, Optimizer};
 use burn::tensor::Tensor;
 use recant_backend::{Device, host, upload_f32};
 use recant_edit::{EditError, LossStep};
 
 use super::{Found, LossParts, SearchSettings, clamp, norm};
+use crate::descent::Descent;
 
 /// Searches a δ for each of some facts, whose values before are `inits`. `losses` gives the loss of each fact at `deltas`
 /// `[facts, d_model]`, which may track gradients; `goes_on` is asked before each step.
@@ -24,13 +24,11 @@ pub(super) fn descend(
 ) -> Result<Vec<Found>, EditError> {
     let mut walk = Walk::new(settings, inits);
     let shape = [inits.len(), walk.width];
-    let adam = AdamConfig::new().with_epsilon(1e-8).build();
-    let mut state = None;
+    let mut descent = Descent::from(upload_f32(walk.deltas.clone(), shape, device));
     for step in 0..settings.v_num_grad_steps {
         goes_on(step)?;
         let last = step + 1 == settings.v_num_grad_steps;
-        let place: Tensor<2> = upload_f32(walk.deltas.clone(), shape, device);
-        let leaf = if last { place.clone() } else { place.clone().autodiff().require_grad() };
+        let leaf = if last { descent.value().clone() } else { descent.leaf() };
         let parts = losses(&leaf);
         let told = Tensor::cat(parts.iter().flat_map(LossParts::told).collect(), 0);
         if walk.record(step, host(&told).as_chunks::<4>().0)? || last {
@@ -40,9 +38,9 @@ pub(super) fn descend(
         let grads = Tensor::cat(totals, 0).sum().backward();
         let gradient = leaf.grad(&grads).map(|grad| host(&grad)).unwrap_or_default();
         let gradient: Tensor<2> = upload_f32(walk.masked(gradient), shape, device);
-        let (moved, next) = adam.step(settings.v_lr, place, gradient, state);
-        state = next;
-        walk.step(&host(&moved));
+        descent.step(settings.v_lr, gradient);
+        walk.step(&host(descent.value()));
+        descent.put(upload_f32(walk.deltas.clone(), shape, device));
     }
     Ok(walk.found(inits))
 }

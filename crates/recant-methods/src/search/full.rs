@@ -1,11 +1,11 @@
 //! The plain evaluator: the whole model at every step.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, activation};
 use recant_backend::upload_f32;
 use recant_core::{Point, Site};
-use recant_model::{Flow, ForwardInput, Hook, Model};
+use recant_model::{Flow, ForwardInput, Hook, Model, gather_rows};
 
-use super::{Base, Evaluator, log_probs_of, places};
+use super::{Base, Evaluator, places};
 use crate::lookup::FactRows;
 
 /// Runs every layer over every position. The definition that [`super::tail`] is held to.
@@ -21,7 +21,7 @@ impl<'a> Full<'a> {
     /// The evaluator for a fact's rows.
     #[must_use]
     pub fn new(model: &'a Model, base: &'a Base, rows: &FactRows) -> Self {
-        let (count, tokens) = (base.rows.len(), base.batch.width());
+        let (count, tokens) = (base.rows.len(), base.seen.batch.width());
         let one_at = |row: usize, token: usize| {
             if base.rows[row].mentions().any(|end| end == token) { 1.0 } else { 0.0 }
         };
@@ -53,11 +53,14 @@ impl Hook for AddDelta<'_> {
 
 impl Evaluator for Full<'_> {
     fn log_probs(&self, delta: Tensor<1>) -> Tensor<2> {
-        let site = Site::Block(self.base.layer as u16, Point::MlpOut);
+        let site = Site::Block(self.base.seen.layer as u16, Point::MlpOut);
         let mut hook = AddDelta { site, delta, at_lookup: &self.at_lookup };
-        let input = ForwardInput::tokens(&self.base.batch, self.model.device());
+        let input = ForwardInput::tokens(&self.base.seen.batch, self.model.device());
         match self.model.net().forward(input, &mut hook) {
-            Some(hidden) => log_probs_of(self.model, hidden, &self.places),
+            Some(hidden) => {
+                let rows = gather_rows(hidden, &self.places, self.model.device());
+                activation::log_softmax(self.model.net().unembed(rows), 1)
+            }
             // `AddDelta` never stops a pass.
             None => {
                 Tensor::zeros([self.places.len(), self.model.spec().vocab], self.model.device().tensors())

@@ -136,7 +136,7 @@ impl<'a> Group<'a> {
             Inject::MlpOut => first_rows.map(|row| base.outputs[row].clone()).collect(),
             Inject::ResidPost => {
                 let at: Vec<(usize, usize)> = first_rows.map(|row| (row, base.rows[row].lookup)).collect();
-                let hidden = host(&gather_rows(base.resid_post.clone(), &at, model.device()));
+                let hidden = host(&gather_rows(base.seen.resid.clone(), &at, model.device()));
                 hidden.chunks_exact(model.spec().d_model).map(<[f32]>::to_vec).collect()
             }
         };

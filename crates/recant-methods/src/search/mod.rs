@@ -22,32 +22,26 @@ pub mod tail;
 
 use burn::tensor::{Int, Tensor, activation};
 use recant_backend::{Device, host, upload_f32, upload_ints};
-use recant_core::{Point, Site};
 use recant_edit::{EditError, LossStep, Watch, Work};
-use recant_model::{ForwardInput, KvCache, Model, Observer, TokenBatch, gather_rows};
+use recant_model::{KvCache, Model, TokenBatch, gather_rows};
 
 pub use settings::SearchSettings;
 
 use crate::lookup::{FactRows, Row};
+use crate::region::Observed;
 
 /// The model's state before the edit, at the rows of one fact: everything that stays constant.
 #[derive(Debug)]
 pub struct Base {
-    /// The edited layer.
-    pub layer: usize,
     /// All rows: the rewriting ones, then the essence row, then those that say the name again.
     pub rows: Vec<Row>,
-    /// Their tokens, padded.
-    pub batch: TokenBatch,
+    /// Their tokens, padded, and their activations at the edited layer.
+    pub seen: Observed,
     /// Key (input of the down-projection) at each row's lookup token, `[rows, d_mlp]`; of a mixture of experts the
     /// MLP's input, `[rows, d_model]`.
     pub keys: Vec<Vec<f32>>,
     /// Output of the MLP at each row's lookup token, `[rows, d_model]`.
     pub outputs: Vec<Vec<f32>>,
-    /// Output of the MLP, `[rows, tokens, d_model]`.
-    pub mlp_out: Tensor<3>,
-    /// Residual stream leaving the edited layer, `[rows, tokens, d_model]`.
-    pub resid_post: Tensor<3>,
     /// Keys and values of every layer and position.
     pub cache: KvCache,
 }
@@ -63,29 +57,18 @@ impl Base {
 
     /// Runs the model once over any rows, padded to at least `width` tokens.
     fn over(model: &Model, layer: usize, all: Vec<Row>, width: usize) -> Result<Self, EditError> {
-        let layers = model.spec().layers;
-        let Some(block) = u16::try_from(layer).ok().filter(|_| layer < layers) else {
-            return Err(EditError::Layer { layer, layers });
-        };
         let ids: Vec<Vec<u32>> = all.iter().map(|row| row.ids.clone()).collect();
         let batch = TokenBatch::new(&ids, model.spec())?.at_least(width, model.spec());
-        let [key, out, post] = [model.spec().key_point(layer), Point::MlpOut, Point::ResidPost]
-            .map(|point| Site::Block(block, point));
-        let mut observer = Observer::of([key, out, post]);
         let mut cache = KvCache::default();
-        let input = ForwardInput::tokens(&batch, model.device()).keeping(&mut cache);
-        let _hidden = model.net().forward(input, &mut observer);
+        let seen = Observed::run(model, layer, batch, Some(&mut cache))?;
         let places: Vec<(usize, usize)> = all.iter().map(|row| row.lookup).enumerate().collect();
-        let missing = || EditError::Layer { layer, layers };
-        let mut take = |site| observer.take(site).ok_or_else(missing);
-        let at_lookup = |at: Tensor<3>| {
-            let rows = gather_rows(at, &places, model.device());
+        let at_lookup = |at: &Tensor<3>| {
+            let rows = gather_rows(at.clone(), &places, model.device());
             let width = rows.dims()[1];
             host(&rows).chunks(width).map(<[f32]>::to_vec).collect::<Vec<_>>()
         };
-        let (keys, mlp_out, resid_post) = (at_lookup(take(key)?), take(out)?, take(post)?);
-        let outputs = at_lookup(mlp_out.clone());
-        Ok(Self { layer, rows: all, batch, keys, outputs, mlp_out, resid_post, cache })
+        let (keys, outputs) = (at_lookup(&seen.keys), at_lookup(&seen.outputs));
+        Ok(Self { rows: all, seen, keys, outputs, cache })
     }
 }
 
@@ -300,11 +283,6 @@ pub fn search(
     let mut found = descent::descend(settings, &[init.to_vec()], device, &goes_on, &at)?;
     let nothing = || Found { delta: vec![0.0; init.len()], init: init.to_vec(), losses: Vec::new() };
     Ok(found.pop().unwrap_or_else(nothing))
-}
-
-/// Log-softmax of the unembedded rows.
-fn log_probs_of(model: &Model, hidden: Tensor<3>, places: &[(usize, usize)]) -> Tensor<2> {
-    activation::log_softmax(model.net().unembed(gather_rows(hidden, places, model.device())), 1)
 }
 
 /// Euclidean length, summed in f64.

@@ -2,10 +2,11 @@
 
 use burn::tensor::Tensor;
 use recant_backend::{upload_f32, upload_ints};
-use recant_model::{ForwardInput, Model, NoHook, Past, Positions, Source, gather_rows};
+use recant_model::{Model, Past, Positions, gather_rows};
 
-use super::{Base, Evaluator, log_probs_of, places};
+use super::{Base, Evaluator, places};
 use crate::lookup::{FactRows, Row};
+use crate::region::Region;
 
 /// Runs only what δ can change.
 ///
@@ -14,16 +15,10 @@ use crate::lookup::{FactRows, Row};
 /// shorter row does not have is masked.
 pub struct Tail<'a> {
     model: &'a Model,
-    /// First layer to run.
-    block: usize,
-    /// Residual stream leaving the edited layer from each lookup token on, `[rows, width, d_model]`.
-    resid: Tensor<3>,
-    /// Output of the edited layer's MLP from each lookup token on, `[rows, width, d_model]`.
-    out: Tensor<3>,
+    /// The layers above the edited one, from each lookup token on, `width` tokens.
+    region: Region,
     /// 1 where a mention of the subject ends, which is in column 0 and perhaps in others, `[rows, width, 1]`.
     mentions: Tensor<3>,
-    past: Past,
-    lookups: Vec<usize>,
     /// What the loss reads, in tail columns.
     places: Vec<(usize, usize)>,
     /// Which fact each row belongs to.
@@ -71,25 +66,22 @@ impl<'a> Tail<'a> {
             })
             .collect();
         let d_model = model.spec().d_model;
-        let resid = gather_rows(base.resid_post.clone(), &source, device).reshape([count, width, d_model]);
-        let out = gather_rows(base.mlp_out.clone(), &source, device).reshape([count, width, d_model]);
+        let cut = |x: &Tensor<3>| gather_rows(x.clone(), &source, device).reshape([count, width, d_model]);
+        let layer = base.seen.layer;
+        let region = Region {
+            layer,
+            outputs: cut(&base.seen.outputs),
+            resid: cut(&base.seen.resid),
+            past: Some(Past { cache: base.cache.prefix(prefix, layer + 1), lengths: Some(lookups.clone()) }),
+            positions: Positions::Rows(lookups),
+        };
         let ends = |row: &Row, column: usize| row.mentions().any(|end| end == row.lookup + column);
         let mentions = base
             .rows
             .iter()
             .flat_map(|row| (0..width).map(move |column| if ends(row, column) { 1.0 } else { 0.0 }));
-        let past = Past { cache: base.cache.prefix(prefix, base.layer + 1), lengths: Some(lookups.clone()) };
-        Self {
-            model,
-            block: base.layer + 1,
-            resid,
-            out,
-            mentions: upload_f32(mentions.collect(), [count, width, 1], device),
-            past,
-            lookups,
-            places,
-            owner,
-        }
+        let mentions = upload_f32(mentions.collect(), [count, width, 1], device);
+        Self { model, region, mentions, places, owner }
     }
 
     /// Log-probabilities at the places with a δ a fact, `deltas` `[facts, d_model]`.
@@ -103,22 +95,7 @@ impl<'a> Tail<'a> {
 
     /// Log-probabilities with `added` `[rows or 1, 1, d_model]` at each row's mentions.
     fn run(&self, added: Tensor<3>) -> Tensor<2> {
-        let gained = self.model.net().gained(self.block - 1, self.out.clone(), added);
-        let x = self.resid.clone() + self.mentions.clone() * gained;
-        let input = ForwardInput {
-            source: Source::Residual { block: self.block, x },
-            positions: Positions::Rows(self.lookups.clone()),
-            past: Some(self.past.clone()),
-            keep: None,
-            only: None,
-        };
-        match self.model.net().forward(input, &mut NoHook) {
-            Some(hidden) => log_probs_of(self.model, hidden, &self.places),
-            // `NoHook` never stops a pass.
-            None => {
-                Tensor::zeros([self.places.len(), self.model.spec().vocab], self.model.device().tensors())
-            }
-        }
+        self.region.log_probs(self.model, self.mentions.clone() * added, &self.places)
     }
 }
 

@@ -6,7 +6,8 @@ use recant_core::{Point, Site};
 use recant_model::{Adapter, Flow, Hook, replace_rows};
 
 use super::settings::WiseSettings;
-use super::side::{Sigma, activations, shift};
+use super::side::{Sigma, activations};
+use crate::region::shift;
 
 /// One side memory, ready to answer.
 #[derive(Debug, Clone)]

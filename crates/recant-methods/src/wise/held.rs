@@ -9,18 +9,18 @@ use std::sync::Arc;
 use burn::tensor::Tensor;
 
 use super::settings::WiseSettings;
-use super::side::{Sigma, activations, shift};
-use crate::upper::Upper;
+use super::side::{Sigma, activations};
+use crate::region::{Observed, shift};
 
 /// Prompts of one fact at the side memory's block.
 #[derive(Clone)]
 pub(super) struct Seen {
     /// The fact's own.
-    pub(super) inside: Upper,
+    pub(super) inside: Observed,
     /// What it must leave alone.
-    pub(super) outside: Upper,
+    pub(super) outside: Observed,
     /// The first row of `outside` alone.
-    pub(super) first: Upper,
+    pub(super) first: Observed,
 }
 
 /// A memory and its known activations.
@@ -51,9 +51,9 @@ impl Held {
 
     /// Looks at the facts that it was not asked about yet.
     pub(super) fn look(&mut self, settings: &WiseSettings, sigma: Sigma, seen: &[Seen]) {
-        let of = |upper: &Upper| {
-            let shift = shift(&upper.keys, &self.delta);
-            activations(settings, shift, upper.outputs.clone(), sigma, upper.batch.lengths())
+        let of = |prompts: &Observed| {
+            let shift = shift(&prompts.keys, &self.delta);
+            activations(settings, shift, prompts.outputs.clone(), sigma, prompts.batch.lengths())
         };
         for (at, fact) in seen.iter().enumerate().skip(self.seen) {
             if self.facts.contains(&at) {

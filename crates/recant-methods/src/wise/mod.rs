@@ -33,9 +33,9 @@ pub use settings::{Focus, Optim, Pool, WiseSettings};
 
 use crate::inputs::MethodInputs;
 use crate::lifelong::Lessons;
+use crate::region::{Observed, block, block_with_matrix, no_matrix};
 use crate::settings::Tunable;
 use crate::spec::{LayerRule, Make, MethodSpec};
-use crate::upper::{Upper, block, block_with_matrix, no_matrix};
 use adapter::{SideMemory, WiseAdapter};
 use held::{Held, Seen};
 use side::{Lesson, mask, sigma};
@@ -169,9 +169,9 @@ impl Wise {
             let outside = rows::outside(&self.base, &self.settings, fact)?;
             let layer = self.settings.layer;
             self.seen.push(Seen {
-                inside: Upper::observe(&self.base, layer, &[inside])?,
-                first: Upper::observe(&self.base, layer, &outside[..1])?,
-                outside: Upper::observe(&self.base, layer, &outside)?,
+                inside: Observed::of(&self.base, layer, &[inside])?,
+                first: Observed::of(&self.base, layer, &outside[..1])?,
+                outside: Observed::of(&self.base, layer, &outside)?,
             });
         }
         Ok(())

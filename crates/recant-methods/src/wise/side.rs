@@ -1,6 +1,5 @@
 //! The side memory as its difference Δ = W' − W₀ from the main memory: its mask, its activation, one edit's loss.
 
-use burn::optim::{AdamConfig, Optimizer};
 use burn::tensor::{Int, Tensor, activation};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -9,7 +8,8 @@ use recant_edit::{EditError, Watch, Work};
 use recant_model::{Activation, Model, TokenBatch};
 
 use super::settings::{Focus, Optim, Pool, WiseSettings};
-use crate::upper::Upper;
+use crate::descent::{Descent, number};
+use crate::region::{Observed, shift};
 
 /// The places that shard `shard` may move: each independently with probability `ratio`.
 #[must_use]
@@ -39,8 +39,8 @@ pub struct Rows {
 pub struct Lesson<'m> {
     model: &'m Model,
     settings: WiseSettings,
-    inside: Upper,
-    outside: Upper,
+    inside: Observed,
+    outside: Observed,
     inside_weights: Tensor<2>,
     /// Tokens of inside rows that must be left alone.
     rest: Option<Tensor<2>>,
@@ -70,8 +70,8 @@ impl<'m> Lesson<'m> {
     /// [`EditError::Layer`], [`EditError::Input`].
     pub fn new(model: &'m Model, settings: &WiseSettings, rows: &Rows) -> Result<Self, EditError> {
         let device = model.device();
-        let inside = Upper::observe(model, settings.layer, &rows.inside)?;
-        let outside = Upper::observe(model, settings.layer, &rows.outside)?;
+        let inside = Observed::of(model, settings.layer, &rows.inside)?;
+        let outside = Observed::of(model, settings.layer, &rows.outside)?;
         let (mut places, mut wanted, mut shares) = (Vec::new(), Vec::new(), Vec::new());
         for (row, (&prompt, target)) in rows.prompts.iter().zip(&rows.targets).enumerate() {
             // The reference's mask starts one position early, so it divides by one token too many.
@@ -128,7 +128,7 @@ impl<'m> Lesson<'m> {
                 shift.clone() * subject.clone() + still
             }
         };
-        let log_probs = self.inside.log_probs(self.model, learning, &self.places);
+        let log_probs = self.inside.above().log_probs(self.model, learning, &self.places);
         let edit = -(log_probs.gather(1, self.wanted.clone()) * self.shares.clone()).sum();
         let sigma = sigma(settings, self.model);
         let tokens = distances(shift, self.inside.outputs.clone(), sigma);
@@ -153,51 +153,45 @@ impl<'m> Lesson<'m> {
     /// [`EditError::NonFinite`], [`EditError::Cancelled`]; nothing was changed then, for Δ is a value.
     pub fn learn(
         &self,
-        mut delta: Tensor<2>,
+        delta: Tensor<2>,
         mask: &Tensor<2>,
         main: &Tensor<2>,
         watch: &dyn Watch,
     ) -> Result<(Tensor<2>, Vec<[f32; 3]>), EditError> {
         let settings = &self.settings;
-        let adam = AdamConfig::new().with_epsilon(1e-8).build();
-        let mut state = None;
+        let mut side = Descent::from(delta);
         let mut losses: Vec<[f32; 3]> = Vec::new();
         for step in 0..settings.n_iter {
             watch.tell(Work::Search, step, settings.n_iter)?;
-            let leaf = delta.clone().autodiff().require_grad();
+            let leaf = side.leaf();
             let parts = self.loss(&leaf);
-            let now = [&parts.total, &parts.edit, &parts.act].map(|x| host(x)[0]);
-            if !now[0].is_finite() {
-                return Err(EditError::NonFinite { step, loss: now[0] });
-            }
+            let now = number(step, &parts.total)?;
             let before = losses.last().map_or(0.0, |held| held[0]);
-            losses.push(now);
-            let still = !settings.reference || (now[0] - before).abs() <= 1e-4;
-            if now[0] <= 0.02 && still {
+            losses.push([now, host(&parts.edit)[0], host(&parts.act)[0]]);
+            let still = !settings.reference || (now - before).abs() <= 1e-4;
+            if now <= 0.02 && still {
                 break;
             }
-            let grads = parts.total.backward();
-            let Some(gradient) = leaf.grad(&grads) else { break };
-            let decay = (main.clone() + delta.clone()) * settings.weight_decay;
+            let Some(gradient) = leaf.grad(&parts.total.backward()) else { break };
+            let decay = (main.clone() + side.value().clone()) * settings.weight_decay;
             // The reference masks the gradient but not the decay, which then shrinks the whole memory.
             let gradient = match settings.reference {
                 true => gradient * mask.clone() + decay,
                 false => (gradient + decay) * mask.clone(),
             };
-            delta = match settings.optim {
-                Optim::Sgd => delta - gradient * settings.edit_lr,
-                Optim::Adam => {
-                    let (moved, next) = adam.step(settings.edit_lr, delta, gradient, state);
-                    state = next;
-                    // Adam of a zero gradient is a zero step, but only up to its epsilon's rounding.
-                    if settings.reference { moved } else { moved * mask.clone() }
-                }
-            };
+            match settings.optim {
+                Optim::Sgd => side.put(side.value().clone() - gradient * settings.edit_lr),
+                Optim::Adam => side.step(settings.edit_lr, gradient),
+            }
+            // Adam of a zero gradient is a zero step, but only up to its epsilon's rounding.
+            if settings.optim == Optim::Adam && !settings.reference {
+                side.put(side.value().clone() * mask.clone());
+            }
             if let Some(bound) = settings.norm_constraint {
-                delta = delta.clamp(-bound, bound);
+                side.put(side.value().clone().clamp(-bound, bound));
             }
         }
-        Ok((delta, losses))
+        Ok((side.value().clone(), losses))
     }
 }
 
@@ -216,14 +210,6 @@ pub(crate) fn sigma(settings: &WiseSettings, model: &Model) -> Sigma {
         (true, Activation::Silu) => Sigma::Silu,
         (true, _) => Sigma::Gelu,
     }
-}
-
-/// What the side memory adds to the MLP's output: `k Δᵀ`, `[rows, tokens, d_model]`.
-pub(crate) fn shift(keys: &Tensor<3>, delta: &Tensor<2>) -> Tensor<3> {
-    let [rows, tokens, d_mlp] = keys.dims();
-    let flat = keys.clone().reshape([rows * tokens, d_mlp]).matmul(delta.clone().transpose());
-    let d_model = flat.dims()[1];
-    flat.reshape([rows, tokens, d_model])
 }
 
 /// Activation of each token, `[rows, tokens]`: how far the side memory's output is from the main memory's.
