@@ -13,7 +13,7 @@ mod source;
 mod tokenizer;
 
 pub use file::{bundle, files};
-pub use records::{carry, factors, ledger, memory, moments, npz, partial, patch_file};
+pub use records::{carry, editor, factors, ledger, memory, moments, npz, partial, patch_file};
 pub use source::{chat, gguf, shards};
 pub use tokenizer::tokenizer;
 

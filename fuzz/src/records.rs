@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::io::Cursor;
 
 use recant_core::{AdapterState, WeightPatch};
-use recant_records::ledger::Ledger;
+use recant_records::ledger::{EditorRecord, Ledger};
 use recant_records::moments::{FactorsRecord, MomentsRecord, PartialRecord};
 use recant_records::{Array, Carry, Npz, Record, seal};
 
@@ -50,6 +50,13 @@ pub fn partial(bytes: &[u8]) -> bool {
 /// What editors carry.
 pub fn carry(bytes: &[u8]) -> bool {
     record::<Carry>(bytes)
+}
+
+/// What makes a ledger's editor again, in a store.
+pub fn editor(bytes: &[u8]) -> bool {
+    let Ok(record) = EditorRecord::decode(bytes) else { return false };
+    assert_eq!(EditorRecord::decode(&record.encode()).expect("what is written is read"), record);
+    true
 }
 
 /// Files of memories.

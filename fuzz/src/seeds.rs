@@ -54,13 +54,23 @@ const CHATS: [(&str, bool, &str); 4] = [
     ("open", true, "{% if %}"),
 ];
 
+/// What makes a ledger's editor again.
+const EDITORS: [(&str, bool, &str); 5] = [
+    ("good", false, r#"{"layer":1,"layers":[0,1],"contexts":["{}"],"settings":[["lambda","10"]]}"#),
+    ("another-field", true, r#"{"layer":1,"layers":[],"contexts":[],"settings":[],"seed":0}"#),
+    ("no-layer", true, r#"{"layers":[],"contexts":[],"settings":[]}"#),
+    ("a-layer-below-0", true, r#"{"layer":-1,"layers":[],"contexts":[],"settings":[]}"#),
+    ("longer", true, r#"{"layer":1,"layers":[],"contexts":[],"settings":[]}]"#),
+];
+
 /// Every target and its function.
-pub const TARGETS: [(&str, fn(&[u8]) -> bool); 20] = [
+pub const TARGETS: [(&str, fn(&[u8]) -> bool); 21] = [
     ("adapter", crate::adapter),
     ("bundle", crate::bundle),
     ("carry", crate::carry),
     ("chat", crate::chat),
     ("checkpoint", crate::checkpoint),
+    ("editor", crate::editor),
     ("factors", crate::factors),
     ("files", crate::files),
     ("gguf", crate::gguf),
@@ -159,6 +169,9 @@ pub fn seeds() -> Vec<Seed> {
     add("gguf", true, "empty", Vec::new());
     for (name, hostile, text) in SHARDS {
         add("shards", hostile, name, text.into());
+    }
+    for (name, hostile, text) in EDITORS {
+        add("editor", hostile, name, text.into());
     }
     for (name, hostile, text) in CHATS {
         add("chat", hostile, name, text.into());

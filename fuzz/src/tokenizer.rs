@@ -41,7 +41,10 @@ pub(crate) fn seeds() -> Vec<(&'static str, Vec<u8>, bool)> {
         ("prefix", model.replace("\"BPE\"", "\"BPE\",\"continuing_subword_prefix\":\"####\"")),
         ("empty-pattern", format!(r#""normalizer":{},{model}"#, replace("", "x"))),
         ("chain", format!(r#""normalizer":{{"type":"Sequence","normalizers":[{chain}]}},{model}"#)),
-        ("guessed-sequence", format!(r#""normalizer":{{"type":"Sequences","normalizers":[{chain}]}},{model}"#)),
+        (
+            "guessed-sequence",
+            format!(r#""normalizer":{{"type":"Sequences","normalizers":[{chain}]}},{model}"#),
+        ),
         ("decoder-chain", format!(r#""decoder":{{"type":"Sequence","decoders":[{chain}]}},{model}"#)),
         ("no-text", format!(r#""post_processor":{{"type":"TemplateProcessing","single":[]}},{model}"#)),
         ("no-length", format!(r#""pre_tokenizer":{{"type":"FixedLength","length":0}},{model}"#)),

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use recant_edit::{Fact, FactFile, FactFileError, TextError, facts_of, read_records};
-use recant_eval::{Dataset, DatasetError};
+use recant_eval::{Dataset, DatasetError, attach_locality};
 
 /// A file of facts cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -30,19 +30,22 @@ pub struct FactsRead {
     pub notes: Vec<String>,
 }
 
-/// Reads a file of facts: plain ones, or the cases of a data set.
+/// Reads a file of facts: plain ones, or the cases of a data set. Cases behind `limit` give the others prompts that must
+/// be left alone.
 ///
 /// # Errors
 /// [`FactsError`].
-pub fn read_facts(path: &Path) -> Result<FactsRead, FactsError> {
+pub fn read_facts(path: &Path, limit: Option<usize>) -> Result<FactsRead, FactsError> {
     let records = read_records(path)?;
     if records.first().is_some_and(Dataset::has_case) {
-        let cases = Dataset::of(path, &records, None)?.all_usable()?.cases;
-        let facts = cases.into_iter().map(|case| case.fact).collect();
+        let mut data = Dataset::of(path, &records, limit)?.all_usable()?;
+        attach_locality(&mut data.cases, &data.spare);
+        let facts = data.cases.into_iter().map(|case| case.fact).collect();
         return Ok(FactsRead { facts, ..FactsRead::default() });
     }
-    let file = facts_of(path, &records)?;
+    let mut file = facts_of(path, &records)?;
     let notes = trimmed(path, &file).into_iter().collect();
+    file.facts.truncate(limit.unwrap_or(usize::MAX));
     Ok(FactsRead { facts: file.facts, chat: file.chat, notes })
 }
 

@@ -39,7 +39,7 @@ pub use facts::{FactsError, FactsRead, read_facts};
 pub use judged::Judged;
 pub use kinds::VERDICTS;
 pub use memory::{
-    FactsHeld, FactsHeldError, LearnFailure, Learned, Lessons, Removal, learn, open_held, remove_from_ledger,
+    FactsHeld, FactsHeldError, LearnFailure, Learned, Removal, learn, open_held, remove_from_ledger,
     remove_from_memory,
 };
 pub use model_ref::{ModelName, ModelRef, ModelRefError};

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use recant_core::AdapterState;
 use recant_edit::{EditError, Fact, Memory};
-use recant_eval::{Asked, Dataset, DatasetError, ScoreError, Verdict, attach_locality, verdicts};
+use recant_eval::{Asked, ScoreError, Verdict, verdicts};
 use recant_files::{OutputError, OutputFile};
 use recant_methods::ledger::{Ledger, LedgerError};
 use recant_methods::lifelong::{StateFileError, load_state, save_state_to};
@@ -13,6 +13,7 @@ use recant_methods::{memory, open_memory};
 use recant_model::Model;
 use recant_records::{AnyRecord, Opened, Record as _};
 
+use crate::edit::EditRequest;
 use crate::judged::Judged;
 use crate::observer::{Heeding, Observer, Progress, Unit, phase};
 use crate::records::{RecordFileError, open_record};
@@ -35,51 +36,6 @@ pub enum LearnFailure {
     /// What became of a fact cannot be told.
     #[error(transparent)]
     Score(#[from] ScoreError),
-}
-
-/// What a memory is taught, each fact once.
-#[derive(Debug, Clone, Default)]
-pub struct Lessons {
-    /// The facts.
-    pub facts: Vec<Fact>,
-    /// What to know about them.
-    pub notes: Vec<String>,
-    /// Pass over what the memory knows already, so that an interrupted run goes on where it stopped.
-    pub pass_over: bool,
-}
-
-impl Lessons {
-    /// The cases of a data set, of which those behind `limit` give prompts that must be left alone.
-    ///
-    /// # Errors
-    /// [`DatasetError`].
-    pub fn read(data: &Path, limit: Option<usize>) -> Result<Self, DatasetError> {
-        let mut data = Dataset::read(data, limit)?.all_usable()?;
-        attach_locality(&mut data.cases, &data.spare);
-        let mut lessons = Self { pass_over: true, ..Self::default() };
-        data.cases.into_iter().for_each(|case| lessons.add(case.fact));
-        Ok(lessons)
-    }
-
-    /// Adds a fact of a file, unless it is there already.
-    fn add(&mut self, fact: Fact) {
-        let said = fact.statement();
-        let mut earlier = self.facts.iter();
-        match earlier.find(|earlier| earlier.statement().same_question(&said)) {
-            Some(earlier) if earlier.statement().same(&said) => {
-                let (text, target) = (fact.text(), &fact.target);
-                return self.notes.push(format!("{text} -> {target} is given twice and learned once"));
-            }
-            Some(earlier) => self.notes.push(format!(
-                "{} is given with {:?} and {:?}; the later one is learned last",
-                fact.text(),
-                earlier.target,
-                fact.target
-            )),
-            None => {}
-        }
-        self.facts.push(fact);
-    }
 }
 
 /// What came of teaching.
@@ -106,29 +62,30 @@ impl Learned {
     }
 }
 
-/// Teaches the memory of a file, or one that is begun there by `method`; the file is written after every fact.
+/// Teaches the facts of a request to the memory of a file, or to one that is begun there by the request's method; the
+/// file is written after every fact. What the memory knows already is passed over, unless the request says to edit again:
+/// so a run that was interrupted goes on where it stopped.
 ///
 /// # Errors
 /// [`LearnFailure`]; what was learned before stands in the file.
 pub fn learn(
-    mut lessons: Lessons,
-    method: &str,
-    sources: &MethodSources,
+    request: EditRequest,
     output: &OutputFile,
     model: &Model,
     observer: &dyn Observer,
 ) -> Result<Learned, LearnFailure> {
-    let begun = || begun(method, sources, output.path(), model.clone(), observer);
-    let (mut memory, told) = phase(observer, "resources", begun)?;
-    let given = lessons.facts.len();
-    if lessons.pass_over {
+    let EditRequest { method, sources, again, notes: mut told, .. } = request;
+    let begun = || begun(&method, &sources, output.path(), model.clone(), observer);
+    let (mut memory, of_files) = phase(observer, "resources", begun)?;
+    let mut facts = once(request.facts, &mut told);
+    let given = facts.len();
+    if !again {
         let held = memory.facts();
         let knows = |fact: &Fact| held.iter().any(|held| held.statement().same(&fact.statement()));
-        lessons.facts.retain(|fact| !knows(fact));
+        facts.retain(|fact| !knows(fact));
     }
     let started = Instant::now();
     let mut notes = Vec::new();
-    let facts = lessons.facts;
     phase(observer, "learn", || -> Result<(), LearnFailure> {
         let mut detail = memory.name().to_owned();
         let tell = |done: usize, detail: &str| {
@@ -151,8 +108,30 @@ pub fn learn(
     observer.idle();
     let seconds = started.elapsed().as_secs_f64();
     let verdicts = phase(observer, "score", || verdicts(&Asked::of(model, &facts)?, memory.model(), &facts))?;
-    notes.extend(told.into_iter().chain(lessons.notes));
+    notes.extend(of_files.into_iter().chain(told));
     Ok(Learned { memory, known: given - facts.len(), facts, verdicts, notes, seconds })
+}
+
+/// Facts, each once, in their order. Of two that contradict each other both are learned, and it is noted.
+fn once(facts: Vec<Fact>, notes: &mut Vec<String>) -> Vec<Fact> {
+    let mut kept: Vec<Fact> = Vec::with_capacity(facts.len());
+    for fact in facts {
+        let said = fact.statement();
+        let (text, target) = (fact.text(), &fact.target);
+        match kept.iter().find(|earlier| earlier.statement().same_question(&said)) {
+            Some(earlier) if earlier.statement().same(&said) => {
+                notes.push(format!("{text} -> {target} is given twice and learned once"));
+                continue;
+            }
+            Some(earlier) => notes.push(format!(
+                "{text} is given with {:?} and {target:?}; the later one is learned last",
+                earlier.target
+            )),
+            None => {}
+        }
+        kept.push(fact);
+    }
+    kept
 }
 
 /// The memory of a file, or an empty one, and what to know about the files that were read.

@@ -28,10 +28,11 @@ pub enum Adapter {
 /// assert_eq!("wgpu:cpu".parse(), Ok(DeviceSpec::Wgpu(Adapter::Cpu)));
 /// assert!("cuda".parse::<DeviceSpec>().is_err());
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum DeviceSpec {
     /// `flex`: the pure-Rust CPU backend.
+    #[default]
     Flex,
     /// `ndarray`: the CPU backend of the crate of that name, kept for conformance.
     Ndarray,

@@ -39,7 +39,7 @@ fn what_became_of_each_fact_is_told() {
     );
     let many =
         "edit --model model --contexts contexts.txt --set mom2_adjustment=false --set v_num_grad_steps=1";
-    let learn = "learn --model model --state memory --method grace --layer 0 --set n_iter=1 --subject 'The sea' \
+    let learn = "edit --model model --state memory --method grace --layer 0 --set n_iter=1 --subject 'The sea' \
                  --prompt '{} is' --target 'cold and very old'";
     good(at, "init");
     good(at, "import --model model");
@@ -191,7 +191,7 @@ fn a_record_that_stands_twice_is_learned_once() {
         case(3, "The sea is ", "cold"),
     ];
     write(at, "cases.json", json!(cases).to_string());
-    let line = "learn --model model --state memory --method grace --layer 0 --set eps=0.05 --data cases.json";
+    let line = "edit --model model --state memory --method grace --layer 0 --set eps=0.05 --facts cases.json";
     let told = json(at, line);
     assert_eq!((&told["edits"], &told["learned"], &told["known"]), (&json!(2), &json!(2), &json!(0)));
     assert!(told["notes"][0].as_str().unwrap().contains("given twice"), "{}", told["notes"]);
@@ -208,7 +208,7 @@ fn a_record_that_stands_twice_is_learned_once() {
 fn the_seed_is_recorded_by_what_draws_with_it() {
     let dir = workshop("gpt2-tiny");
     let at = dir.path();
-    let line = "learn --model model --state STATE --method grace --layer 0 --subject 'The sea' --prompt '{} is' \
+    let line = "edit --model model --state STATE --method grace --layer 0 --subject 'The sea' --prompt '{} is' \
                 --target cold";
     let seed = |state: &str, more: &str| {
         good(at, &format!("{} {more}", line.replace("STATE", state)));

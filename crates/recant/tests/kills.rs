@@ -53,8 +53,8 @@ fn wait(child: &mut Child, ready: impl Fn() -> bool) {
 fn writers() -> Vec<(String, &'static str, &'static str)> {
     let eval = "eval --model model --data data.json --contexts contexts.txt --method grace --layer 0 --scenario \
                 sequential --force --out report --resume run.json";
-    let learn = "learn --model model --method grace --layer 0 --set eps=0.05 --data data.json --state memory";
-    let wise = "learn --model model --method wise --layer 1 --contexts contexts.txt --set n_iter=2 --subject 'The sea' \
+    let learn = "edit --model model --method grace --layer 0 --set eps=0.05 --facts data.json --state memory";
+    let wise = "edit --model model --method wise --layer 1 --contexts contexts.txt --set n_iter=2 --subject 'The sea' \
                 --prompt '{} is' --target cold --locality 'It rained' --state wise";
     vec![
         (format!("{EDIT} --out out --force"), "out", "."),
@@ -106,7 +106,7 @@ fn a_kill_at_any_moment_leaves_the_former_output_or_the_new_one() {
         whole.push(content(&output));
         assert!(!whole[1].is_empty(), "{line}");
         // Reports hold times, and what continues depends on how far it came: whole is what can be read.
-        let steady = !line.starts_with("eval") && !line.starts_with("learn");
+        let steady = !line.starts_with("eval") && !line.contains("--state");
         for round in 0..3 {
             if round == 2 || !steady {
                 // A record without its memory is refused, and the other way round nothing would be left to do.
@@ -158,7 +158,7 @@ fn changers() -> Vec<(String, Vec<&'static str>)> {
 fn a_kill_while_facts_move_loses_none() {
     let dir = workshop("gpt2-tiny");
     let at = dir.path();
-    let notes = "learn --model model --state notes --method memory --layer 0 --contexts contexts.txt";
+    let notes = "edit --model model --state notes --method memory --layer 0 --contexts contexts.txt";
     good(at, &format!("{notes} --subject cat --prompt 'We saw the {{}}' --target old"));
     good(at, &format!("{notes} --subject 'The sea' --prompt '{{}} is' --target cold"));
     let ledger = "facts move model --contexts contexts.txt --set mom2_adjustment=false --set values=independent \

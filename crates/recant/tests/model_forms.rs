@@ -228,17 +228,17 @@ fn a_mixture_of_experts_is_told_refused_and_remembered() {
     let edits = ["r-rome", "memit", "alphaedit", "ledger", "ft-m", "locft-bf"]
         .map(|method| format!("edit --model model --method {method} {fact} --out out"));
     let stats = "stats --model model --layers 1 --corpus contexts.txt --out stats".to_owned();
-    let wise = format!("learn --model model --state side --method wise --layer 1 {fact}");
+    let wise = format!("edit --model model --state side --method wise --layer 1 {fact}");
     for line in edits.into_iter().chain([stats, wise]) {
         let told = refused(at, &line);
         assert!(
             told.contains("is a mixture of experts") && told.contains("no block of it has one"),
             "{told}"
         );
-        assert!(told.contains("hint: ") && told.contains("recant learn"), "{told}");
+        assert!(told.contains("hint: ") && told.contains("recant edit --state FILE"), "{told}");
     }
     for method in ["memory", "grace"] {
-        common::good(at, &format!("learn --model model --state {method} --method {method} {fact}"));
+        common::good(at, &format!("edit --model model --state {method} --method {method} {fact}"));
         let ask = format!("ask --model model --state {method} --prompt 'The sea is'");
         assert!(common::done(&run(at, &ask)), "{method}");
     }

@@ -26,7 +26,7 @@ fn folder_writers() -> Vec<String> {
 
 /// Commands that write a file to `OUT`, and may replace one of their kind.
 fn file_writers() -> Vec<String> {
-    let learn = "learn --model model --method grace --layer 0 --set eps=0.05 --subject 'The sea' --prompt '{} is' \
+    let learn = "edit --model model --method grace --layer 0 --set eps=0.05 --subject 'The sea' --prompt '{} is' \
                  --target cold --state OUT";
     vec![
         format!("{EDIT} --patch OUT --force"),
@@ -59,7 +59,7 @@ fn world() -> TempDir {
     good(at, &format!("{EDIT} --patch edit.patch"));
     good(
         at,
-        "learn --model model --state memory --method memory --layer 0 --contexts contexts.txt \
+        "edit --model model --state memory --method memory --layer 0 --contexts contexts.txt \
          --subject 'The sea' --prompt '{} is' --target cold",
     );
     write("home/thesis.txt", "mine");

@@ -129,7 +129,7 @@ fn the_shape_of_every_json_is_what_was_committed() {
         format!("edit {model} {EDIT} --layers 1 --method ledger --facts facts.jsonl --ledger facts.ledger"),
         format!("export {model} --patch one.patch --as lora --out adapter"),
         format!("eval {model} --data data.json --method ft-m --out report"),
-        format!("learn {model} --method memory --state state {EDIT} {FACT}")
+        format!("edit {model} --method memory --state state {EDIT} {FACT}")
             .replace(" --set mom2_adjustment=false", ""),
         "facts list state".to_owned(),
         "facts list facts.ledger".to_owned(),

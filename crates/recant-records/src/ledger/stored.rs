@@ -100,3 +100,23 @@ impl Ledger {
         Ok(all)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bytes that stores hold.
+    #[test]
+    fn the_bytes_of_an_editor_are_frozen() {
+        let record = EditorRecord {
+            layer: 3,
+            layers: vec![2, 3],
+            contexts: vec!["{}".to_owned(), "So. {}".to_owned()],
+            settings: vec![("whiten".to_owned(), "true".to_owned())],
+        };
+        let bytes = br#"{"layer":3,"layers":[2,3],"contexts":["{}","So. {}"],"settings":[["whiten","true"]]}"#;
+        assert_eq!(record.encode(), bytes);
+        assert_eq!(EditorRecord::decode(bytes), Ok(record));
+        assert!(EditorRecord::decode(&bytes[..bytes.len() - 1]).is_err());
+    }
+}

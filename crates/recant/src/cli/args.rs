@@ -141,7 +141,7 @@ impl ChatArgs {
 }
 
 /// What a method is made from.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct MethodArgs {
     /// Layer of the methods that edit one, counted from 0 [default: a third of the way up; a sixth for llama]. The
     /// same as --set layer=L.

@@ -16,7 +16,7 @@ pub(crate) struct AskArgs {
     model: ModelArgs,
     #[command(flatten)]
     chat: ChatArgs,
-    /// Answer with what a memory has learned (`recant learn`).
+    /// Answer with what a memory has learned (`recant edit --state`).
     #[arg(long, value_name = "FILE")]
     state: Option<std::path::PathBuf>,
     #[command(flatten)]

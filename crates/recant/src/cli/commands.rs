@@ -11,7 +11,7 @@ use recant_methods::MethodSpec;
 use super::error::CliError;
 use super::session::Session;
 use super::{
-    ask, chat, config, edit, eval, export, facts, generate, info, learn, man, methods, stats, store, transfer,
+    ask, chat, config, edit, eval, export, facts, generate, info, man, methods, stats, store, transfer,
 };
 
 /// What the exit codes say.
@@ -20,7 +20,7 @@ Exit codes:
   0    all is well
   1    an error, told in one line; nothing was changed (chat: what one of its lines asked for was not done)
   2    arguments that cannot be understood
-  3    edit, learn, chat: done as asked, but not every fact holds
+  3    edit, chat: done as asked, but not every fact holds
   130  broken off, and what was done so far is kept";
 
 /// Groups of commands as the help shows them: a heading, the commands, an example.
@@ -33,8 +33,8 @@ const GROUPS: [(&str, &[&str], &str); 5] = [
     ("Know how good that is", &["eval", "methods", "stats"], "recant methods alphaedit demo/model"),
     (
         "Keep facts beside the weights",
-        &["learn", "facts"],
-        "recant learn demo/model --state facts.memory --method memory --data cases.json",
+        &["facts"],
+        "recant edit demo/model --state facts.memory --method memory --facts cases.json",
     ),
     (
         "Keep the history of a model",
@@ -116,8 +116,6 @@ pub(crate) enum Command {
     Stats(stats::StatsArgs),
     /// Edit, score and take back many facts; write a report.
     Eval(eval::EvalArgs),
-    /// Teach a memory beside the weights (WISE, GRACE, retrieval), kept in a file.
-    Learn(learn::LearnArgs),
     /// Say what a model is: family, sizes, files, what can be edited, and where methods edit it.
     Info(info::InfoArgs),
     /// List the methods, or the hyper-parameters of one.
@@ -158,6 +156,9 @@ pub(crate) struct CompletionsArgs {
 /// What former versions called other commands. They go on working, with a note.
 #[derive(Debug, Subcommand)]
 pub(crate) enum FormerCommand {
+    /// Now `recant edit --state`.
+    #[command(hide = true)]
+    Learn(edit::LearnArgs),
     /// Now `recant facts remove`.
     #[command(hide = true)]
     Forget(facts::ForgetArgs),
@@ -214,6 +215,7 @@ impl FormerCommand {
         let op = |names, command| (names, Command::Op(command));
         let store = |names, command| (names, Command::Store(command));
         match self {
+            Self::Learn(args) => (["learn", "edit --state"], Command::Edit(args.into())),
             Self::Forget(args) => facts(["forget", "facts remove"], F::Remove(args.into())),
             Self::Learned(args) => facts(["learned", "facts list"], F::List(args.into())),
             Self::Move(args) => facts(["move", "facts move"], F::Move(args)),
@@ -236,7 +238,6 @@ impl FormerCommand {
 pub(super) fn run(command: Command, session: &Session) -> Result<ExitCode, CliError> {
     match command {
         Command::Edit(args) => return edit::run(&args, session),
-        Command::Learn(args) => return learn::learn(&args, session),
         Command::Chat(args) => return chat::run(&args, session),
         Command::Former(former) => {
             let ([name, now], command) = former.renamed();
@@ -367,14 +368,11 @@ mod tests {
     fn help_names_every_method() {
         let mut cli = Cli::command();
         let mut help = |name: &str| cli.find_subcommand_mut(name).unwrap().render_long_help().to_string();
-        let (edit, learn) = (help("edit"), help("learn"));
-        for info in &recant_methods::METHODS {
+        let edit = help("edit");
+        for info in recant_methods::METHODS.iter().chain(&recant_methods::MEMORIES) {
             assert!(edit.contains(info.name), "{}", info.name);
         }
-        for info in &recant_methods::MEMORIES {
-            assert!(learn.contains(info.name), "{}", info.name);
-        }
         let codes = Cli::command().render_long_help().to_string();
-        assert!(codes.contains("3    edit, learn, chat: done as asked, but not every fact holds"), "{codes}");
+        assert!(codes.contains("3    edit, chat: done as asked, but not every fact holds"), "{codes}");
     }
 }

@@ -300,17 +300,17 @@ impl CliError {
             Self::Edit(EditError::Setting { key, value, .. })
                 if key == "method" && MethodSpec::find(value).is_ok_and(MethodSpec::is_memory) =>
             {
-                Some("teach it with `recant learn`; `recant eval` knows it too".to_owned())
+                Some("`recant edit --state FILE` says where it is kept; `recant eval` knows it too".to_owned())
             }
             Self::Edit(EditError::Mixture(error)) | Self::Collect(moments::CollectError::Mixture(error)) => {
                 let other = if error.others.is_empty() { "" } else { "--layer names another block; " };
-                Some(format!("{other}the memories `memory` and `grace` work at every block: `recant learn`"))
+                Some(format!("{other}the memories `memory` and `grace` work at every block: `recant edit --state FILE`"))
             }
             Self::Edit(EditError::State { .. }) => {
                 Some("`recant facts list FILE` says what the file holds".to_owned())
             }
             Self::Edit(EditError::Locality { .. }) => Some(
-                "--locality \"PROMPT\" gives one; with --data, --limit leaves cases to take them from; \
+                "--locality \"PROMPT\" gives one; with a data set, --limit leaves cases to take them from; \
                  --set neutral=true takes the embedded texts"
                     .to_owned(),
             ),

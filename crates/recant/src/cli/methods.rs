@@ -79,7 +79,7 @@ fn list(as_json: bool) -> Result<(), CliError> {
         say!("{:10} {}", method.name, method.summary);
     }
     say!("");
-    say!("recant edit --method NAME changes weights, recant learn --method NAME teaches a memory;");
+    say!("recant edit --method NAME changes weights, or teaches a memory: --state FILE keeps it;");
     say!("recant methods NAME [MODEL] lists what can be set");
     Ok(())
 }

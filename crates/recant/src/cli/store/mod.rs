@@ -164,7 +164,7 @@ impl StoreArgs {
 }
 
 /// Arguments of `recant edit` that concern a store.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Default, Clone, Args)]
 pub(crate) struct StoreEditArgs {
     /// Edit the model at the head of this store and commit the edit, instead of a MODEL.
     #[arg(long, value_name = "DIR", conflicts_with = "model")]

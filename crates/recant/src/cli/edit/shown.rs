@@ -7,9 +7,9 @@ use recant_methods::ledger::conflict::{ConflictReport, DISTURBED};
 use recant_model::Answer;
 use serde_json::json;
 
-use super::ask::AnswerJson;
-use super::edit::EditArgs;
-use super::error::CliError;
+use super::EditArgs;
+use crate::cli::ask::AnswerJson;
+use crate::cli::error::CliError;
 
 /// Prints an outcome, for a person or as JSON.
 pub(super) fn show(args: &EditArgs, outcome: &EditOutcome, commit: Option<CommitId>) -> Result<(), CliError> {
@@ -24,8 +24,8 @@ pub(super) fn show(args: &EditArgs, outcome: &EditOutcome, commit: Option<Commit
 fn print(args: &EditArgs, outcome: &EditOutcome) {
     let judged = outcome.judged();
     if let ([fact], Some(answers)) = (&outcome.facts[..], &outcome.answers) {
-        super::out::lines(&fact.text());
-        super::side_by_side::print(["before", "after"], answers);
+        crate::cli::out::lines(&fact.text());
+        crate::cli::side_by_side::print(["before", "after"], answers);
     }
     outcome.conflicts.iter().for_each(print_conflicts);
     let (method, layers) = (outcome.method.name, outcome.layers());
@@ -35,7 +35,7 @@ fn print(args: &EditArgs, outcome: &EditOutcome) {
         0 | 1 => say!("{method} at {layers}, {seconds:.2} s"),
         count => say!("{method} at {layers}: {held} of {count} facts hold, {seconds:.2} s"),
     }
-    super::verdict::print(judged);
+    crate::cli::verdict::print(judged);
     describe(&outcome.plan.patch).iter().for_each(|line| say!("changed {line}"));
     outcome.plan.notes.iter().for_each(|note| say!("note: {note}"));
     let place = args.ledger.clone().or_else(|| args.store());
@@ -82,7 +82,7 @@ fn print_json(args: &EditArgs, outcome: &EditOutcome, commit: Option<CommitId>) 
         object.insert("before".to_owned(), json!(answers(before)));
         object.insert("after".to_owned(), json!(answers(after)));
     }
-    super::print_json(&object)
+    crate::cli::print_json(&object)
 }
 
 fn describe(patch: &WeightPatch) -> Vec<String> {

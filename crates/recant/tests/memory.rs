@@ -9,7 +9,7 @@ use std::path::Path;
 use common::{done, files, run, workshop};
 use serde_json::Value;
 
-const LEARN: &str = "learn --model model --state memory --method grace --layer 0 --set eps=0.05";
+const LEARN: &str = "edit model --state memory --method grace --layer 0 --set eps=0.05";
 
 fn out(dir: &Path, line: &str) -> String {
     let output = run(dir, line);
@@ -59,20 +59,63 @@ fn an_interrupted_run_goes_on_from_the_last_stored_edit() {
     let dir = workshop("gpt2-tiny");
     let dir = dir.path();
     cases(dir);
-    out(dir, &format!("{LEARN} --data cases.json --limit 2"));
+    out(dir, &format!("{LEARN} --facts cases.json --limit 2"));
     let whole = std::fs::read(dir.join("memory")).unwrap();
     let back = "forget --model model --state memory --back-to 1";
     assert!(out(dir, back).contains("holds 1 edit"));
-    let rest = out(dir, &format!("{LEARN} --data cases.json --limit 2"));
+    let rest = out(dir, &format!("{LEARN} --facts cases.json --limit 2"));
     assert!(rest.contains("1 learned") && rest.contains("1 known already"), "{rest}");
     assert_eq!(std::fs::read(dir.join("memory")).unwrap(), whole);
+}
+
+/// `recant learn` of former versions is the same edit.
+#[test]
+fn the_former_spelling_teaches_the_same() {
+    let dir = workshop("gpt2-tiny");
+    let dir = dir.path();
+    cases(dir);
+    let now = "--facts cases.json --limit 2 --json";
+    let mut told: Value = serde_json::from_str(&out(dir, &format!("{LEARN} {now}"))).unwrap();
+    let former = format!("{LEARN} {now}")
+        .replace("edit", "learn")
+        .replace("--facts", "--data")
+        .replace("memory", "other");
+    let output = run(dir, &former);
+    let note = String::from_utf8_lossy(&output.stderr);
+    assert!(note.contains("`recant learn` is now called `recant edit --state`"), "{note}");
+    let mut before: Value = serde_json::from_slice(&output.stdout).unwrap();
+    [&mut told, &mut before].map(|told| told["seconds"].take());
+    assert_eq!(told, before);
+    assert_eq!(std::fs::read(dir.join("memory")).unwrap(), std::fs::read(dir.join("other")).unwrap());
+}
+
+/// A memory and a change of weights exclude each other, by name; nothing is written.
+#[test]
+fn a_memory_takes_no_options_of_weights() {
+    let dir = workshop("gpt2-tiny");
+    let dir = dir.path();
+    let fact = "--subject 'The sea' --prompt '{} is' --target cold";
+    for (more, said) in [
+        ("--out edited", "--out"),
+        ("--ledger ledger", "--ledger"),
+        ("--patch patch", "--patch"),
+        ("--method rome", "rome changes weights"),
+    ] {
+        let line = format!("edit model --state memory --layer 0 {fact} {more}");
+        let told = complaint(dir, &line);
+        assert!(told.contains("--state") && told.contains(said), "{line}: {told}");
+    }
+    let without = complaint(dir, &format!("edit model --method grace --layer 0 {fact}"));
+    assert!(without.contains("hint: `recant edit --state FILE`"), "{without}");
+    assert!(complaint(dir, &format!("edit --state memory {fact}")).contains("name it"));
+    assert!(complaint(dir, &format!("edit model --limit 2 {fact}")).contains("--state"));
 }
 
 #[test]
 fn bad_input_is_named_and_leaves_the_last_good_state() {
     let dir = workshop("gpt2-tiny");
     let dir = dir.path();
-    let wise = "learn --model model --state side --method wise --layer 0 --contexts contexts.txt";
+    let wise = "edit --model model --state side --method wise --layer 0 --contexts contexts.txt";
     let fact = "--subject 'The sea' --prompt '{} is' --target cold";
     let none = complaint(dir, &format!("{wise} {fact}"));
     assert!(
@@ -184,7 +227,7 @@ fn a_memory_is_scored_fact_by_fact() {
 fn an_edit_moves_to_a_ledger_and_back_and_becomes_weights() {
     let dir = workshop("gpt2-tiny");
     let dir = dir.path();
-    let memory = "learn --model model --state notes.mem --method memory --layer 0 --contexts contexts.txt";
+    let memory = "edit --model model --state notes.mem --method memory --layer 0 --contexts contexts.txt";
     out(dir, &format!("{memory} --subject cat --prompt 'We saw the {{}}' --target old"));
     out(dir, &format!("{memory} --subject 'The sea' --prompt '{{}} is' --target cold"));
     let both = std::fs::read(dir.join("notes.mem")).unwrap();

@@ -1,5 +1,8 @@
 //! `recant edit`.
 
+mod memory;
+mod shown;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -10,22 +13,24 @@ use recant_app::{
 };
 use recant_backend::{Device, DeviceSpec};
 use recant_edit::{Fact, is_standard_input};
-use recant_files::Role;
+use recant_files::{Outputs, Role};
 use recant_methods::ledger::{Ledger, on_conflict_named};
-use recant_methods::{DEFAULT_METHOD, METHODS, MethodSpec};
+use recant_methods::{DEFAULT_MEMORY, DEFAULT_METHOD, MEMORIES, METHODS, MethodSpec};
 use recant_records::Record;
 use recant_store::Store;
 
+use self::shown::show;
 use super::args::{ChatArgs, MethodArgs, said};
-use super::edit_shown::show;
 use super::error::CliError;
 use super::progress::Terminal;
 use super::session::Session;
 use super::store::{StoreEditArgs, store_dir};
 use super::verdict::exit;
 
+pub(crate) use memory::LearnArgs;
+
 /// Arguments of `recant edit`.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct EditArgs {
     /// Hugging Face directory (config.json, model.safetensors or shards, tokenizer.json), GGUF file, a store's
     /// revision as STORE@REV, or a model of the hub as OWNER/NAME[@REVISION]. Without it the head of a store is edited: of --store, $RECANT_STORE or .recant.
@@ -40,12 +45,12 @@ pub(crate) struct EditArgs {
     #[arg(long, value_name = "MODEL", hide = true, conflicts_with = "place")]
     model: Option<ModelName>,
     #[command(flatten)]
-    pub(super) to: StoreEditArgs,
+    to: StoreEditArgs,
     /// Device: flex, ndarray, wgpu, wgpu:cpu, wgpu:discrete:N, wgpu:integrated:N.
     #[arg(long, value_name = "DEVICE", default_value = "flex")]
-    pub(super) device: DeviceSpec,
+    device: DeviceSpec,
     #[command(flatten)]
-    pub(super) chat: ChatArgs,
+    chat: ChatArgs,
     /// Who or what the fact is about.
     #[arg(long, required_unless_present_any = ["fact", "facts", "ledger", "forget"], conflicts_with = "facts", requires = "prompt")]
     subject: Option<String>,
@@ -62,39 +67,51 @@ pub(crate) struct EditArgs {
     /// (.csv, .tsv); with `"chat": true` in each the prompts are read as by --chat. Or the facts of a data set:
     /// CounterFact, zsRE, KnowEdit. `-` reads the standard input.
     #[arg(long, value_name = "FILE")]
-    pub(super) facts: Option<PathBuf>,
-    #[arg(long, default_value = DEFAULT_METHOD, help = method_help())]
-    pub(super) method: String,
+    facts: Option<PathBuf>,
+    #[arg(long, help = method_help())]
+    method: Option<String>,
     #[command(flatten)]
-    pub(super) with: MethodArgs,
+    with: MethodArgs,
+    /// Change no weights, and keep the facts in a memory beside them: this file, which is read if it is there, begun by
+    /// --method if not, and written after every fact. What the memory knows is passed over, so that an interrupted run
+    /// goes on where it stopped. `recant ask MODEL --state FILE` asks with it.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["store", "message", "sign", "ledger", "forget", "on_conflict",
+          "out", "force", "patch", "dump"])]
+    state: Option<PathBuf>,
+    /// With --state: a prompt that must be left alone; WISE learns from it (repeatable).
+    #[arg(long, value_name = "PROMPT", requires = "state", conflicts_with = "facts")]
+    locality: Vec<String>,
+    /// With --state: only the first N facts of --facts. The other cases of a data set give the locality prompts.
+    #[arg(long, value_name = "N", requires_all = ["state", "facts"])]
+    limit: Option<usize>,
     /// With --method ledger and a MODEL: the ledger to go on from, which is written back; made where there is
     /// none. Without a fact its weights are made as it stands. A store keeps its ledger itself.
     #[arg(long, value_name = "FILE")]
-    pub(super) ledger: Option<PathBuf>,
+    ledger: Option<PathBuf>,
     /// With --method ledger and --ledger or --store: facts to take out, in the form of --facts.
     #[arg(long, value_name = "FILE")]
-    pub(super) forget: Option<PathBuf>,
+    forget: Option<PathBuf>,
     /// With --method ledger: what to do with a fact that contradicts one in the ledger: refuse, replace,
     /// keep-both.
     #[arg(long, value_name = "POLICY")]
-    pub(super) on_conflict: Option<String>,
+    on_conflict: Option<String>,
     /// Write the edited model here, as a Hugging Face directory.
     #[arg(long, value_name = "DIR")]
-    pub(super) out: Option<PathBuf>,
+    out: Option<PathBuf>,
     /// Replace a model directory at --out, and files of the same kind at --patch, --dump and --verdicts.
     #[arg(long)]
-    pub(super) force: bool,
+    force: bool,
     /// Write the edit itself, for `recant export`.
     #[arg(long, value_name = "FILE")]
-    pub(super) patch: Option<PathBuf>,
+    patch: Option<PathBuf>,
     /// Write the method's intermediate quantities by the paper's names (k_star, v_star, u, lambda, losses)
     /// as safetensors.
     #[arg(long, value_name = "FILE")]
-    pub(super) dump: Option<PathBuf>,
+    dump: Option<PathBuf>,
     /// Write what became of every fact as JSON lines.
     #[arg(long, value_name = "FILE")]
-    pub(super) verdicts: Option<PathBuf>,
-    /// Edit also where the model already says what it shall say.
+    verdicts: Option<PathBuf>,
+    /// Edit also where the model already says what it shall say, or a memory knows it.
     #[arg(long)]
     again: bool,
     /// How many answers to show.
@@ -102,29 +119,31 @@ pub(crate) struct EditArgs {
     top: u32,
     /// Print JSON.
     #[arg(long)]
-    pub(super) json: bool,
+    json: bool,
 }
 
 fn method_help() -> String {
-    let names = |many: bool| {
-        let names = METHODS.iter().filter(|info| info.many == many).map(|info| info.name);
+    let names = |infos: &[MethodSpec], is_named: fn(&MethodSpec) -> bool| {
+        let names = infos.iter().filter(|info| is_named(info)).map(|info| info.name);
         names.collect::<Vec<_>>().join(", ")
     };
     format!(
-        "Method: of one fact {}; of many facts too {}; `recant methods` says what they do",
-        names(false),
-        names(true)
+        "Method: of one fact {}; of many facts too {}; with --state {}, and a memory that is there knows its own; \
+         `recant methods` says what they do [default: {DEFAULT_METHOD}; with --state {DEFAULT_MEMORY}]",
+        names(&METHODS, |info| !info.many),
+        names(&METHODS, |info| info.many),
+        names(&MEMORIES, |_| true)
     )
 }
 
 impl EditArgs {
     /// The model, where one is named.
-    pub(super) fn model(&self) -> Option<&ModelName> {
+    fn model(&self) -> Option<&ModelName> {
         self.place.as_ref().or(self.model.as_ref())
     }
 
     /// The store to edit in: of --store, or where no model is named the one that every verb takes.
-    pub(super) fn store(&self) -> Option<PathBuf> {
+    fn store(&self) -> Option<PathBuf> {
         self.model().is_none().then(|| store_dir(self.to.store.as_deref()))
     }
 
@@ -159,7 +178,7 @@ impl EditArgs {
         }
         let mut asks = false;
         let mut read = |path: &Path| -> Result<Vec<Fact>, CliError> {
-            let FactsRead { facts, chat, notes } = read_facts(path)?;
+            let FactsRead { facts, chat, notes } = read_facts(path, self.limit)?;
             request.notes.extend(notes);
             if chat && !self.chat.chat {
                 asks = true;
@@ -171,7 +190,9 @@ impl EditArgs {
         request.remove = self.forget.as_deref().map(&mut read).transpose()?.unwrap_or_default();
         request.facts.extend(facts);
         request.ledger = self.ledger(&mut request)?;
-        request.method.clone_from(&self.method);
+        if let Some(method) = &self.method {
+            request.method.clone_from(method);
+        }
         request.sources = self.with.sources()?;
         request.top = self.top as usize;
         request.again = self.again;
@@ -208,7 +229,9 @@ impl EditArgs {
             ("--on-conflict", self.on_conflict.is_some()),
             ("--forget", self.forget.is_some()),
         ];
-        let keeps = || MethodSpec::find(&self.method).is_ok_and(MethodSpec::is_ledger);
+        let keeps = || {
+            self.method.as_ref().is_some_and(|name| MethodSpec::find(name).is_ok_and(MethodSpec::is_ledger))
+        };
         match given.iter().find(|(_, given)| *given) {
             Some((option, _)) if !keeps() => refuse(option, "it goes with --method ledger"),
             _ if self.ledger.is_some() && self.store().is_some() => {
@@ -221,6 +244,14 @@ impl EditArgs {
         }
     }
 
+    /// Names the files to `outputs` that are read.
+    fn reads(&self, outputs: &mut Outputs) -> Result<(), CliError> {
+        let inputs = [&self.facts, &self.forget, &self.to.sign];
+        let mut files = inputs.into_iter().flatten().filter(|path| !is_standard_input(path));
+        files.try_for_each(|path| outputs.reads(Role::Input, path))?;
+        Ok(self.with.guard(outputs)?)
+    }
+
     /// Where each output may go.
     fn files(&self, from: EditSource<'_>, session: &Session) -> Result<EditFiles, CliError> {
         let replaced = [&self.out, &self.patch, &self.dump, &self.verdicts];
@@ -229,10 +260,7 @@ impl EditArgs {
             return Err(CliError::Option { option: "--force", reason });
         }
         let mut outputs = session.outputs(self.force);
-        let inputs = [&self.facts, &self.forget, &self.to.sign];
-        let mut files = inputs.into_iter().flatten().filter(|path| !is_standard_input(path));
-        files.try_for_each(|path| outputs.reads(Role::Input, path))?;
-        self.with.guard(&mut outputs)?;
+        self.reads(&mut outputs)?;
         let paths = EditPaths {
             out: self.out.as_deref(),
             patch: self.patch.as_deref(),
@@ -246,6 +274,9 @@ impl EditArgs {
 
 pub(crate) fn run(args: &EditArgs, session: &Session) -> Result<ExitCode, CliError> {
     args.check()?;
+    if let Some(state) = &args.state {
+        return memory::run(args, state, session);
+    }
     let terminal = Terminal::default();
     let store = args.place()?.as_deref().map(Store::open).transpose()?;
     let from = match (&store, args.model()) {
