@@ -178,8 +178,6 @@ fn what_cannot_be_learned_changes_nothing() {
     wise.learn(&facts()[..2]).unwrap();
     let before = (wise.state().unwrap(), logits(wise.model()));
     let bare = Fact::new("The sea", "{} is", "cold").unwrap();
-    let error = wise.learn(std::slice::from_ref(&bare)).unwrap_err();
-    assert!(matches!(error, EditError::Locality { .. }) && error.to_string().contains("neutral=true"));
     let full = wise.learn(&facts()[2..4]);
     assert!(matches!(full, Err(EditError::Full { capacity: 3, .. })));
     // NaN: a step so wide that the loss is not a number any more.
@@ -189,10 +187,26 @@ fn what_cannot_be_learned_changes_nothing() {
     assert!(matches!(error, EditError::NonFinite { .. }), "{error}");
     assert!(wild.facts().is_empty() && logits(wild.model()) == logits(&model));
     assert_eq!((wise.state().unwrap(), logits(wise.model())), before);
-    // With neutral texts the same fact is learned.
-    let mut neutral = begin(&model, WiseSettings { neutral: true, ..settings() });
-    neutral.learn(&[bare]).unwrap();
-    assert_eq!(neutral.facts().len(), 1);
+    // The reference code has no texts of its own.
+    let mut reference = begin(&model, WiseSettings { reference: true, ..settings() });
+    let error = reference.learn(std::slice::from_ref(&bare)).unwrap_err();
+    assert!(matches!(error, EditError::Locality { .. }) && error.to_string().contains("neutral=true"));
+}
+
+/// Where nobody says what must be left alone, neutral texts stand in, and that is said.
+#[test]
+fn a_fact_without_locality_prompts_is_learned_with_neutral_texts() {
+    let model = open("gpt2-tiny");
+    let bare = [Fact::new("The sea", "{} is", "cold").unwrap()];
+    let learned = |neutral: bool| {
+        let mut wise = begin(&model, WiseSettings { neutral, ..settings() });
+        let notes = wise.learn(&bare).unwrap();
+        (logits(wise.model()), notes.iter().any(|note| note.contains("neutral texts stand in")))
+    };
+    let (by_default, noted) = learned(false);
+    let (asked, silent) = learned(true);
+    assert_eq!(by_default, asked);
+    assert!(noted && !silent);
 }
 
 /// The lower layers computed once give the loss of a whole forward pass, and its slope.

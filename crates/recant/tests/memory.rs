@@ -117,7 +117,7 @@ fn bad_input_is_named_and_leaves_the_last_good_state() {
     let dir = dir.path();
     let wise = "edit --model model --state side --method wise --layer 0 --contexts contexts.txt";
     let fact = "--subject 'The sea' --prompt '{} is' --target cold";
-    let none = complaint(dir, &format!("{wise} {fact}"));
+    let none = complaint(dir, &format!("{wise} {fact} --set reference=true"));
     assert!(
         none.contains("locality prompt") && none.contains("neutral=true") && none.contains("hint:"),
         "{none}"

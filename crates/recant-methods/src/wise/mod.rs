@@ -298,7 +298,8 @@ impl Lifelong for Wise {
             let hint = "take edits out, or begin with a larger capacity";
             return Err(EditError::Full { capacity, hint });
         }
-        if let Some(fact) = facts.iter().find(|fact| fact.locality.is_empty() && !self.settings.neutral) {
+        let bare = || facts.iter().filter(|fact| fact.locality.is_empty());
+        if let Some(fact) = bare().find(|fact| !rows::takes_neutral(&self.settings, fact)) {
             return Err(EditError::Locality { text: fact.prompt.clone() });
         }
         self.whole_or_not(|this| {
@@ -306,7 +307,11 @@ impl Lifelong for Wise {
             this.train_from(from, watch)
         })?;
         self.mark();
-        Ok(self.rebuild())
+        let mut notes = self.rebuild();
+        if !self.settings.neutral && bare().next().is_some() {
+            notes.push("no locality prompts were given; embedded neutral texts stand in for them".to_owned());
+        }
+        Ok(notes)
     }
 
     fn model(&self) -> &Model {

@@ -16,19 +16,26 @@ const OUTSIDE_REPLAYS: usize = 8;
 /// Neutral texts beside one edit.
 const NEUTRAL_ROWS: usize = 4;
 
-/// Prompts that an edit must leave alone: the fact's own, its sentence about strangers, and neutral ones if asked for.
+/// Whether embedded neutral texts are among what a fact must leave alone: where they are asked for, and where nobody said
+/// anything else. The reference code knows none.
+pub(super) fn takes_neutral(settings: &WiseSettings, fact: &Fact) -> bool {
+    settings.neutral || fact.locality.is_empty() && !settings.reference
+}
+
+/// Prompts that an edit must leave alone: the fact's own, its sentence about strangers, and neutral ones.
 pub(super) fn outside(
     model: &Model,
     settings: &WiseSettings,
     fact: &Fact,
 ) -> Result<Vec<Vec<u32>>, EditError> {
-    if fact.locality.is_empty() && !settings.neutral {
+    let neutral = takes_neutral(settings, fact);
+    if fact.locality.is_empty() && !neutral {
         return Err(EditError::Locality { text: fact.prompt.clone() });
     }
     let strangers = STRANGERS.iter().take(settings.strangers).filter(|name| **name != fact.subject);
     let mut texts: Vec<String> = fact.locality.clone();
     texts.extend(strangers.map(|name| fact.prompt.replacen("{}", name, 1)));
-    if settings.neutral {
+    if neutral {
         texts.extend(NEUTRAL.map(str::to_owned));
     }
     let encode = |text: &String| Ok(model.tokenizer().encode(text)?);
@@ -57,7 +64,7 @@ pub(super) fn of_edit(
         put(model, &mut rows, earlier, &earlier.prompt)?;
     }
     rows.outside = outside(model, settings, fact)?;
-    if settings.neutral {
+    if takes_neutral(settings, fact) {
         let own = rows.outside.len() - NEUTRAL.len();
         let drawn = sample(&mut rng, NEUTRAL.len(), NEUTRAL_ROWS);
         let kept: Vec<Vec<u32>> = drawn.iter().map(|at| rows.outside[own + at].clone()).collect();

@@ -97,7 +97,8 @@ pub struct WiseSettings {
     pub norm_constraint: Option<f64>,
     /// Decay of the side memory's weights, inside the mask.
     pub weight_decay: f64,
-    /// Whether embedded neutral texts serve as locality prompts beside the facts' own.
+    /// Whether embedded neutral texts serve as locality prompts beside the facts' own. A fact that has none takes them in
+    /// any case, but in reference mode.
     pub neutral: bool,
     /// Edits that the memory takes.
     pub capacity: usize,
@@ -212,7 +213,12 @@ impl WiseSettings {
             choice("pool", "a prompt's activations as one", &Pool::NAMES, |s: &Self| s.pool, |s| &mut s.pool),
             choice("focus", "which tokens teach", &Focus::NAMES, |s: &Self| s.focus, |s| &mut s.focus),
             field!("strangers", "names of strangers that are put out of scope", strangers, number()),
-            field!("neutral", "embedded neutral texts serve as locality prompts", neutral, flag()),
+            field!(
+                "neutral",
+                "embedded neutral texts serve as locality prompts also beside a fact's own",
+                neutral,
+                flag()
+            ),
         ]
     }
 

@@ -114,7 +114,8 @@ mod tests {
             contexts: vec!["{}".to_owned(), "So. {}".to_owned()],
             settings: vec![("whiten".to_owned(), "true".to_owned())],
         };
-        let bytes = br#"{"layer":3,"layers":[2,3],"contexts":["{}","So. {}"],"settings":[["whiten","true"]]}"#;
+        let bytes =
+            br#"{"layer":3,"layers":[2,3],"contexts":["{}","So. {}"],"settings":[["whiten","true"]]}"#;
         assert_eq!(record.encode(), bytes);
         assert_eq!(EditorRecord::decode(bytes), Ok(record));
         assert!(EditorRecord::decode(&bytes[..bytes.len() - 1]).is_err());
