@@ -84,7 +84,9 @@ fn the_former_spelling_teaches_the_same() {
     let note = String::from_utf8_lossy(&output.stderr);
     assert!(note.contains("`recant learn` is now called `recant edit --state`"), "{note}");
     let mut before: Value = serde_json::from_slice(&output.stdout).unwrap();
-    [&mut told, &mut before].map(|told| told["seconds"].take());
+    for told in [&mut told, &mut before] {
+        told["seconds"].take();
+    }
     assert_eq!(told, before);
     assert_eq!(std::fs::read(dir.join("memory")).unwrap(), std::fs::read(dir.join("other")).unwrap());
 }
