@@ -6,11 +6,12 @@ use std::time::Instant;
 use recant_core::{Blobs, ModelDigest};
 use recant_edit::{Editor, scoped};
 use recant_model::Model;
+use serde::{Deserialize, Serialize};
 
 use crate::dataset::{Case, Retained};
 use crate::memory;
 use crate::report::{CaseResult, Failure, Metrics, Outcome, PromptKind, PromptResult, Run};
-use crate::scenario::{Progress, share_answered};
+use crate::scenario::{Exam, Progress, share_answered};
 use crate::score::{Probe, ProbeScore, ScoreError, case_scores, probes, score_probes};
 
 pub(crate) type Scores = BTreeMap<Probe, ProbeScore>;
@@ -27,6 +28,13 @@ pub enum Event<'a> {
         done: usize,
         /// Cases in all.
         of: usize,
+    },
+    /// A case was put in alone, scored and taken back.
+    Single {
+        /// The method.
+        method: &'a str,
+        /// What came of it, for whoever keeps it.
+        single: &'a Single,
     },
     /// A step of a sequence was learned and scored.
     Step {
@@ -99,16 +107,24 @@ pub fn unedited(
 pub fn evaluate(
     model: &mut Model,
     editor: &dyn Editor,
-    cases: &[Case],
-    base: &Unedited,
-    options: RunOptions,
+    exam: Exam<'_>,
+    on_event: &mut dyn FnMut(Event<'_>),
+) -> Run {
+    evaluate_rest(model, editor, exam, Vec::new(), on_event)
+}
+
+/// As [`evaluate`], going on behind the cases that were `done` before. The run is that of an evaluation that was not
+/// interrupted, but for its peak of memory.
+pub fn evaluate_rest(
+    model: &mut Model,
+    editor: &dyn Editor,
+    exam: Exam<'_>,
+    done: Vec<Single>,
     on_event: &mut dyn FnMut(Event<'_>),
 ) -> Run {
     memory::restart_peak();
-    let mut results = Vec::with_capacity(cases.len());
-    let mut failures = Vec::new();
-    let mut notes: Vec<String> = Vec::new();
-    for (done, (case, before)) in cases.iter().zip(&base.scores).enumerate() {
+    let one = |case: &Case, before: &Scores| {
+        let (mut failures, mut notes) = (Vec::new(), Vec::new());
         let started = Instant::now();
         let planned = editor.plan(model, std::slice::from_ref(&case.fact));
         let planned = planned.map_err(|error| error.to_string()).and_then(|plan| {
@@ -128,12 +144,71 @@ pub fn evaluate(
             failures.push(Failure { case_id: case.id, error });
             before.clone()
         });
-        let exact = base.is(model);
-        results.push(result(case, before, &after, Some(seconds), Some(exact), options));
-        on_event(Event::Case { method: editor.name(), done: done + 1, of: cases.len() });
+        let exact = exam.base.is(model);
+        let result = result(case, before, &after, Some(seconds), Some(exact), exam.options);
+        Single { result, failures, notes, state_bytes: None }
+    };
+    let singles = each_alone(editor.name(), exam, done, one, on_event);
+    let run = singles_run(singles, editor.name(), model, editor.settings());
+    Run { contexts: editor.contexts().to_vec(), ..run }
+}
+
+/// What came of a case that was put in alone, scored and taken back.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Single {
+    /// The scores.
+    pub result: CaseResult,
+    /// What went wrong.
+    pub failures: Vec<Failure>,
+    /// What the edit told.
+    pub notes: Vec<String>,
+    /// Bytes of what was learned, where it is kept beside the weights.
+    pub state_bytes: Option<u64>,
+}
+
+/// Does `one` with every case that is not `done`.
+pub(crate) fn each_alone(
+    method: &str,
+    exam: Exam<'_>,
+    mut done: Vec<Single>,
+    mut one: impl FnMut(&Case, &Scores) -> Single,
+    on_event: &mut dyn FnMut(Event<'_>),
+) -> Vec<Single> {
+    let Exam { cases, base, .. } = exam;
+    done.truncate(cases.len());
+    for at in done.len()..cases.len() {
+        let single = one(&cases[at], base.scores(at));
+        on_event(Event::Single { method, single: &single });
+        on_event(Event::Case { method, done: at + 1, of: cases.len() });
+        done.push(single);
     }
-    let singles = Singles { notes, failures, state_bytes: None, results };
-    Run { contexts: editor.contexts().to_vec(), ..singles.run(editor.name(), model, editor.settings()) }
+    done
+}
+
+/// The run that cases make which were each put in alone.
+pub(crate) fn singles_run(
+    singles: Vec<Single>,
+    method: &str,
+    model: &Model,
+    settings: BTreeMap<String, String>,
+) -> Run {
+    let (mut results, mut failures, mut notes) = (Vec::new(), Vec::new(), Vec::new());
+    let state_bytes = singles.iter().filter_map(|single| single.state_bytes).max();
+    for single in singles {
+        results.push(single.result);
+        failures.extend(single.failures);
+        note_once(&mut notes, single.notes);
+    }
+    let seconds: f64 = results.iter().filter_map(|result| result.seconds).sum();
+    Run {
+        settings,
+        notes,
+        seconds_per_edit: Some(seconds / results.len().max(1) as f64),
+        rollback_exact: Some(results.iter().all(|result| result.rollback_exact == Some(true))),
+        failures,
+        state_bytes,
+        ..run_of(method, "single", model, results)
+    }
 }
 
 /// Scores a case on an edited model; what goes wrong is a failure of the case.
@@ -163,31 +238,6 @@ pub(crate) fn note_once(notes: &mut Vec<String>, told: impl IntoIterator<Item = 
     for note in told {
         if !notes.contains(&note) {
             notes.push(note);
-        }
-    }
-}
-
-/// What came of cases that were each put in alone, scored and taken back.
-pub(crate) struct Singles {
-    pub(crate) notes: Vec<String>,
-    pub(crate) failures: Vec<Failure>,
-    /// The largest state, where edits are kept beside the weights.
-    pub(crate) state_bytes: Option<u64>,
-    pub(crate) results: Vec<CaseResult>,
-}
-
-impl Singles {
-    pub(crate) fn run(self, method: &str, model: &Model, settings: BTreeMap<String, String>) -> Run {
-        let Self { notes, failures, state_bytes, results } = self;
-        let seconds: f64 = results.iter().filter_map(|result| result.seconds).sum();
-        Run {
-            settings,
-            notes,
-            seconds_per_edit: Some(seconds / results.len().max(1) as f64),
-            rollback_exact: Some(results.iter().all(|result| result.rollback_exact == Some(true))),
-            failures,
-            state_bytes,
-            ..run_of(method, "single", model, results)
         }
     }
 }

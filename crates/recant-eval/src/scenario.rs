@@ -10,7 +10,9 @@ use crate::dataset::{Case, Retained};
 use crate::free::free_scores;
 use crate::memory;
 use crate::report::{CaseResult, CurvePoint, Failure, Metrics, Run};
-use crate::runner::{Event, RunOptions, Singles, Unedited, metrics, note_once, result, run_of, score};
+use crate::runner::{
+    Event, RunOptions, Scores, Single, Unedited, each_alone, metrics, note_once, result, run_of, score, singles_run,
+};
 use crate::score::{CaseScores, ScoreError, answered};
 
 /// How facts are put into a model.
@@ -75,7 +77,7 @@ pub fn evaluate_lifelong(
     on_event: &mut dyn FnMut(Event<'_>),
 ) -> Result<Run, ScoreError> {
     match scenario {
-        Scenario::Single => Ok(alone(learner, exam, on_event)),
+        Scenario::Single => Ok(teach_alone(learner, exam, Vec::new(), on_event)),
         _ => go_on(learner, scenario, exam, Progress::default(), on_event),
     }
 }
@@ -168,14 +170,17 @@ pub fn go_on(
     })
 }
 
-/// Teaches each case to a learner that knows nothing, scores it, and takes it back.
-fn alone(learner: &mut dyn Lifelong, exam: Exam<'_>, on_event: &mut dyn FnMut(Event<'_>)) -> Run {
+/// Teaches each case that is not `done` to a learner that knows nothing, scores it, and takes it back.
+pub fn teach_alone(
+    learner: &mut dyn Lifelong,
+    exam: Exam<'_>,
+    done: Vec<Single>,
+    on_event: &mut dyn FnMut(Event<'_>),
+) -> Run {
     memory::restart_peak();
-    let Exam { cases, base, options, .. } = exam;
     let method = learner.name().to_owned();
-    let (mut results, mut failures, mut notes) = (Vec::new(), Vec::new(), Vec::<String>::new());
-    let mut state_bytes = 0;
-    for (at, case) in cases.iter().enumerate() {
+    let one = |case: &Case, before: &Scores| {
+        let (mut failures, mut notes) = (Vec::new(), Vec::new());
         let started = Instant::now();
         let learned = learner.learn(std::slice::from_ref(&case.fact));
         let seconds = started.elapsed().as_secs_f64();
@@ -183,16 +188,16 @@ fn alone(learner: &mut dyn Lifelong, exam: Exam<'_>, on_event: &mut dyn FnMut(Ev
             Ok(told) => note_once(&mut notes, told),
             Err(error) => failures.push(Failure { case_id: case.id, error: error.to_string() }),
         }
-        let after = score(learner.model(), case, base.scores(at), &mut failures);
-        state_bytes = state_bytes.max(learner.state_bytes() as u64);
+        let after = score(learner.model(), case, before, &mut failures);
+        let state_bytes = Some(learner.state_bytes() as u64);
         let back = learner.roll_back(0);
-        let exact = back.is_ok() && base.is(learner.model());
-        results.push(result(case, base.scores(at), &after, Some(seconds), Some(exact), options));
-        on_event(Event::Case { method: &method, done: at + 1, of: cases.len() });
-    }
-    let singles = Singles { notes, failures, state_bytes: Some(state_bytes), results };
-    let contexts = learner.contexts().to_vec();
-    Run { contexts, ..singles.run(&method, learner.model(), learner.settings()) }
+        let exact = back.is_ok() && exam.base.is(learner.model());
+        let result = result(case, before, &after, Some(seconds), Some(exact), exam.options);
+        Single { result, failures, notes, state_bytes }
+    };
+    let singles = each_alone(&method, exam, done, one, on_event);
+    let run = singles_run(singles, &method, learner.model(), learner.settings());
+    Run { contexts: learner.contexts().to_vec(), ..run }
 }
 
 /// Scores of some cases on a model; `first` is the place of the first among all.

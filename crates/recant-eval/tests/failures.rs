@@ -9,6 +9,7 @@ use recant_backend::{Device, DeviceSpec};
 use recant_core::{Addend, Matrix};
 use recant_edit::{Carry, EditError, Editor, Fact, Plan, Watch, WeightSequence};
 use recant_eval::{
+    Exam,
     Case, Dataset, Event, Exam, Neighbour, Probe, Run, RunOptions, Scenario, check_retained, evaluate,
     evaluate_lifelong, read_retained, score_probes, unedited,
 };
@@ -70,7 +71,9 @@ fn what_fails_in_the_middle_is_a_failure_of_its_case() {
     let (mut model, cases) = (model(), cases());
     let quiet = &mut |_: Event<'_>| ();
     let (base, _) = unedited(&model, &cases, &[], RunOptions::default(), quiet).unwrap();
-    let run = evaluate(&mut model, &Clumsy, &cases, &base, RunOptions { keep_prompts: true }, quiet);
+    let options = RunOptions { keep_prompts: true };
+    let exam = Exam { cases: &cases, retained: &[], base: &base, options };
+    let run = evaluate(&mut model, &Clumsy, exam, quiet);
     let failures = failed(&run);
     assert_eq!(failures.iter().map(|failure| failure.0).collect::<Vec<_>>(), [1, 2], "{failures:?}");
     assert!(

@@ -262,6 +262,23 @@ impl OutputFile {
         }
     }
 
+    /// Adds bytes to the end of the file, durably; a crash leaves a part of them at most. Where there is no file it is
+    /// written.
+    ///
+    /// # Errors
+    /// [`OutputError`].
+    pub fn append(&self, bytes: &[u8]) -> Result<(), OutputError> {
+        if self.check()?.is_none() {
+            return self.write(bytes);
+        }
+        let add = || -> io::Result<()> {
+            let mut file = OpenOptions::new().append(true).open(&self.place.target)?;
+            file.write_all(bytes)?;
+            file.sync_data()
+        };
+        add().map_err(self.place.write())
+    }
+
     /// Removes the file, if there is one of this kind.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use std::error::Error;
 use recant::backend::{Device, DeviceSpec};
 use recant::core::{Addend, Change, Delta, Matrix, WeightPatch};
 use recant::edit::{Carry, Contexts, EditError, Editor, Fact, Plan, Watch};
-use recant::eval::{Dataset, RunOptions, evaluate, unedited};
+use recant::eval::{Dataset, Exam, RunOptions, evaluate, unedited};
 use recant::methods::moments::Moments;
 use recant::methods::rome::{Covariance, KeyRule, Rome, RomeSettings};
 use recant::model::Model;
@@ -69,10 +69,11 @@ pub(crate) fn main() -> Result<(), Box<dyn Error>> {
     let covariance = Covariance::measured(moments.into(), &model)?;
     let options = RunOptions::default();
     let (base, _) = unedited(&model, &cases, &[], options, &mut |_| ())?;
+    let exam = Exam { cases: &cases, retained: &[], base: &base, options };
     for share in [1.0, 0.7, 0.4] {
         let editor = Rome::new(RomeSettings::new(1, KeyRule::Mean), contexts.clone(), covariance.clone());
         let editor = InPart { editor, share, name: format!("r-rome x {share}") };
-        let run = evaluate(&mut model, &editor, &cases, &base, options, &mut |_| ());
+        let run = evaluate(&mut model, &editor, exam, &mut |_| ());
         let scores = &run.metrics;
         let shown = [scores.ES, scores.PS, scores.NS].map(|score| score.unwrap_or(f64::NAN));
         println!("{:12} ES {:.2}  PS {:.2}  NS {:.2}", run.method, shown[0], shown[1], shown[2]);

@@ -205,9 +205,66 @@ fn an_interrupted_evaluation_ends_like_one_that_was_not() {
     let fewer = complaint(dir, &format!("{} --limit 2", line("resumed")));
     assert!(fewer.contains("another cases"), "{fewer}");
     let rome = complaint(dir, &line("resumed").replace("grace", "ft-m").replace("--set eps=0.05", ""));
-    assert!(rome.contains("no state that could be stored"), "{rome}");
+    assert!(rome.contains("not a record of runs of this kind"), "{rome}");
     std::fs::remove_file(dir.join("run.json.state")).unwrap();
     assert!(complaint(dir, &line("resumed")).contains("run.json.state is gone"));
+}
+
+/// Runs of methods that write weights and of memories, in every scenario: cut anywhere, they end with the same report.
+#[test]
+fn runs_that_are_cut_anywhere_end_with_the_same_report() {
+    let dir = workshop("gpt2-tiny");
+    let dir = dir.path();
+    cases(dir);
+    for scenario in ["single", "batch", "sequential --batch-size 2"] {
+        let eval = "eval --model model --data cases.json --contexts contexts.txt --method ft-m,grace --layer 0 --force \
+                    --resume record";
+        let line = |out: &str| format!("{eval} --scenario {scenario} --out {out}");
+        out(dir, &line("whole"));
+        let whole = std::fs::read(dir.join("record")).unwrap();
+        let lines = whole.iter().filter(|&&byte| byte == b'\n').count();
+        // The magic and what is evaluated; then a line a case, or a line a run.
+        assert_eq!(lines, 2 + if scenario == "single" { 6 } else { 2 }, "{scenario}");
+        let told = |out: &str| {
+            let mut report = report(dir, out);
+            for run in report["runs"].as_array_mut().unwrap() {
+                run["peak_rss_bytes"].take();
+            }
+            report
+        };
+        let wanted = told("whole");
+        for cut in 2..=lines {
+            let end = whole.iter().enumerate().filter(|(_, byte)| **byte == b'\n').nth(cut - 1).unwrap().0 + 1;
+            // In the middle of the next line, if there is one.
+            let torn = (end + 40).min(whole.len());
+            std::fs::write(dir.join("record"), &whole[..torn]).unwrap();
+            out(dir, &line("resumed"));
+            let (mut wanted, mut found) = (wanted.clone(), told("resumed"));
+            // What was done again took its own time.
+            without_seconds(&mut wanted);
+            without_seconds(&mut found);
+            assert_eq!(found, wanted, "{scenario}, cut behind line {cut}");
+        }
+        std::fs::write(dir.join("record"), &whole).unwrap();
+        let fewer = complaint(dir, &format!("{} --limit 2", line("resumed")));
+        assert!(fewer.contains("another set of cases"), "{fewer}");
+        let other = complaint(dir, &format!("{} --set lr=0.1", line("resumed").replace("ft-m,grace", "ft-m")));
+        assert!(other.contains("another"), "{other}");
+        std::fs::write(dir.join("record"), b"somebody's text").unwrap();
+        assert!(complaint(dir, &line("resumed")).contains("record"));
+        std::fs::remove_file(dir.join("record")).unwrap();
+    }
+}
+
+fn without_seconds(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|name, _| name != "seconds" && name != "seconds_per_edit");
+            fields.values_mut().for_each(without_seconds);
+        }
+        Value::Array(items) => items.iter_mut().for_each(without_seconds),
+        _ => {}
+    }
 }
 
 #[test]

@@ -47,9 +47,6 @@ pub enum EvalFailure {
         /// Tokens of the model that is judged.
         after: usize,
     },
-    /// Only one sequence of one method can be kept.
-    #[error("what is kept and gone on with is one sequence of one method")]
-    NotOneSequence,
     /// How far a sequence has come cannot be read or kept.
     #[error(transparent)]
     Journal(#[from] JournalError),

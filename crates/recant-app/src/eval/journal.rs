@@ -7,7 +7,7 @@ use recant_edit::{EditError, Fact, Lifelong, Memory, StoredStateError, Watch};
 use recant_eval::{Case, Event, Progress};
 use recant_files::{OutputError, OutputFile, Outputs};
 use recant_methods::lifelong::{MEMORY, StateFileError, load_state, save_state_to};
-use recant_methods::{MEMORIES, MethodInputs, MethodSpec, memory, open_memory};
+use recant_methods::{MethodInputs, memory, open_memory};
 use recant_model::Model;
 use recant_records::Opened;
 use recant_records::seal::{self, Unsealed};
@@ -23,12 +23,6 @@ pub enum JournalError {
     /// A file may not be where it shall be, or cannot be written.
     #[error(transparent)]
     Output(#[from] OutputError),
-    /// The method has nothing that could be stored.
-    #[error("{method} keeps no state that could be stored; {} do", MEMORIES.map(|info| info.name).join(", "))]
-    NoState {
-        /// The method.
-        method: String,
-    },
     /// A file cannot be read, or is the record of another run.
     #[error("cannot read {path}: {reason}")]
     Read {
@@ -96,6 +90,11 @@ impl JournalFiles {
         let file = outputs.continued(path, JOURNAL)?;
         Ok(Self { file, state: outputs.continued(&PathBuf::from(state), MEMORY)? })
     }
+
+    /// The record itself.
+    pub(super) fn record(&self) -> OutputFile {
+        self.file.clone()
+    }
 }
 
 /// A sequence that is written down.
@@ -124,9 +123,6 @@ impl Journal {
         (cases, step): (&[Case], usize),
         observer: &dyn Observer,
     ) -> Result<Self, JournalError> {
-        if !MethodSpec::find(method).is_ok_and(MethodSpec::is_memory) {
-            return Err(JournalError::NoState { method: method.to_owned() });
-        }
         let fresh = memory(method, inputs, model.clone())?;
         let (path, state) = (files.file.path().to_owned(), files.state.path().to_owned());
         let refuse = |reason: String| JournalError::Read { path: path.clone(), reason };

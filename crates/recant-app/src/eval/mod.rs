@@ -2,6 +2,7 @@
 
 mod error;
 mod journal;
+mod kept;
 
 use std::path::PathBuf;
 
@@ -9,13 +10,14 @@ use recant_edit::Editor;
 use recant_eval::report::{DataInfo, ModelInfo, SCHEMA, StatisticsInfo};
 use recant_eval::{
     Dataset, Event, Exam, Report, Retained, Run, RunOptions, Scenario, attach_locality, check_retained,
-    evaluate_lifelong, go_on, judge_given, not_applicable, read_retained, unedited,
+    evaluate_lifelong, evaluate_rest, go_on, judge_given, not_applicable, read_retained, teach_alone, unedited,
 };
 use recant_methods::{MethodSpec, lifelong, method};
 use recant_model::Model;
 
 pub use self::error::EvalFailure;
 use self::journal::Journal;
+use self::kept::KeptRuns;
 pub use self::journal::{JournalError, JournalFiles};
 use crate::observer::{Observer, Progress, Unit, phase};
 use crate::resources::{MethodSources, Resources};
@@ -69,7 +71,8 @@ pub struct EvalRequest {
     pub model: String,
     /// Models that something else edited, each with the name of its row: judged as they are, before the methods.
     pub given: Vec<(String, Model)>,
-    /// Where one sequence of a memory is kept, and gone on with if it is there.
+    /// Where it is written down how far the runs have come, and gone on with if it is there: one sequence of a memory after
+    /// each step; of anything else each case that is put in alone, and each run that is finished.
     pub journal: Option<JournalFiles>,
 }
 
@@ -143,13 +146,16 @@ pub fn evaluate(
     let cases = &data.cases[..];
     let scenarios = request.steps.of(cases.len())?;
     let Methods { resources, editors } = Methods::gather(request, &model, observer)?;
-    let mut journal = match (&request.journal, &scenarios[..], &request.methods[..]) {
-        (None, ..) => None,
-        (Some(files), [Scenario::Sequential(step)], [name]) => {
+    let mut record = match (&request.journal, &scenarios[..], &request.methods[..], &editors[..]) {
+        (None, ..) => Record::None,
+        (Some(files), [Scenario::Sequential(step)], [name], [None]) => {
             let inputs = resources.inputs(name)?;
-            Some(Journal::open(files.clone(), name, &inputs, &model, (cases, *step), observer)?)
+            Record::Sequence(Journal::open(files.clone(), name, &inputs, &model, (cases, *step), observer)?)
         }
-        _ => return Err(EvalFailure::NotOneSequence),
+        (Some(files), ..) => {
+            let about = kept::about(request, &model, cases, &retained, &resources);
+            Record::Runs(KeptRuns::open(files.record(), &about, observer)?)
+        }
     };
     let steps = cases.len() * (editors.len() * scenarios.len() + request.given.len() + 1);
     let mut bar = Bar { observer, done: 0, of: steps as u64, detail: "unedited".to_owned() };
@@ -168,24 +174,96 @@ pub fn evaluate(
             if observer.cancelled() {
                 return Err(EvalFailure::Cancelled);
             }
-            let run = || match (scenario, editor, &mut journal) {
-                (Scenario::Single, Some(editor), _) => {
-                    let hears = &mut |event: Event<'_>| bar.hear(&event);
-                    Ok(recant_eval::evaluate(&mut model, &**editor, cases, &base, options, hears))
-                }
-                (_, _, Some(journal)) => resumed(journal, scenario, exam, &mut bar),
-                _ => {
-                    let mut learner = lifelong(name, &resources.inputs(name)?, model.clone())?;
-                    Ok(evaluate_lifelong(&mut *learner, scenario, exam, &mut |event| bar.hear(&event))?)
-                }
-            };
+            let one = One { name, editor: editor.as_deref(), scenario, at: runs.len(), exam };
+            let run = || one.run(&mut model, &resources, &mut record, &mut bar);
             runs.push(phase(observer, name, run)?);
         }
     }
+    record.kept()?;
     observer.idle();
     // The first runs are of models that no file was read for.
     runs.iter_mut().skip(1 + request.given.len()).for_each(|run| run.notes.extend(resources.notes(&model)));
     Ok(report(request, &model, &data, &resources, runs))
+}
+
+/// Where it is written down how far the runs have come.
+enum Record {
+    None,
+    /// One sequence of a memory.
+    Sequence(Journal),
+    /// Any runs.
+    Runs(KeptRuns),
+}
+
+impl Record {
+    /// Whether everything was written down.
+    fn kept(&mut self) -> Result<(), JournalError> {
+        match self {
+            Self::None => Ok(()),
+            Self::Sequence(journal) => journal.kept(),
+            Self::Runs(runs) => runs.kept(),
+        }
+    }
+}
+
+/// One method in one scenario.
+struct One<'a> {
+    name: &'a str,
+    editor: Option<&'a dyn Editor>,
+    scenario: Scenario,
+    /// Its place among the runs of the report.
+    at: usize,
+    exam: Exam<'a>,
+}
+
+impl One<'_> {
+    fn run(
+        &self,
+        model: &mut Model,
+        resources: &Resources,
+        record: &mut Record,
+        bar: &mut Bar<'_>,
+    ) -> Result<Run, EvalFailure> {
+        let runs = match record {
+            Record::Sequence(journal) => return resumed(journal, self.scenario, self.exam, bar),
+            Record::Runs(runs) => Some(runs),
+            Record::None => None,
+        };
+        self.kept(model, resources, runs, bar)
+    }
+
+    /// Goes on behind what is known of the run.
+    fn kept(
+        &self,
+        model: &mut Model,
+        resources: &Resources,
+        mut runs: Option<&mut KeptRuns>,
+        bar: &mut Bar<'_>,
+    ) -> Result<Run, EvalFailure> {
+        let Self { scenario, at, exam, .. } = *self;
+        if let Some(run) = runs.as_mut().and_then(|runs| runs.run(at)) {
+            bar.done += run.cases as u64;
+            return Ok(run);
+        }
+        let done = runs.as_mut().map(|runs| runs.singles(at)).unwrap_or_default();
+        bar.done += done.len() as u64;
+        let hears = &mut |event: Event<'_>| {
+            if let Some(runs) = &mut runs {
+                runs.note(at, &event);
+            }
+            bar.hear(&event);
+        };
+        let learner = |model: &Model| lifelong(self.name, &resources.inputs(self.name)?, model.clone());
+        let run = match (scenario, self.editor) {
+            (Scenario::Single, Some(editor)) => evaluate_rest(model, editor, exam, done, hears),
+            (Scenario::Single, None) => teach_alone(&mut *learner(model)?, exam, done, hears),
+            _ => evaluate_lifelong(&mut *learner(model)?, scenario, exam, hears)?,
+        };
+        if let (Some(runs), false) = (runs, scenario == Scenario::Single) {
+            runs.finish(at, &run);
+        }
+        Ok(run)
+    }
 }
 
 /// Whether scores of two models can be compared: a probability is over the same tokens.
@@ -204,7 +282,7 @@ fn resumed(
     exam: Exam<'_>,
     bar: &mut Bar<'_>,
 ) -> Result<Run, EvalFailure> {
-    let (mut learner, progress) = journal.resume().ok_or(EvalFailure::NotOneSequence)?;
+    let Some((mut learner, progress)) = journal.resume() else { unreachable!("a journal is of one run") };
     bar.done += progress.cases as u64;
     let keep = &mut |event: Event<'_>| {
         journal.note(&event);

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use recant_app::{EvalFailure, EvalRequest, JournalError, JournalFiles, ModelName, Steps, phase};
+use recant_app::{EvalFailure, EvalRequest, JournalFiles, ModelName, Steps, phase};
 use recant_eval::Report;
 use recant_eval::report::ReportFiles;
 use recant_files::Role;
@@ -54,8 +54,9 @@ pub struct EvalArgs {
     /// What the methods are made from.
     #[command(flatten)]
     pub with: MethodArgs,
-    /// Keep how far one sequence of a memory has come in this file (and the memory beside it, in FILE.state) after
-    /// every step, and go on from there if it is there.
+    /// Write down in this file how far it has come, and go on from there if it is there: after each case of --scenario
+    /// single, after each run of other scenarios; one sequence of one memory after each step (with the memory beside it,
+    /// in FILE.state).
     #[arg(long, value_name = "FILE")]
     pub resume: Option<PathBuf>,
     /// Directory for report.json and report.html.
@@ -130,11 +131,7 @@ impl EvalArgs {
             EvalFailure::NoCases if self.limit == Some(0) => ("--limit", error.to_string()),
             EvalFailure::NoCases => ("--data", error.to_string()),
             EvalFailure::EmptyStep | EvalFailure::FewCases { .. } => ("--batch-size", error.to_string()),
-            EvalFailure::NotOneSequence => {
-                ("--resume", "it goes with one method and one --scenario sequential".to_owned())
-            }
             EvalFailure::OtherTokens { .. } => ("--after", error.to_string()),
-            EvalFailure::Journal(JournalError::NoState { .. }) => ("--resume", error.to_string()),
             error => return error.into(),
         };
         CliError::Option { option, reason }
