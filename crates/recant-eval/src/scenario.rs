@@ -11,7 +11,8 @@ use crate::free::free_scores;
 use crate::memory;
 use crate::report::{CaseResult, CurvePoint, Failure, Metrics, Run};
 use crate::runner::{
-    Event, RunOptions, Scores, Single, Unedited, each_alone, metrics, note_once, result, run_of, score, singles_run,
+    Event, RunOptions, Scores, Single, Unedited, each_alone, metrics, note_once, result, run_of, score,
+    singles_run,
 };
 use crate::score::{CaseScores, ScoreError, answered};
 

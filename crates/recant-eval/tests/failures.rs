@@ -9,7 +9,6 @@ use recant_backend::{Device, DeviceSpec};
 use recant_core::{Addend, Matrix};
 use recant_edit::{Carry, EditError, Editor, Fact, Plan, Watch, WeightSequence};
 use recant_eval::{
-    Exam,
     Case, Dataset, Event, Exam, Neighbour, Probe, Run, RunOptions, Scenario, check_retained, evaluate,
     evaluate_lifelong, read_retained, score_probes, unedited,
 };

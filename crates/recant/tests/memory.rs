@@ -217,7 +217,7 @@ fn runs_that_are_cut_anywhere_end_with_the_same_report() {
     let dir = dir.path();
     cases(dir);
     for scenario in ["single", "batch", "sequential --batch-size 2"] {
-        let eval = "eval --model model --data cases.json --contexts contexts.txt --method ft-m,grace --layer 0 --force \
+        let eval = "eval --model model --data cases.json --contexts contexts.txt --method locft-bf,grace --layer 0 --force \
                     --resume record";
         let line = |out: &str| format!("{eval} --scenario {scenario} --out {out}");
         out(dir, &line("whole"));
@@ -234,7 +234,8 @@ fn runs_that_are_cut_anywhere_end_with_the_same_report() {
         };
         let wanted = told("whole");
         for cut in 2..=lines {
-            let end = whole.iter().enumerate().filter(|(_, byte)| **byte == b'\n').nth(cut - 1).unwrap().0 + 1;
+            let end =
+                whole.iter().enumerate().filter(|(_, byte)| **byte == b'\n').nth(cut - 1).unwrap().0 + 1;
             // In the middle of the next line, if there is one.
             let torn = (end + 40).min(whole.len());
             std::fs::write(dir.join("record"), &whole[..torn]).unwrap();
@@ -248,7 +249,10 @@ fn runs_that_are_cut_anywhere_end_with_the_same_report() {
         std::fs::write(dir.join("record"), &whole).unwrap();
         let fewer = complaint(dir, &format!("{} --limit 2", line("resumed")));
         assert!(fewer.contains("another set of cases"), "{fewer}");
-        let other = complaint(dir, &format!("{} --set lr=0.1", line("resumed").replace("ft-m,grace", "ft-m")));
+        let other = complaint(
+            dir,
+            &format!("{} --set lr=0.1", line("resumed").replace("locft-bf,grace", "locft-bf")),
+        );
         assert!(other.contains("another"), "{other}");
         std::fs::write(dir.join("record"), b"somebody's text").unwrap();
         assert!(complaint(dir, &line("resumed")).contains("record"));

@@ -102,12 +102,16 @@ impl KeptRuns {
         self.add(&Line::Run(at, Box::new(run.clone())));
     }
 
-    /// Whether everything was written down.
-    pub(super) fn kept(&mut self) -> Result<(), JournalError> {
-        self.failed.take().map_or(Ok(()), Err)
+    /// The first write that failed.
+    pub(super) fn failed(&mut self) -> Option<JournalError> {
+        self.failed.take()
     }
 
+    /// Adds a line, unless one before it is missing.
     fn add(&mut self, said: &Line) {
+        if self.failed.is_some() {
+            return;
+        }
         let written = line(said).and_then(|line| Ok(self.file.append(&line)?));
         if let Err(error) = written {
             self.failed.get_or_insert(error);
@@ -190,7 +194,7 @@ mod tests {
 
     fn open(path: &Path, about: &str) -> Result<KeptRuns, String> {
         let mut outputs = Outputs::new(&Temporaries::default());
-        let file = outputs.continued(path, crate::kinds::JOURNAL).unwrap();
+        let file = outputs.continued(path, crate::kinds::JOURNAL).map_err(|error| error.to_string())?;
         let about = [("model".to_owned(), about.to_owned())].into();
         KeptRuns::open(file, &about, &Silent).map_err(|error| error.to_string())
     }
@@ -198,9 +202,12 @@ mod tests {
     fn single(id: u64) -> Single {
         let json = format!(
             r#"{{"result": {{"case_id": {id}, "subject": "s", "target_new": "t", "target_true": null,
-                "scores": {}, "seconds": 0.1, "rollback_exact": true, "prompts": []}},
-                "failures": [], "notes": ["n"], "state_bytes": null}}"#,
-            serde_json::to_string(&recant_eval::CaseScores::default()).unwrap()
+                "scores": {{"ES": 1.0, "EM": 0.1, "PS": null, "PM": null, "NS": null, "NM": null, "rewrite_acc": 0.3,
+                    "rephrase_acc": null, "locality_acc": null}},
+                "seconds": 0.1, "rollback_exact": true,
+                "prompts": [{{"kind": "rewrite", "prompt": "p", "before": {{"p_new": 0.7, "p_true": 0.2, "top": []}},
+                    "after": {{"p_new": 0.3, "p_true": null, "top": [["a", 0.1]]}}}}]}},
+                "failures": [], "notes": ["n"], "state_bytes": null}}"#
         );
         serde_json::from_str(&json).unwrap()
     }
@@ -211,7 +218,7 @@ mod tests {
         let path = dir.path().join("run");
         let mut kept = open(&path, "a").unwrap();
         (0..3).for_each(|id| kept.note(1, &Event::Single { method: "m", single: &single(id) }));
-        kept.kept().unwrap();
+        assert!(kept.failed().is_none());
         let whole = std::fs::read(&path).unwrap();
         assert!((crate::kinds::JOURNAL.recognises)(&whole));
         let known = |bytes: &[u8]| {
@@ -232,5 +239,16 @@ mod tests {
         }
         std::fs::write(&path, &whole).unwrap();
         assert!(open(&path, "b").err().unwrap().contains("another model"));
+    }
+    /// An edit that broke the model has probabilities that are no numbers, which JSON does not have.
+    #[test]
+    fn a_case_without_numbers_is_read_back() {
+        let mut broken = single(1);
+        let after = &mut broken.result.prompts[0].after;
+        (after.p_new, after.top[0].1) = (f64::NAN, f64::NAN);
+        let json = serde_json::to_string(&broken).unwrap();
+        let back: Single = serde_json::from_str(&json).unwrap();
+        assert!(back.result.prompts[0].after.top[0].1.is_nan());
+        assert_eq!(serde_json::to_string(&back).unwrap(), json);
     }
 }

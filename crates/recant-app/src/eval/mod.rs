@@ -10,15 +10,16 @@ use recant_edit::Editor;
 use recant_eval::report::{DataInfo, ModelInfo, SCHEMA, StatisticsInfo};
 use recant_eval::{
     Dataset, Event, Exam, Report, Retained, Run, RunOptions, Scenario, attach_locality, check_retained,
-    evaluate_lifelong, evaluate_rest, go_on, judge_given, not_applicable, read_retained, teach_alone, unedited,
+    evaluate_lifelong, evaluate_rest, go_on, judge_given, not_applicable, read_retained, teach_alone,
+    unedited,
 };
 use recant_methods::{MethodSpec, lifelong, method};
 use recant_model::Model;
 
 pub use self::error::EvalFailure;
 use self::journal::Journal;
-use self::kept::KeptRuns;
 pub use self::journal::{JournalError, JournalFiles};
+use self::kept::KeptRuns;
 use crate::observer::{Observer, Progress, Unit, phase};
 use crate::resources::{MethodSources, Resources};
 
@@ -150,11 +151,12 @@ pub fn evaluate(
         (None, ..) => Record::None,
         (Some(files), [Scenario::Sequential(step)], [name], [None]) => {
             let inputs = resources.inputs(name)?;
-            Record::Sequence(Journal::open(files.clone(), name, &inputs, &model, (cases, *step), observer)?)
+            let journal = Journal::open(files.clone(), name, &inputs, &model, (cases, *step), observer)?;
+            Record::Sequence(Box::new(journal))
         }
         (Some(files), ..) => {
             let about = kept::about(request, &model, cases, &retained, &resources);
-            Record::Runs(KeptRuns::open(files.record(), &about, observer)?)
+            Record::Runs(Box::new(KeptRuns::open(files.record(), &about, observer)?))
         }
     };
     let steps = cases.len() * (editors.len() * scenarios.len() + request.given.len() + 1);
@@ -179,7 +181,7 @@ pub fn evaluate(
             runs.push(phase(observer, name, run)?);
         }
     }
-    record.kept()?;
+    record.unkept().iter().for_each(|note| observer.note(note));
     observer.idle();
     // The first runs are of models that no file was read for.
     runs.iter_mut().skip(1 + request.given.len()).for_each(|run| run.notes.extend(resources.notes(&model)));
@@ -190,19 +192,19 @@ pub fn evaluate(
 enum Record {
     None,
     /// One sequence of a memory.
-    Sequence(Journal),
+    Sequence(Box<Journal>),
     /// Any runs.
-    Runs(KeptRuns),
+    Runs(Box<KeptRuns>),
 }
 
 impl Record {
-    /// Whether everything was written down.
-    fn kept(&mut self) -> Result<(), JournalError> {
-        match self {
-            Self::None => Ok(()),
-            Self::Sequence(journal) => journal.kept(),
-            Self::Runs(runs) => runs.kept(),
-        }
+    /// What to know where the runs could not all be written down. The report has them all the same.
+    fn unkept(&mut self) -> Option<String> {
+        let Self::Runs(runs) = self else { return None };
+        let error = runs.failed()?;
+        Some(format!(
+            "it was not written down how far the runs have come, and they cannot be gone on with: {error}"
+        ))
     }
 }
 
@@ -226,7 +228,7 @@ impl One<'_> {
     ) -> Result<Run, EvalFailure> {
         let runs = match record {
             Record::Sequence(journal) => return resumed(journal, self.scenario, self.exam, bar),
-            Record::Runs(runs) => Some(runs),
+            Record::Runs(runs) => Some(&mut **runs),
             Record::None => None,
         };
         self.kept(model, resources, runs, bar)

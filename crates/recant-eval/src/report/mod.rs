@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use recant_files::{FileKind, OutputError, OutputFile, Outputs};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::score::{CaseScores, NotApplicable, mean};
 
@@ -279,15 +279,26 @@ pub struct PromptResult {
     pub after: Outcome,
 }
 
-/// What a model answers to a prompt.
+/// What a model answers to a prompt. A probability of a model that an edit broke may be no number, which is null in JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     /// Probability of the new target.
+    #[serde(deserialize_with = "number")]
     pub p_new: f64,
     /// Probability of the true target, where the data set tells it and it is not the new one.
     pub p_true: Option<f64>,
     /// The most probable next tokens with their probabilities.
+    #[serde(deserialize_with = "tokens")]
     pub top: Vec<(String, f64)>,
+}
+
+fn number<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or(f64::NAN))
+}
+
+fn tokens<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<(String, f64)>, D::Error> {
+    let tokens: Vec<(String, Option<f64>)> = Deserialize::deserialize(from)?;
+    Ok(tokens.into_iter().map(|(token, probability)| (token, probability.unwrap_or(f64::NAN))).collect())
 }
 
 /// A report cannot be written.

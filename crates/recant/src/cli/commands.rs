@@ -103,7 +103,7 @@ fn groups(command: &clap::Command) -> String {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Rewrite one fact or many and say which hold now.
-    Edit(edit::EditArgs),
+    Edit(Box<edit::EditArgs>),
     /// Write an edit as a LoRA adapter.
     Export(export::ExportArgs),
     /// Show the most probable next tokens behind a prompt.
@@ -158,7 +158,7 @@ pub(crate) struct CompletionsArgs {
 pub(crate) enum FormerCommand {
     /// Now `recant edit --state`.
     #[command(hide = true)]
-    Learn(edit::LearnArgs),
+    Learn(Box<edit::LearnArgs>),
     /// Now `recant facts remove`.
     #[command(hide = true)]
     Forget(facts::ForgetArgs),
@@ -215,7 +215,7 @@ impl FormerCommand {
         let op = |names, command| (names, Command::Op(command));
         let store = |names, command| (names, Command::Store(command));
         match self {
-            Self::Learn(args) => (["learn", "edit --state"], Command::Edit(args.into())),
+            Self::Learn(args) => (["learn", "edit --state"], Command::Edit(Box::new((*args).into()))),
             Self::Forget(args) => facts(["forget", "facts remove"], F::Remove(args.into())),
             Self::Learned(args) => facts(["learned", "facts list"], F::List(args.into())),
             Self::Move(args) => facts(["move", "facts move"], F::Move(args)),
