@@ -58,6 +58,12 @@ impl Lesson {
         Ok(Self { seen, places, region, wanted: upload_ints(wanted, [count, 1], model.device()) })
     }
 
+    /// No change yet of the taught down-projection, `[d_model, d_mlp]`.
+    pub(crate) fn no_change(&self, model: &Model) -> Tensor<2> {
+        let ([.., d_mlp], [.., d_model]) = (self.seen.keys.dims(), self.seen.outputs.dims());
+        Tensor::zeros([d_model, d_mlp], model.device().tensors())
+    }
+
     /// Mean negative log-likelihood of what is asked for, with `shift` `[rows, tokens, d_model]` added to the MLP's
     /// output.
     pub(crate) fn loss(&self, model: &Model, shift: Tensor<3>) -> Tensor<1> {

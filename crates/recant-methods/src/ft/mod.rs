@@ -9,13 +9,13 @@ use std::collections::BTreeMap;
 
 use burn::tensor::Tensor;
 use recant_edit::{Carry, EditError, Editor, Fact, Plan, Watch};
-use recant_model::{Model, Slot};
+use recant_model::Model;
 
 use crate::descent::{Descent, Pace, of_one_part};
 use crate::inputs::MethodInputs;
 pub use crate::lesson::Objective;
 use crate::lesson::{Lesson, requests, trained};
-use crate::region::{no_matrix, shift};
+use crate::region::{block_with_matrix, shift};
 use crate::settings::{Param, Setting, Tunable, field, norm_constraint, one_layer};
 use crate::spec::{LayerRule, Make, MethodSpec};
 
@@ -95,16 +95,15 @@ impl Editor for FineTune {
         watch: &dyn Watch,
     ) -> Result<Plan, EditError> {
         let settings = self.settings;
-        let slot = Slot::MlpDown(settings.layer);
-        let shape = model.weight(slot).ok_or_else(|| no_matrix(model, settings.layer))?.dims();
+        block_with_matrix(model, settings.layer)?;
         let lesson = Lesson::new(model, settings.layer, &requests(model, facts)?, settings.objective)?;
         let loss = |delta: Tensor<2>| lesson.loss(model, shift(&lesson.seen.keys, &delta));
         let bounded = |delta: Tensor<2>| match settings.norm_constraint {
             Some(bound) => delta.clamp(-bound, bound),
             None => delta,
         };
+        let start = Descent::from(lesson.no_change(model));
         let pace = Pace { steps: settings.num_steps, rate: settings.lr, enough: ENOUGH };
-        let start = Descent::from(Tensor::zeros(shape, model.device().tensors()));
         let (delta, losses) = start.run(pace, watch, bounded, loss)?;
         trained(model, settings.layer, &delta, of_one_part(&losses), carry)
     }

@@ -6,17 +6,16 @@
 
 use std::collections::BTreeMap;
 
-use burn::tensor::Tensor;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use recant_edit::{Carry, EditError, Editor, Fact, Plan, Watch, Work};
-use recant_model::{Model, Slot};
+use recant_model::Model;
 
 use crate::descent::{Descent, Pace, of_one_part};
 use crate::inputs::MethodInputs;
 use crate::lesson::{Lesson, Objective, requests, trained};
-use crate::region::{no_matrix, shift};
+use crate::region::{block_with_matrix, shift};
 use crate::settings::{Param, Setting, Tunable, field, one_layer};
 use crate::spec::{LayerRule, Make, MethodSpec};
 
@@ -93,8 +92,7 @@ impl Editor for LocFt {
         watch: &dyn Watch,
     ) -> Result<Plan, EditError> {
         let settings = self.settings;
-        let slot = Slot::MlpDown(settings.layer);
-        let shape = model.weight(slot).ok_or_else(|| no_matrix(model, settings.layer))?.dims();
+        block_with_matrix(model, settings.layer)?;
         let mut rng = ChaCha8Rng::seed_from_u64(settings.seed);
         let mut order: Vec<&Fact> = facts.iter().collect();
         // Batches are made once, of facts in a random order, and visited in a new order at each epoch: their lower
@@ -105,7 +103,8 @@ impl Editor for LocFt {
             Lesson::new(model, settings.layer, &requests, Objective::TargetNew)
         };
         let lessons = order.chunks(settings.batch_size).map(lesson).collect::<Result<Vec<_>, _>>()?;
-        let mut descent = Descent::from(Tensor::zeros(shape, model.device().tensors()));
+        let nothing = || EditError::FactCount { method: self.name().to_owned(), count: 0 };
+        let mut descent = Descent::from(lessons.first().ok_or_else(nothing)?.no_change(model));
         // An epoch's mean ends it, not the loss of a batch.
         let pace = Pace { steps: settings.epochs * lessons.len(), rate: settings.lr, enough: 0.0 };
         let mut losses = Vec::new();
