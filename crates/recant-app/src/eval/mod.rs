@@ -147,16 +147,16 @@ pub fn evaluate(
     let cases = &data.cases[..];
     let scenarios = request.steps.of(cases.len())?;
     let Methods { resources, editors } = Methods::gather(request, &model, observer)?;
-    let mut record = match (&request.journal, &scenarios[..], &request.methods[..], &editors[..]) {
-        (None, ..) => Record::None,
+    let mut keeping = match (&request.journal, &scenarios[..], &request.methods[..], &editors[..]) {
+        (None, ..) => Keeping::None,
         (Some(files), [Scenario::Sequential(step)], [name], [None]) => {
             let inputs = resources.inputs(name)?;
             let journal = Journal::open(files.clone(), name, &inputs, &model, (cases, *step), observer)?;
-            Record::Sequence(Box::new(journal))
+            Keeping::Sequence(Box::new(journal))
         }
         (Some(files), ..) => {
             let about = kept::about(request, &model, cases, &retained, &resources);
-            Record::Runs(Box::new(KeptRuns::open(files.record(), &about, observer)?))
+            Keeping::Runs(Box::new(KeptRuns::open(files.record(), &about, observer)?))
         }
     };
     let steps = cases.len() * (editors.len() * scenarios.len() + request.given.len() + 1);
@@ -177,11 +177,11 @@ pub fn evaluate(
                 return Err(EvalFailure::Cancelled);
             }
             let one = One { name, editor: editor.as_deref(), scenario, at: runs.len(), exam };
-            let run = || one.run(&mut model, &resources, &mut record, &mut bar);
+            let run = || one.run(&mut model, &resources, &mut keeping, &mut bar);
             runs.push(phase(observer, name, run)?);
         }
     }
-    record.unkept().iter().for_each(|note| observer.note(note));
+    keeping.unkept().iter().for_each(|note| observer.note(note));
     observer.idle();
     // The first runs are of models that no file was read for.
     runs.iter_mut().skip(1 + request.given.len()).for_each(|run| run.notes.extend(resources.notes(&model)));
@@ -189,7 +189,7 @@ pub fn evaluate(
 }
 
 /// Where it is written down how far the runs have come.
-enum Record {
+enum Keeping {
     None,
     /// One sequence of a memory.
     Sequence(Box<Journal>),
@@ -197,7 +197,7 @@ enum Record {
     Runs(Box<KeptRuns>),
 }
 
-impl Record {
+impl Keeping {
     /// What to know where the runs could not all be written down. The report has them all the same.
     fn unkept(&mut self) -> Option<String> {
         let Self::Runs(runs) = self else { return None };
@@ -223,19 +223,19 @@ impl One<'_> {
         &self,
         model: &mut Model,
         resources: &Resources,
-        record: &mut Record,
+        keeping: &mut Keeping,
         bar: &mut Bar<'_>,
     ) -> Result<Run, EvalFailure> {
-        let runs = match record {
-            Record::Sequence(journal) => return resumed(journal, self.scenario, self.exam, bar),
-            Record::Runs(runs) => Some(&mut **runs),
-            Record::None => None,
+        let runs = match keeping {
+            Keeping::Sequence(journal) => return resumed(journal, self.scenario, self.exam, bar),
+            Keeping::Runs(runs) => Some(&mut **runs),
+            Keeping::None => None,
         };
-        self.kept(model, resources, runs, bar)
+        self.rest(model, resources, runs, bar)
     }
 
     /// Goes on behind what is known of the run.
-    fn kept(
+    fn rest(
         &self,
         model: &mut Model,
         resources: &Resources,
