@@ -161,6 +161,13 @@ impl Shape {
 /// When the folder cannot be written, or has such files already.
 pub fn write(shape: Shape, dtype: Dtype, dir: &Path) -> io::Result<()> {
     std::fs::create_dir_all(dir)?;
+    // Before the first of them is written.
+    if let Some(there) =
+        ["config.json", "tokenizer.json", "model.safetensors"].iter().find(|name| dir.join(name).exists())
+    {
+        let reason = format!("{} is there already", dir.join(there).display());
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, reason));
+    }
     let new = |name: &str| File::create_new(dir.join(name));
     let mut out = BufWriter::with_capacity(1 << 20, new("model.safetensors")?);
     new("config.json")?.write_all(shape.config().to_string().as_bytes())?;

@@ -36,7 +36,7 @@ mod weights;
 pub use adapter::{AdapterState, StateDecodeError, StateError, StoredFact};
 pub use digest::{
     AdapterId, CommitId, DigestParseError, ManifestId, ModelDigest, ObjectId, OperationId, PatchId, TensorId,
-    bytes_digest,
+    bytes_digest, hex,
 };
 pub use dtype::{Dtype, DtypeError};
 pub use matrix::{Matrix, MatrixError};

@@ -3,6 +3,8 @@
 use recant_model::{Model, TokenizerError};
 use recant_records::Fact;
 
+use crate::EditError;
+
 /// A fact cannot be put to a model.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -54,5 +56,13 @@ impl Request {
             return Err(RequestError::NoTarget { target: fact.target.clone() });
         }
         Ok(Self { fact: fact.clone(), target })
+    }
+
+    /// As [`Request::new`], for whoever plans an edit.
+    ///
+    /// # Errors
+    /// [`EditError::Fact`] says which fact cannot be put into tokens.
+    pub fn to_edit(model: &Model, fact: &Fact) -> Result<Self, EditError> {
+        Self::new(model, fact).map_err(EditError::about(fact))
     }
 }

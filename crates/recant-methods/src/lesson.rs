@@ -79,7 +79,7 @@ pub(crate) fn requests<'a>(
     model: &Model,
     facts: impl IntoIterator<Item = &'a Fact>,
 ) -> Result<Vec<Request>, EditError> {
-    facts.into_iter().map(|fact| Request::new(model, fact).map_err(EditError::about(fact))).collect()
+    facts.into_iter().map(|fact| Request::to_edit(model, fact)).collect()
 }
 
 /// The plan that a trained change Δ `[d_model, d_mlp]` of the down-projection makes.

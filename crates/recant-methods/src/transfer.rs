@@ -162,7 +162,7 @@ impl Loose {
         residuals(memory)?;
         self.fits(memory.base().digest(), memory.layer())?;
         free(&self.fact, memory.facts().iter())?;
-        let target = Request::new(memory.base(), &self.fact).map_err(EditError::about(&self.fact))?.target;
+        let target = Request::to_edit(memory.base(), &self.fact)?.target;
         Ok(memory.insert(&self.fact, Pair { key: self.key, value: self.residual, target })?)
     }
 

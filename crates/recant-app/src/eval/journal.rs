@@ -195,8 +195,11 @@ impl Journal {
     }
 }
 
-/// The first setting in which two memories differ.
-fn differing(held: &BTreeMap<String, String>, wanted: &BTreeMap<String, String>) -> Option<String> {
+/// The first name whose values differ.
+pub(super) fn differing(
+    held: &BTreeMap<String, String>,
+    wanted: &BTreeMap<String, String>,
+) -> Option<String> {
     let keys = held.keys().chain(wanted.keys());
     keys.into_iter().find(|key| held.get(*key) != wanted.get(*key)).cloned()
 }

@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use recant_core::bytes_digest;
+use recant_core::{bytes_digest, hex};
 use recant_eval::{Case, Event, Retained, Run, Single};
 use recant_files::OutputFile;
 use recant_model::Model;
 use serde::{Deserialize, Serialize};
 
+use super::journal::differing;
 use super::{EvalRequest, JournalError};
 use crate::observer::Observer;
 use crate::resources::Resources;
@@ -127,9 +128,7 @@ pub(super) fn about(
     retained: &[Retained],
     resources: &Resources,
 ) -> BTreeMap<String, String> {
-    let digest = |text: String| -> String {
-        bytes_digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
-    };
+    let digest = |text: String| hex(&bytes_digest(text.as_bytes()));
     let statistics = resources.moments().map(|(moments, _)| (moments.corpus, moments.tokens));
     let given = request.given.iter().map(|(name, model)| (name, model.digest().to_string()));
     let pairs = [
@@ -149,18 +148,13 @@ pub(super) fn about(
     pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-fn differing(held: &BTreeMap<String, String>, wanted: &BTreeMap<String, String>) -> Option<String> {
-    let keys = held.keys().chain(wanted.keys());
-    keys.into_iter().find(|key| held.get(*key) != wanted.get(*key)).cloned()
-}
-
 fn line<T: Serialize>(said: &T) -> Result<Vec<u8>, JournalError> {
     let json = serde_json::to_string(said)?;
     Ok(format!("{} {json}\n", checksum(&json)).into_bytes())
 }
 
 fn checksum(json: &str) -> String {
-    bytes_digest(json.as_bytes())[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&bytes_digest(json.as_bytes())[..8])
 }
 
 fn parsed<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, String> {

@@ -359,7 +359,7 @@ fn report(
         statistics: resources.moments().map(|(moments, source)| StatisticsInfo {
             source: source.to_owned(),
             tokens: moments.tokens,
-            corpus: moments.corpus.iter().map(|byte| format!("{byte:02x}")).collect(),
+            corpus: recant_core::hex(&moments.corpus),
         }),
         runs,
     }

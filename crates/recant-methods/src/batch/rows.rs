@@ -52,7 +52,7 @@ impl Prepared {
             return Err(EditError::NormBehind { architecture: model.spec().architecture });
         }
         let lay_out = |fact: &Fact| {
-            let request = Request::new(model, fact).map_err(EditError::about(fact))?;
+            let request = Request::to_edit(model, fact)?;
             fact_rows(model, &request, contexts).map_err(EditError::about(fact))
         };
         Ok(Self { rows: facts.iter().map(lay_out).collect::<Result<_, _>>()? })

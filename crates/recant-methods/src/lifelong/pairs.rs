@@ -90,7 +90,7 @@ impl Pairs {
             let keys = rows(state, "keys", count, spec.key_width(this.rule.layer()))?;
             let values = rows(state, "values", count, spec.d_model)?;
             for (i, fact) in this.lessons.facts().iter().enumerate() {
-                let target = Request::new(&this.base, fact).map_err(EditError::about(fact))?.target;
+                let target = Request::to_edit(&this.base, fact)?.target;
                 this.pairs.push(Pair { key: keys.row(i).to_vec(), value: values.row(i).to_vec(), target });
             }
         }

@@ -132,7 +132,7 @@ impl PairRule for Retrieval {
     }
 
     fn find(&self, base: &Model, fact: &Fact, watch: &dyn Watch) -> Result<(Pair, f32), EditError> {
-        let request = Request::new(base, fact).map_err(EditError::about(fact))?;
+        let request = Request::to_edit(base, fact)?;
         let rows = fact_rows(base, &request, &self.contexts).map_err(EditError::about(fact))?;
         let observed = Base::observe(base, self.settings.layer, &rows)?;
         let evaluator = Tail::new(base, &observed, &rows);

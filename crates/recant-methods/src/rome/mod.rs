@@ -143,7 +143,7 @@ impl Rome {
     fn plan_one(&self, model: &Model, fact: &Fact, watch: &dyn Watch) -> Result<Plan, EditError> {
         let layer = self.settings.layer;
         block_with_matrix(model, layer)?;
-        let request = Request::new(model, fact).map_err(EditError::about(fact))?;
+        let request = Request::to_edit(model, fact)?;
         let (chat, unused) = self.chat(model);
         let rows = self.rows(model, &request, chat.as_ref()).map_err(EditError::about(fact))?;
         let seen = Parts::observe(model, layer, &rows)?;

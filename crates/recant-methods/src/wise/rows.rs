@@ -85,7 +85,7 @@ pub(super) fn of_edit(
 }
 
 fn put(model: &Model, rows: &mut Rows, fact: &Fact, template: &str) -> Result<(), EditError> {
-    let target = Request::new(model, fact).map_err(EditError::about(fact))?.target;
+    let target = Request::to_edit(model, fact)?.target;
     let Row { mut ids, lookup, .. } =
         row(model.tokenizer(), template, &fact.subject).map_err(EditError::about(fact))?;
     rows.prompts.push(ids.len());

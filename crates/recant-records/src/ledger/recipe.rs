@@ -100,7 +100,7 @@ mod tests {
             "b032991ee3a8d9591a85309e8aea09bbda925df28e55032bc0878e0b0e485f43",
         ];
         assert_eq!(
-            found.map(|digest| digest.map(|digest| crate::sheet::hex(&digest))),
+            found.map(|digest| digest.map(|digest| recant_core::hex(&digest))),
             frozen.map(|hex| Some(hex.to_owned()))
         );
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Square;
-use crate::sheet::{self, Format, Sheet, SheetError};
+use crate::sheet::{Format, Sheet, SheetError};
 use crate::{Opened, Record, RecordError};
 
 /// L of C = L Lᵀ for some layers: safetensors with one f64 matrix `layers.N.lower` a layer; metadata: `format` =
@@ -39,7 +39,8 @@ impl Record for FactorsRecord {
 
     fn to_file(&self) -> Vec<u8> {
         let layers = self.layers.iter();
-        let metadata = layers.clone().map(|(&layer, (of, _))| (digest_name(layer), sheet::hex(of))).collect();
+        let metadata =
+            layers.clone().map(|(&layer, (of, _))| (digest_name(layer), recant_core::hex(of))).collect();
         FORMAT.write(
             metadata,
             layers.map(|(layer, (_, lower))| lower.entry(format!("layers.{layer}.lower"))).collect(),

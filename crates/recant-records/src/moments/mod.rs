@@ -80,7 +80,7 @@ impl Record for MomentsRecord {
         }
         let metadata = sheet::metadata([
             ("model", self.model.to_string()),
-            ("corpus", sheet::hex(&self.corpus)),
+            ("corpus", recant_core::hex(&self.corpus)),
             ("tokens", self.tokens.to_string()),
         ]);
         FORMAT.write(metadata, entries)

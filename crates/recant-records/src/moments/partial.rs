@@ -83,7 +83,7 @@ impl Record for PartialRecord {
             sums.chain(sheet::rows("waiting", &self.waiting)).chain(written(&self.sample)).collect();
         let metadata = sheet::metadata([
             ("model", self.model.to_string()),
-            ("corpus", sheet::hex(&self.corpus)),
+            ("corpus", recant_core::hex(&self.corpus)),
             ("texts", self.texts.to_string()),
             ("tokens", self.tokens.to_string()),
             ("budget", self.budget.to_string()),

@@ -51,10 +51,6 @@ pub enum SignatureState {
 const SECRET: &str = "recant-secret-1 ";
 const PUBLIC: &str = "recant-public-1 ";
 
-fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn from_text(text: &str, prefix: &str, expected: &'static str) -> Result<[u8; 32], KeyError> {
     let digits = text.trim().strip_prefix(prefix).ok_or(KeyError::Form { expected })?;
     digits.parse::<recant_core::ObjectId>().map(|id| *id.as_bytes()).map_err(|_| KeyError::Form { expected })
@@ -79,7 +75,7 @@ impl SecretKey {
     /// One line for a file that nobody else may read.
     #[must_use]
     pub fn to_text(&self) -> String {
-        format!("{SECRET}{}\n", to_hex(&self.0.to_bytes()))
+        format!("{SECRET}{}\n", recant_core::hex(&self.0.to_bytes()))
     }
 
     /// The key that signatures are checked with.
@@ -114,7 +110,7 @@ impl PublicKey {
     /// One line.
     #[must_use]
     pub fn to_text(&self) -> String {
-        format!("{PUBLIC}{}\n", to_hex(&self.0))
+        format!("{PUBLIC}{}\n", recant_core::hex(&self.0))
     }
 
     /// Reads a list of signers: lines `NAME recant-public-1 HEX`; empty lines and lines that begin with `#`
@@ -140,7 +136,7 @@ impl PublicKey {
 
 impl fmt::Display for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&to_hex(&self.0))
+        f.write_str(&recant_core::hex(&self.0))
     }
 }
 
