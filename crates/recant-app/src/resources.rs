@@ -122,9 +122,9 @@ impl Resources {
                 let opened = Moments::load(path)?;
                 notes.extend(opened.note(path));
                 let moments = opened.value;
+                moments.hold(&layers_of(needing()))?;
                 // AlphaEdit asks for eigenvectors, not for a factor.
-                let mut factored = layers_of(needing().filter(|(info, _)| info.name != "alphaedit"));
-                factored.retain(|layer| moments.layers().any(|held| held == *layer));
+                let factored = layers_of(needing().filter(|(info, _)| info.name != "alphaedit"));
                 notes.extend(moments.factors_beside(path, &factored)?.notes);
                 (Some(moments), path.display().to_string())
             }

@@ -19,6 +19,11 @@ fn statistics_of_the_reference_code_serve_an_edit() {
     let edit = common::EDIT.replace("--set mom2_adjustment=false", "--stats stats --layer 1");
     let done = run(dir.path(), &edit);
     assert!(common::done(&done), "{}", String::from_utf8_lossy(&done.stderr));
+    // Refused before any search.
+    let refused = run(dir.path(), &format!("-v {}", edit.replace("--layer 1", "--layer 0")));
+    let text = String::from_utf8_lossy(&refused.stderr);
+    assert!(refused.status.code() == Some(1) && text.contains("hold layers [1], not 0"), "{text}");
+    assert!(text.contains("--layer 1 edits one that they hold") && !text.contains("plan"), "{text}");
     for (line, expected) in [
         (import.replace("--layer 1", "--layers 0,1"), "each layer needs a file of its own"),
         (import.replace("--layer 1", "--layer 7"), "layer 7 does not exist"),

@@ -105,6 +105,17 @@ impl Moments {
         self.layers.get(&layer).map(|layer| layer.mean.numbers())
     }
 
+    /// Whether all of some layers were measured.
+    ///
+    /// # Errors
+    /// [`StatisticsError::Layer`] names the first that was not.
+    pub fn hold(&self, layers: &[usize]) -> Result<(), StatisticsError> {
+        match layers.iter().find(|&&layer| !self.layers().any(|held| held == layer)) {
+            Some(&layer) => Err(StatisticsError::Layer { layer, known: self.layers().collect() }),
+            None => Ok(()),
+        }
+    }
+
     /// C⁻¹ k. The factor of C is computed at the first call and kept.
     ///
     /// # Errors

@@ -317,8 +317,9 @@ impl CliError {
             Self::Moments(StatisticsError::Model { .. }) => {
                 Some("`recant stats` makes them for the model at hand".to_owned())
             }
-            Self::Moments(StatisticsError::Layer { layer, .. }) => {
-                Some(format!("`recant stats --layers {layer}` makes them"))
+            Self::Moments(StatisticsError::Layer { layer, known }) => {
+                let held = known.first().map(|held| format!("; --layer {held} edits one that they hold"));
+                Some(format!("`recant stats --layers {layer}` makes them{}", held.unwrap_or_default()))
             }
             Self::Moments(StatisticsError::Factor { .. }) => {
                 Some("raise --tokens in `recant stats`, or give it a longer corpus".to_owned())
