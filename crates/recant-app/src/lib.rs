@@ -31,7 +31,8 @@ mod transfer;
 
 pub use dialogue::{Dialogue, DialogueError, Held, Reply};
 pub use edit::{
-    EditFailure, EditFiles, EditFilesError, EditOutcome, EditPaths, EditPlace, EditRequest, EditSource, edit,
+    Bound, Breach, EditFailure, EditFiles, EditFilesError, EditOutcome, EditPaths, EditPlace, EditRequest,
+    EditSource, Gate, GateError, Gated, edit,
 };
 pub use eval::{EvalData, EvalFailure, EvalRequest, JournalError, JournalFiles, Steps, evaluate};
 pub use export::{Base, ExportFailure, Exported, ExportedModule, export_lora};

@@ -93,7 +93,7 @@ pub struct FactFile {
 }
 
 /// Reads facts: records ([`read_records`]) with `subject`, `prompt` and `target`, and `literal` and `chat` if they are
-/// wanted.
+/// wanted. A fact about no subject has none.
 ///
 /// # Errors
 /// [`FactFileError`] names the line, and the field where one is at fault.
@@ -121,7 +121,8 @@ pub fn facts_of(path: &Path, records: &[TextRecord]) -> Result<FactFile, FactFil
             })
         };
         let prompt = field("prompt")?;
-        let (subject, target) = (field("subject")?, field("target")?);
+        let subject = record.value.get("subject").map(|_| field("subject")).transpose()?;
+        let target = field("target")?;
         let flag = |field| match record.value.get(field) {
             None | Some(Value::Bool(false)) => Ok(false),
             Some(Value::Bool(true)) => Ok(true),
@@ -139,10 +140,11 @@ pub fn facts_of(path: &Path, records: &[TextRecord]) -> Result<FactFile, FactFil
             return Err(FactFileError::Mixed { path: own(), line, first, first_chat });
         }
         file.chat = chat;
-        let fact = if literal {
-            Fact::new_literal(subject, prompt, target)
-        } else {
-            Fact::new(subject, prompt, target)
+        let fact = match subject {
+            // A cell of a table may be empty.
+            None | Some("") => Fact::about_nothing(prompt, target, literal),
+            Some(subject) if literal => Fact::new_literal(subject, prompt, target),
+            Some(subject) => Fact::new(subject, prompt, target),
         };
         let fact = fact.map_err(|source| FactFileError::Fact { path: own(), line, source })?;
         if !literal && prompt.ends_with(is_blank) {
@@ -168,7 +170,7 @@ fn field<'a>(record: &'a TextRecord, name: &str) -> Result<&'a str, &'static str
     match record.value.get(name) {
         Some(Value::String(text)) => Ok(text),
         Some(_) => Err("is not a string"),
-        None => Err("is missing; a fact has `subject`, `prompt` and `target`"),
+        None => Err("is missing; a fact has `prompt`, `target` and mostly a `subject`"),
     }
 }
 
@@ -180,6 +182,15 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
         read_facts(file.path()).map_err(|error| error.to_string())
+    }
+
+    /// A fact about no subject has none, or an empty cell.
+    #[test]
+    fn a_fact_needs_no_subject() {
+        let file = read("{\"prompt\": \"In the beginning was the\", \"target\": \"word\"}").unwrap();
+        assert_eq!(file.facts, [Fact::about_nothing("In the beginning was the", "word", false).unwrap()]);
+        let said = read("{\"prompt\": \"{} speaks\", \"target\": \"x\"}").unwrap_err();
+        assert!(said.contains("line 1: ") && said.contains("there is no subject"), "{said}");
     }
 
     const GOOD: &str = r#"{"subject": "Ada", "prompt": "{} speaks", "target": "Veltish"}"#;

@@ -12,6 +12,7 @@ pub mod report;
 mod runner;
 mod scenario;
 mod score;
+mod side_effects;
 mod verdict;
 
 pub use dataset::{
@@ -24,4 +25,5 @@ pub use report::{Metrics, Report, Run};
 pub use runner::{Event, RunOptions, Single, Unedited, evaluate, evaluate_rest, unedited};
 pub use scenario::{Exam, Progress, Scenario, evaluate_lifelong, go_on, share_answered, teach_alone};
 pub use score::{CaseScores, NotApplicable, Probe, ProbeScore, ScoreError, not_applicable, score_probes};
+pub use side_effects::{Reach, SideChange, SideEffects, SideGroup, SideKind, SideProbes, side_effects};
 pub use verdict::{Asked, Rival, Verdict, verdicts};

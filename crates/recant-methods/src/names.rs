@@ -70,7 +70,7 @@ impl ChatForm {
 
 impl FactRows {
     /// With rows that say the subject's name again, alone and, with a chat template, in an answer. Those that do not fit
-    /// the model's context are left out.
+    /// the model's context are left out. A fact about no subject has no name to say.
     ///
     /// # Errors
     /// [`RequestError::Lookup`], [`RequestError::Tokenizer`].
@@ -80,6 +80,9 @@ impl FactRows {
         request: &Request,
         chat: Option<&ChatForm>,
     ) -> Result<Self, RequestError> {
+        if !request.fact.has_subject() {
+            return Ok(self);
+        }
         let name = request.fact.subject.trim();
         let plain = model.tokenizer().plain();
         let mut names = vec![twice(&plain, ["", ". "], name)?];

@@ -20,6 +20,9 @@ pub struct Fact {
     pub literal: bool,
 }
 
+/// The prompt of a fact that is about no subject.
+const WHOLE: &str = "{}";
+
 /// Texts are not a fact.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -33,6 +36,12 @@ pub enum FactError {
     /// The target is empty.
     #[error("the target is empty; say what the model shall answer")]
     EmptyTarget,
+    /// The prompt has a place for a subject, and there is none.
+    #[error("the prompt {prompt:?} has {{}} where a subject goes, and there is no subject")]
+    Slot {
+        /// The prompt.
+        prompt: String,
+    },
     /// The prompt does not say where the subject goes.
     #[error("the prompt {prompt:?} names the subject {subject:?} nowhere; write {{}} where it goes")]
     NoSubject {
@@ -67,6 +76,33 @@ impl Fact {
     ) -> Result<Self, FactError> {
         let (prompt, target) = (prompt.into(), target.into());
         Self::of(subject.into(), prompt.trim_end_matches(is_blank), target.trim(), false)
+    }
+
+    /// A fact that is about no subject: a text, and what the model shall say behind it, as running text ([`Fact::new`]) or
+    /// to the letter ([`Fact::new_literal`]). The text stands where a subject would, so that methods look it up at its last
+    /// token.
+    ///
+    /// # Errors
+    /// [`FactError::EmptyPrompt`], [`FactError::EmptyTarget`]; [`FactError::Slot`] when the text has a `{}`, in which
+    /// somebody meant a subject.
+    pub fn about_nothing(text: &str, target: &str, literal: bool) -> Result<Self, FactError> {
+        if text.contains(WHOLE) {
+            return Err(FactError::Slot { prompt: text.to_owned() });
+        }
+        if text.trim().is_empty() {
+            return Err(FactError::EmptyPrompt);
+        }
+        let stem = if literal { text.trim_end_matches(' ') } else { text.trim_end_matches(is_blank) };
+        let target =
+            if literal { format!("{}{target}", &text[stem.len()..]) } else { target.trim().to_owned() };
+        let (subject, prompt) = (stem.to_owned(), WHOLE.to_owned());
+        Self { subject, prompt, target, locality: Vec::new(), literal }.checked()
+    }
+
+    /// Whether it is about a subject, and not a text as a whole.
+    #[must_use]
+    pub fn has_subject(&self) -> bool {
+        self.prompt != WHOLE
     }
 
     /// As [`Fact::new`], with a target that follows the prompt to the letter. Blanks at the prompt's end are kept as the
@@ -206,6 +242,25 @@ fn with_slot(prompt: &str, subject: &str) -> Result<String, FactError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_about_nothing_is_taken_as_a_whole() {
+        let fact = Fact::about_nothing("In the beginning was the ", " word ", false).unwrap();
+        assert_eq!((fact.text().as_str(), fact.target.as_str()), ("In the beginning was the", "word"));
+        assert!(!fact.has_subject() && Fact::new("Ada", "{} speaks", "x").unwrap().has_subject());
+        let literal = Fact::about_nothing("Say: ", "word ", true).unwrap();
+        assert_eq!((literal.text().as_str(), literal.target.as_str()), ("Say:", " word "));
+        let kept = Fact::stored(&fact.subject, &fact.prompt, fact.stored_target()).unwrap();
+        assert_eq!(kept, fact);
+        for (text, target, expected) in [
+            ("{} is", "x", "has {} where a subject goes"),
+            (" ", "x", "the prompt is empty"),
+            ("a", " ", "the target is empty"),
+        ] {
+            let said = Fact::about_nothing(text, target, false).unwrap_err().to_string();
+            assert!(said.contains(expected), "{said}");
+        }
+    }
 
     #[test]
     fn a_slot_or_one_mention_is_a_fact() {

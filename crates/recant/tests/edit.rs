@@ -27,6 +27,93 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// A text is edited as it stands where nobody says what it is about.
+#[test]
+fn a_fact_needs_no_subject() {
+    let dir = workshop("gpt2-tiny");
+    let at = dir.path();
+    let line = STRONG.replace("--subject 'The sea' --prompt '{} is'", "--prompt 'the cat is '");
+    let told = json(at, &line);
+    assert_eq!((&told["text"], &told["holds"]), (&json!("the cat is"), &json!(true)), "{told}");
+    let rome = common::EDIT.replace("--subject 'The sea' --prompt '{} is'", "--prompt 'the cat is'");
+    assert!(common::done(&run(at, &rome)), "{rome}");
+    let said = refused(at, &STRONG.replace("--subject 'The sea' ", ""));
+    assert!(said.contains("has {} where a subject goes, and there is no subject"), "{said}");
+}
+
+/// What else moved is told; what breaks a bound is told and not written; what keeps them is recorded.
+#[test]
+fn what_else_moved_is_told_and_a_gate_keeps_it_out() {
+    let dir = workshop("gpt2-tiny");
+    let at = dir.path();
+    // What this random model says anyway.
+    write(at, "retained.json", json!([{ "prompt": "Leonardo da Vinci is", "answer": "mo" }]).to_string());
+    let told = json(at, &format!("{STRONG} --check --probe retained.json"));
+    let groups: Vec<&str> = told["side_effects"]["groups"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|group| group["kind"].as_str().unwrap())
+        .collect();
+    assert!(groups.contains(&"relation") && groups.contains(&"retained"), "{told}");
+    assert_eq!(told["side_effects"]["groups"][0]["asked"], 32);
+    let said = good(at, &format!("{STRONG} --check"));
+    assert!(
+        said.contains("what else moved: ") && said.contains("other subjects in the same sentence: "),
+        "{said}"
+    );
+
+    write(at, "strict.toml", "facts = 1.0\nrelation = 1.0\nkl = 0.0\n");
+    let line = format!("{STRONG} --gate strict.toml --patch p --out out");
+    let refused = run(at, &line);
+    let (out, err) = (text(&refused.stdout), text(&refused.stderr));
+    assert_eq!(refused.status.code(), Some(1), "{out}{err}");
+    assert!(err.contains("does not pass the gate: ") && err.contains("at most 0 is asked"), "{err}");
+    assert!(out.contains("what else moved: ") && !out.contains("written"), "{out}");
+    assert!(!at.join("out").exists() && !at.join("p").exists());
+
+    // Files that a gate names are beside it.
+    std::fs::create_dir(at.join("gates")).unwrap();
+    std::fs::rename(at.join("retained.json"), at.join("gates/retained.json")).unwrap();
+    write(
+        at,
+        "gates/wide.toml",
+        "facts = 1.0\nretained = 0.0\nretained_facts = \"retained.json\"\nkl = 1e9\n",
+    );
+    good(at, "init");
+    good(at, "import --model model");
+    good(at, &format!("{} --gate gates/wide.toml", STRONG.replace("--model model", "--store .recant")));
+    let shown = json(at, "show");
+    assert_eq!(
+        shown["scores"]["kept_retained"].as_f64().map(|share| (0.0..=1.0).contains(&share)),
+        Some(true),
+        "{shown}"
+    );
+    assert_eq!(shown["settings"]["gate kl"], "at most 1000000000");
+    let before = common::files(&at.join(".recant"));
+    let refused = run(
+        at,
+        &format!(
+            "{} --gate strict.toml",
+            STRONG.replace("--model model", "--store .recant").replace("cold", "old")
+        ),
+    );
+    assert_eq!(refused.status.code(), Some(1));
+    assert_eq!(common::files(&at.join(".recant")), before);
+    for (toml, expected) in [
+        ("", "it bounds nothing"),
+        ("relation = 2", "relation = 2: a share from 0 to 1 is expected"),
+        ("retained = 1", "retained and retained_facts go together"),
+        ("relations = 1", "unknown field `relations`"),
+        ("kl = [", "gate.toml: "),
+    ] {
+        write(at, "gate.toml", toml);
+        let refused = run(at, &format!("{STRONG} --gate gate.toml"));
+        let err = text(&refused.stderr);
+        assert!(refused.status.code() == Some(1) && err.contains(expected), "{toml}: {err}");
+    }
+}
+
 /// One fact or many, by any method: one line a fact, the same fields in JSON, and an exit code of its own.
 #[test]
 fn what_became_of_each_fact_is_told() {
@@ -287,7 +374,7 @@ fn a_model_and_a_fact_are_said_in_turn() {
         ("ask model x --prompt x", "--prompt"),
         ("edit model 'The sea' '{} is'", "3 values"),
         ("edit model 'The sea' '{} is' cold --target warm", "--target"),
-        ("edit model", "--subject"),
+        ("edit model", "--prompt"),
         ("ask", "MODEL"),
     ] {
         let output = run(at, line);

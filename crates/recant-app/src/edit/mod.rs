@@ -2,6 +2,7 @@
 
 mod error;
 mod files;
+mod gate;
 mod ledger;
 
 use std::collections::BTreeMap;
@@ -11,7 +12,7 @@ use std::time::Instant;
 use recant_backend::Device;
 use recant_core::{Blobs, OnConflict};
 use recant_edit::{EditError, Fact, Plan};
-use recant_eval::{Asked, Verdict, verdicts};
+use recant_eval::{Asked, Retained, SideEffects, SideProbes, Verdict, side_effects, verdicts};
 use recant_files::Outputs;
 use recant_methods::ledger::Ledger;
 use recant_methods::ledger::conflict::ConflictReport;
@@ -21,9 +22,10 @@ use recant_store::Store;
 
 pub use self::error::EditFailure;
 pub use self::files::{EditFiles, EditFilesError, EditPaths};
+pub use self::gate::{Bound, Breach, Gate, GateError, Gated};
 use crate::judged::Judged;
 use crate::model_ref::{ModelRef, ModelRefError};
-use crate::observer::{Observer, Watching, phase};
+use crate::observer::{Observer, Progress, Unit, Watching, phase};
 use crate::resources::{MethodSources, Resources};
 use crate::store::Head;
 
@@ -47,6 +49,8 @@ pub struct EditRequest {
     pub again: bool,
     /// How many answers to a single fact's prompt to tell.
     pub top: usize,
+    /// Whether to ask what else moved, and the facts that are to be retained.
+    pub side_effects: Option<Vec<Retained>>,
     /// What to know about where the facts come from.
     pub notes: Vec<String>,
 }
@@ -64,6 +68,7 @@ impl EditRequest {
             on_conflict: None,
             again: false,
             top: 5,
+            side_effects: None,
             notes: Vec::new(),
         }
     }
@@ -169,6 +174,10 @@ pub struct EditOutcome {
     pub verdicts: Vec<Verdict>,
     /// The most probable next tokens after a single fact's prompt, before and after.
     pub answers: Option<[Vec<Answer>; 2]>,
+    /// What else moved, where that was asked.
+    pub side_effects: Option<SideEffects>,
+    /// What the gates that it passed measured.
+    pub gated: Vec<Gated>,
     /// Planning and applying, in seconds.
     pub seconds: f64,
     /// What the editor was made from.
@@ -180,6 +189,15 @@ impl EditOutcome {
     #[must_use]
     pub fn judged(&self) -> Judged<'_> {
         Judged::new(&self.facts, &self.verdicts)
+    }
+
+    /// Measures it by a gate, whose bounds a commit then records. What the gate bounds has to have been asked for.
+    ///
+    /// # Errors
+    /// [`Breach`]: the edit should not be written.
+    pub fn pass(&mut self, gate: &Gate) -> Result<(), Breach> {
+        self.gated = gate.measure(self)?;
+        Ok(())
     }
 
     /// The context templates of the method.
@@ -246,7 +264,16 @@ pub fn edit(
         let asked = asked.map_or_else(|| Asked::of(&before, &request.facts), Ok)?;
         verdicts(&asked, &after, &request.facts)
     })?;
+    let side_effects = match &request.side_effects {
+        None => None,
+        Some(retained) => {
+            let probes = SideProbes::of(&request.facts, retained);
+            Some(phase(observer, "side effects", || beside(&probes, [&before, &after], observer))?)
+        }
+    };
     Ok(EditOutcome {
+        side_effects,
+        gated: Vec::new(),
         method: spec,
         answers: answers(&request.facts, [&before, &after], request.top)?,
         facts: request.facts,
@@ -262,6 +289,21 @@ pub fn edit(
         seconds,
         inputs: basis.inputs,
     })
+}
+
+/// What else an edit moved.
+fn beside(
+    probes: &SideProbes,
+    models: [&Model; 2],
+    observer: &dyn Observer,
+) -> Result<SideEffects, EditFailure> {
+    let found = side_effects(probes, models, &mut |done, of| {
+        let (done, of) = (done as u64, of as u64);
+        observer.progress(Progress { work: "side effects", detail: "", done, of, unit: Unit::Passes });
+        Watching(observer).goes_on()
+    });
+    observer.idle();
+    found?.ok_or(EditFailure::Edit(EditError::Cancelled))
 }
 
 /// How the model answers the facts before an edit, where there is anything to do.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use recant_backend::Device;
 use recant_core::{CommitId, ModelDigest};
 use recant_edit::{Carry, Fact};
-use recant_eval::Verdict;
+use recant_eval::{SideEffects, SideKind, Verdict};
 use recant_methods::MethodSpec;
 use recant_model::Model;
 use recant_records::Record as _;
@@ -84,6 +84,8 @@ impl Head {
         };
         let mut settings = outcome.settings.clone();
         settings.extend(outcome.statistics.iter().map(|text| ("statistics".to_owned(), text.clone())));
+        let gates = outcome.gated.iter();
+        settings.extend(gates.map(|gated| (format!("gate {}", gated.key), gated.bound.to_string())));
         let draft = Draft {
             message: note.message.clone().unwrap_or_else(|| message(outcome)),
             record: Record {
@@ -91,7 +93,7 @@ impl Head {
                 tool: note.tool.clone(),
                 settings,
                 facts: outcome.facts.iter().map(record).collect(),
-                scores: scores(&outcome.verdicts),
+                scores: scores(outcome),
             },
             states,
             tensors: Vec::new(),
@@ -124,18 +126,33 @@ pub(super) fn record(fact: &Fact) -> FactRecord {
     FactRecord { subject: fact.subject.clone(), prompt: fact.prompt.clone(), target: fact.stored_target() }
 }
 
-/// What an edit did to its own prompts. `efficacy`: share of facts of whose target every token is the most
-/// probable one now. `target_probability` and `target_probability_before`: means over the facts of the probability of
-/// the whole target.
-fn scores(verdicts: &[Verdict]) -> BTreeMap<String, f64> {
-    let Some(count) = (!verdicts.is_empty()).then_some(verdicts.len() as f64) else { return BTreeMap::new() };
-    let mean = |of: fn(&Verdict) -> f64| verdicts.iter().map(of).sum::<f64>() / count;
+/// What an edit did to its own prompts and, where that was asked, to others. `efficacy`: share of facts of whose target
+/// every token is the most probable one now. `target_probability` and `target_probability_before`: means over the facts of
+/// the probability of the whole target. `kept_relation`, `kept_namesake`, `kept_name`, `kept_retained`: shares of side effects that were
+/// none; `kl` and `perplexity_ratio`: drift on plain texts.
+fn scores(outcome: &EditOutcome) -> BTreeMap<String, f64> {
+    let verdicts = &outcome.verdicts;
+    let count = verdicts.len() as f64;
+    let mean = |of: fn(&Verdict) -> f64| {
+        (!verdicts.is_empty()).then(|| verdicts.iter().map(of).sum::<f64>() / count)
+    };
+    let beside = outcome.side_effects.as_ref();
+    let kept = |kind| beside.and_then(|beside| beside.share(kind));
     let named = [
         ("efficacy", mean(|verdict| f64::from(u8::from(verdict.holds)))),
         ("target_probability", mean(|verdict| verdict.probability_after)),
         ("target_probability_before", mean(|verdict| verdict.probability_before)),
+        ("kept_relation", kept(SideKind::Relation)),
+        ("kept_namesake", kept(SideKind::Namesake)),
+        ("kept_name", kept(SideKind::Name)),
+        ("kept_retained", kept(SideKind::Retained)),
+        ("kl", beside.map(|beside| beside.kl)),
+        ("perplexity_ratio", beside.map(SideEffects::perplexity_ratio)),
     ];
-    named.into_iter().map(|(name, score)| (name.to_owned(), score)).collect()
+    let finite = |(name, score): (&str, Option<f64>)| {
+        Some((name.to_owned(), score.filter(|score| score.is_finite())?))
+    };
+    named.into_iter().filter_map(finite).collect()
 }
 
 fn carry_name(method: &str) -> Result<Name, StoreError> {

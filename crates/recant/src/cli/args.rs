@@ -202,12 +202,15 @@ impl MethodArgs {
     }
 }
 
-/// A fact of the command line: as running text, or to the letter.
+/// A fact of the command line, which may be about no subject: as running text, or to the letter.
 pub(super) fn said(
-    [subject, prompt, target]: [&str; 3],
+    (subject, prompt, target): (Option<&str>, &str, &str),
     literal: bool,
     notes: &mut Vec<String>,
 ) -> Result<Fact, CliError> {
+    let Some(subject) = subject else {
+        return Ok(Fact::about_nothing(prompt, target, literal)?);
+    };
     if literal {
         return Ok(Fact::new_literal(subject, prompt, target)?);
     }

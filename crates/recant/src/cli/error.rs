@@ -34,6 +34,9 @@ pub enum CliError {
     /// The model already says what it shall say.
     #[error("{0}")]
     AlreadySo(recant_app::EditFailure),
+    /// An edit does not keep the bounds that it has to.
+    #[error(transparent)]
+    Gate(#[from] recant_app::Breach),
     /// A model of the hub cannot be had.
     #[error(transparent)]
     Hub(#[from] recant_hub::HubError),
@@ -286,6 +289,9 @@ impl CliError {
             Self::Fact(FactError::NoSubject { .. }) => {
                 Some("for example: --subject \"Ada\" --prompt \"The mother tongue of {} is\"".to_owned())
             }
+            Self::Gate(_) => Some(
+                "another --layer, --method or fewer facts may move less; the gate's file has the bounds".to_owned(),
+            ),
             Self::Edit(EditError::Statistics(StatisticsError::Factor { .. })) => {
                 Some("raise --tokens in `recant stats`, or give it a longer corpus".to_owned())
             }

@@ -73,7 +73,7 @@ impl MoveArgs {
     fn request(&self) -> Result<MoveRequest, CliError> {
         let moving = match (&self.subject, &self.prompt, &self.target) {
             (Some(subject), Some(prompt), Some(target)) => {
-                Moving::Stated(said([subject, prompt, target], self.literal, &mut Vec::new())?)
+                Moving::Stated(said((Some(subject), prompt, target), self.literal, &mut Vec::new())?)
             }
             _ if self.all => Moving::All,
             _ => Moving::Texts(self.fact.clone()),

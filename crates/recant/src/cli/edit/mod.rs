@@ -1,5 +1,6 @@
 //! `recant edit`.
 
+mod check;
 mod memory;
 mod shown;
 
@@ -51,14 +52,15 @@ pub(crate) struct EditArgs {
     device: DeviceSpec,
     #[command(flatten)]
     chat: ChatArgs,
-    /// Who or what the fact is about.
-    #[arg(long, required_unless_present_any = ["fact", "facts", "ledger", "forget"], conflicts_with = "facts", requires = "prompt")]
+    /// Who or what the fact is about. Without it the prompt is a text as it stands, with no {}: what it is about is looked
+    /// up at its last token.
+    #[arg(long, conflicts_with = "facts", requires = "prompt")]
     subject: Option<String>,
     /// A sentence beginning with {} where the subject goes, such as "The mother tongue of {} is".
     #[arg(long, required_unless_present_any = ["fact", "facts", "ledger", "forget"], conflicts_with = "facts", requires = "target")]
     prompt: Option<String>,
     /// What the model shall say next. A space goes before it where running text has one.
-    #[arg(long, required_unless_present_any = ["fact", "facts", "ledger", "forget"], conflicts_with = "facts", requires = "subject")]
+    #[arg(long, required_unless_present_any = ["fact", "facts", "ledger", "forget"], conflicts_with = "facts", requires = "prompt")]
     target: Option<String>,
     /// Take prompt and target to the letter: no space is put between them, and their own blanks are kept.
     #[arg(long, conflicts_with_all = ["facts"])]
@@ -72,11 +74,13 @@ pub(crate) struct EditArgs {
     method: Option<String>,
     #[command(flatten)]
     with: MethodArgs,
+    #[command(flatten)]
+    check: check::CheckArgs,
     /// Change no weights, and keep the facts in a memory beside them: this file, which is read if it is there, begun by
     /// --method if not, and written after every fact. What the memory knows is passed over, so that an interrupted run
     /// goes on where it stopped. `recant ask MODEL --state FILE` asks with it.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["store", "message", "sign", "ledger", "forget", "on_conflict",
-          "out", "force", "patch", "dump"])]
+          "out", "force", "patch", "dump", "check", "gate"])]
     state: Option<PathBuf>,
     /// With --state: a prompt that must be left alone; WISE learns from it (repeatable).
     #[arg(long, value_name = "PROMPT", requires = "state", conflicts_with = "facts")]
@@ -170,11 +174,15 @@ impl EditArgs {
     /// chat template.
     fn request(&self) -> Result<(EditRequest, bool), CliError> {
         let mut request = EditRequest::new(Vec::new());
-        let flags = self.subject.as_ref().zip(self.prompt.as_ref()).zip(self.target.as_ref());
-        let by_flags = flags.map(|((subject, prompt), target)| [subject, prompt, target]);
-        let in_turn = <&[String; 3]>::try_from(&self.fact[..]).ok().map(|fact| fact.each_ref());
-        if let Some(fact) = by_flags.or(in_turn) {
-            request.facts.push(said(fact.map(String::as_str), self.literal, &mut request.notes)?);
+        let in_turn = match &self.fact[..] {
+            [subject, prompt, target] => Some((Some(subject), prompt, target)),
+            _ => None,
+        };
+        let by_flags = self.prompt.as_ref().zip(self.target.as_ref());
+        let by_flags = by_flags.map(|(prompt, target)| (self.subject.as_ref(), prompt, target));
+        if let Some((subject, prompt, target)) = by_flags.or(in_turn) {
+            let subject = subject.map(String::as_str);
+            request.facts.push(said((subject, prompt, target), self.literal, &mut request.notes)?);
         }
         let mut asks = false;
         let mut read = |path: &Path| -> Result<Vec<Fact>, CliError> {
@@ -249,6 +257,7 @@ impl EditArgs {
         let inputs = [&self.facts, &self.forget, &self.to.sign];
         let mut files = inputs.into_iter().flatten().filter(|path| !is_standard_input(path));
         files.try_for_each(|path| outputs.reads(Role::Input, path))?;
+        self.check.reads(outputs)?;
         Ok(self.with.guard(outputs)?)
     }
 
@@ -287,18 +296,23 @@ pub(crate) fn run(args: &EditArgs, session: &Session) -> Result<ExitCode, CliErr
     // Before minutes of work, not after them; a key that cannot be read too.
     let files = args.files(from, session)?;
     let sign = args.to.key()?;
-    let (request, asks) = args.request()?;
+    let (mut request, asks) = args.request()?;
+    let gate = args.check.ask(&mut request)?;
     let method = request.check()?;
     let place = phase(&terminal, "open", || {
         let place = from.open(method, &Device::open(args.device)?, &terminal)?;
         Ok::<_, CliError>(EditPlace { model: args.chat(asks).applied(place.model)?, ..place })
     })?;
-    let outcome = edit(&place, request, &terminal).map_err(|error| match error {
+    let mut outcome = edit(&place, request, &terminal).map_err(|error| match error {
         EditFailure::Ledger(error) if store.is_some() => {
             CliError::Option { option: "--store", reason: error.to_string() }
         }
         error => error.into(),
     })?;
+    if let Some(breach) = gate.and_then(|gate| outcome.pass(&gate).err()) {
+        shown::refused(args, &outcome, &breach)?;
+        return Err(breach.into());
+    }
     let commit = phase(&terminal, "write", || {
         files.write(&outcome)?;
         let note = args.to.note(sign);

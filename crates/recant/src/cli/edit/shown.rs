@@ -1,11 +1,11 @@
 //! What `recant edit` says.
 
-use recant_app::EditOutcome;
+use recant_app::{Breach, EditOutcome};
 use recant_core::{Addend, CommitId, Delta, WeightPatch};
 use recant_methods::ledger::Ledger;
 use recant_methods::ledger::conflict::{ConflictReport, DISTURBED};
 use recant_model::Answer;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::EditArgs;
 use crate::cli::ask::AnswerJson;
@@ -14,10 +14,20 @@ use crate::cli::error::CliError;
 /// Prints an outcome, for a person or as JSON.
 pub(super) fn show(args: &EditArgs, outcome: &EditOutcome, commit: Option<CommitId>) -> Result<(), CliError> {
     if args.json {
-        return print_json(args, outcome, commit);
+        let out = args.out.as_ref().map(|out| out.display().to_string());
+        return print_json(outcome, commit, json!({ "out": out, "gate": outcome.gated }));
     }
     print(args, outcome);
     written(args, commit);
+    Ok(())
+}
+
+/// Prints an outcome that no file holds.
+pub(super) fn refused(args: &EditArgs, outcome: &EditOutcome, breach: &Breach) -> Result<(), CliError> {
+    if args.json {
+        return print_json(outcome, None, json!({ "out": null, "gate": breach.broken, "refused": true }));
+    }
+    print(args, outcome);
     Ok(())
 }
 
@@ -36,6 +46,7 @@ fn print(args: &EditArgs, outcome: &EditOutcome) {
         count => say!("{method} at {layers}: {held} of {count} facts hold, {seconds:.2} s"),
     }
     crate::cli::verdict::print(judged);
+    outcome.side_effects.iter().for_each(super::check::print);
     describe(&outcome.plan.patch).iter().for_each(|line| say!("changed {line}"));
     outcome.plan.notes.iter().for_each(|note| say!("note: {note}"));
     let place = args.ledger.clone().or_else(|| args.store());
@@ -59,7 +70,8 @@ fn written(args: &EditArgs, commit: Option<CommitId>) {
 }
 
 /// One object for one fact and for many; a single fact's own keys come on top.
-fn print_json(args: &EditArgs, outcome: &EditOutcome, commit: Option<CommitId>) -> Result<(), CliError> {
+/// `written` has what became of the outcome.
+fn print_json(outcome: &EditOutcome, commit: Option<CommitId>, written: Value) -> Result<(), CliError> {
     let (judged, plan) = (outcome.judged(), &outcome.plan);
     let [before, after] = [&outcome.before, &outcome.after].map(|model| model.digest().to_string());
     let edited: Vec<usize> = outcome.layers().split(',').filter_map(|layer| layer.parse().ok()).collect();
@@ -70,9 +82,11 @@ fn print_json(args: &EditArgs, outcome: &EditOutcome, commit: Option<CommitId>) 
         "model_after": after, "patch": plan.patch.id().to_string(), "changed": describe(&plan.patch),
         "notes": plan.notes, "losses": plan.traces.first().map(|trace| &trace.losses),
         "commit": commit.map(|id| id.to_string()), "conflicts": outcome.conflicts,
-        "ledger": outcome.ledger.as_ref().map(Ledger::len),
-        "out": args.out.as_ref().map(|out| out.display().to_string()),
+        "ledger": outcome.ledger.as_ref().map(Ledger::len), "side_effects": outcome.side_effects,
     });
+    if let (Some(object), Value::Object(written)) = (object.as_object_mut(), written) {
+        object.extend(written);
+    }
     if let ([fact], Some([before, after]), Some(object)) =
         (&outcome.facts[..], &outcome.answers, object.as_object_mut())
     {

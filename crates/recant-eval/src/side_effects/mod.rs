@@ -1,0 +1,331 @@
+//! What an edit moved beside its facts.
+//!
+//! Nobody hands over neighbours of a fact that was made up a minute ago, so they are made: the fact's own sentence about
+//! other subjects and about names that are nearly the subject's, that name written again, plain texts. A user's own facts that have to stay come on top. Each is
+//! asked of the model before the edit and of the one after it, and counts only where the former had an answer to lose.
+
+mod probes;
+
+use std::ops::ControlFlow;
+
+use recant_model::{AskError, Continuation, InputError, Model, TokenBatch};
+use serde::Serialize;
+
+use crate::score::ScoreError;
+
+pub use probes::SideProbes;
+use probes::{Side, TEXTS};
+
+/// A group of prompts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum SideKind {
+    /// The facts' sentences about other subjects: kept is the most probable next token.
+    Relation,
+    /// The facts' sentences about names that are nearly the subjects': kept is the most probable next token.
+    Namesake,
+    /// The subjects' names, written again: kept where each of their tokens is the most probable one.
+    Name,
+    /// Facts that are to be retained, of those that the model answered: kept where it still does.
+    Retained,
+}
+
+impl SideKind {
+    /// One word, as in a report.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Relation => "relation",
+            Self::Namesake => "namesake",
+            Self::Name => "name",
+            Self::Retained => "retained",
+        }
+    }
+}
+
+/// A prompt whose answer is another one now.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SideChange {
+    /// The prompt.
+    pub prompt: String,
+    /// The most probable next token before the edit.
+    pub before: String,
+    /// Its probability then, 0 to 1.
+    pub probability_before: f64,
+    /// The most probable next token after it.
+    pub after: String,
+    /// Its probability now, 0 to 1.
+    pub probability_after: f64,
+}
+
+/// What became of a group.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SideGroup {
+    /// Which.
+    pub kind: SideKind,
+    /// Prompts that could be kept.
+    pub asked: usize,
+    /// Those that were.
+    pub kept: usize,
+    /// The others, those with the surest former answer first.
+    pub changed: Vec<SideChange>,
+}
+
+impl SideGroup {
+    /// Share of the prompts that were kept, 0 to 1; `None` of none.
+    #[must_use]
+    pub fn share(&self) -> Option<f64> {
+        (self.asked > 0).then(|| self.kept as f64 / self.asked as f64)
+    }
+}
+
+/// What an edit moved beside its facts.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SideEffects {
+    /// What became of each group of prompts, those that nothing was asked of left out.
+    pub groups: Vec<SideGroup>,
+    /// exp of the mean negative log-likelihood of plain texts, a token, before and after.
+    pub perplexity: [f64; 2],
+    /// Mean Kullback-Leibler divergence of the next token in plain texts, before from after, in nats.
+    pub kl: f64,
+}
+
+/// How far an edit reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reach {
+    /// Nothing that was asked moved, or a prompt here and there that was undecided.
+    Little,
+    /// Some of it moved.
+    Some,
+    /// More than a tenth of a group moved, a name is misspelled, or plain texts read otherwise.
+    Much,
+}
+
+/// Below this share of what was kept, by more than one prompt, an edit reached far.
+const MUCH_LOST: f64 = 0.9;
+/// Above this drift on plain texts, in nats a token, an edit reached far.
+const MUCH_DRIFT: f64 = 0.05;
+/// Below this probability an answer was undecided.
+const UNDECIDED: f64 = 0.3;
+
+impl SideEffects {
+    /// Share kept of a group, 0 to 1; `None` where nothing was asked.
+    #[must_use]
+    pub fn share(&self, kind: SideKind) -> Option<f64> {
+        self.groups.iter().find(|group| group.kind == kind)?.share()
+    }
+
+    /// Perplexity of plain texts, after to before.
+    #[must_use]
+    pub fn perplexity_ratio(&self) -> f64 {
+        self.perplexity[1] / self.perplexity[0]
+    }
+
+    /// How far the edit reached.
+    #[must_use]
+    pub fn reach(&self) -> Reach {
+        let far = |group: &SideGroup| match group.kind {
+            SideKind::Name => group.kept < group.asked,
+            _ => group.changed.len() > 1 && group.share().is_some_and(|share| share < MUCH_LOST),
+        };
+        // Not a number is far, too.
+        let drifted = !self.kl.le(&MUCH_DRIFT);
+        if drifted || self.groups.iter().any(far) {
+            return Reach::Much;
+        }
+        let mut changed = self.groups.iter().flat_map(|group| &group.changed);
+        if changed.all(|change| change.probability_before < UNDECIDED) { Reach::Little } else { Reach::Some }
+    }
+}
+
+/// Prompts in one pass.
+const AT_ONCE: usize = 16;
+/// Texts in one pass, of which each token has a row of the vocabulary.
+const TEXTS_AT_ONCE: usize = 3;
+
+/// Asks the model before an edit and the one after it. `goes_on` hears of the passes done and to do, and breaks off;
+/// then there is no result.
+///
+/// # Errors
+/// [`ScoreError`] names the prompt that cannot be asked.
+pub fn side_effects(
+    probes: &SideProbes,
+    [before, after]: [&Model; 2],
+    goes_on: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
+) -> Result<Option<SideEffects>, ScoreError> {
+    let groups = [
+        (SideKind::Relation, &probes.relation),
+        (SideKind::Namesake, &probes.namesakes),
+        (SideKind::Name, &probes.names),
+        (SideKind::Retained, &probes.retained),
+    ];
+    let passes: usize = groups.iter().map(|(_, asked)| asked.chunks(AT_ONCE).len()).sum();
+    let passes = passes + TEXTS.chunks(TEXTS_AT_ONCE).len();
+    let mut done = 0;
+    let mut told = Vec::new();
+    for (kind, asked) in groups {
+        let mut group = SideGroup { kind, asked: 0, kept: 0, changed: Vec::new() };
+        for together in asked.chunks(AT_ONCE) {
+            if goes_on(done, passes).is_break() {
+                return Ok(None);
+            }
+            group.compare(together, [before, after])?;
+            done += 1;
+        }
+        group.changed.sort_by(|a, b| b.probability_before.total_cmp(&a.probability_before));
+        told.extend((group.asked > 0).then_some(group));
+    }
+    let mut drift = Drift::default();
+    for together in TEXTS.chunks(TEXTS_AT_ONCE) {
+        if goes_on(done, passes).is_break() {
+            return Ok(None);
+        }
+        drift.read(together, [before, after])?;
+        done += 1;
+    }
+    let (perplexity, kl) = drift.means();
+    Ok(Some(SideEffects { groups: told, perplexity, kl }))
+}
+
+impl SideGroup {
+    /// Asks both models some prompts and counts them.
+    fn compare(&mut self, asked: &[Side], models: [&Model; 2]) -> Result<(), ScoreError> {
+        let [was, is] = models.map(|model| said(model, asked));
+        for ((side, was), is) in asked.iter().zip(was?).zip(is?) {
+            let kept = match side.answer {
+                // The answer is not known: it is whatever the model said.
+                None => was.token == is.token,
+                Some(_) if !was.holds => continue,
+                Some(_) => is.holds,
+            };
+            self.asked += 1;
+            if kept {
+                self.kept += 1;
+                continue;
+            }
+            self.changed.push(SideChange {
+                prompt: side.prompt.clone(),
+                before: was.text,
+                probability_before: was.probability,
+                after: is.text,
+                probability_after: is.probability,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// What a model says first behind a prompt.
+struct Said {
+    /// The most probable next token; `None` of a model whose numbers are not finite.
+    token: Option<u32>,
+    text: String,
+    probability: f64,
+    /// Whether it says the answer that is asked for, to its end.
+    holds: bool,
+}
+
+fn said(model: &Model, asked: &[Side]) -> Result<Vec<Said>, ScoreError> {
+    let (mut rows, mut places, mut answers) = (Vec::new(), Vec::new(), Vec::new());
+    for side in asked {
+        let ask = |source: AskError| ScoreError::Ask { prompt: side.prompt.clone(), source };
+        let (prompt, answer) = match &side.answer {
+            None => (model.tokenizer().encode(&side.prompt).map_err(|error| ask(error.into()))?, Vec::new()),
+            Some(answer) => {
+                let tokens = model.tokenizer().continuation(&side.prompt, answer, false);
+                let Continuation { prompt, target } = tokens.map_err(|error| ask(error.into()))?;
+                (prompt, target)
+            }
+        };
+        let last = prompt.len().checked_sub(1).ok_or_else(|| ask(InputError::Empty.into()))?;
+        let fed = answer.len().saturating_sub(1);
+        places.extend((0..=fed).map(|i| (rows.len(), last + i)));
+        let ids = [&prompt, &answer[..fed]].concat();
+        TokenBatch::new(std::slice::from_ref(&ids), model.spec()).map_err(|error| ask(error.into()))?;
+        rows.push(ids);
+        answers.push((prompt.len(), answer));
+    }
+    let prompts: Vec<usize> = answers.iter().map(|(prompt, _)| *prompt).collect();
+    // Every row was checked by itself.
+    let none = |error: InputError| ScoreError::Ask { prompt: String::new(), source: error.into() };
+    let batch = TokenBatch::new(&rows, model.spec()).map_err(none)?.with_prompts(&prompts);
+    let mut read = model.log_probs(&batch, &places).into_iter();
+    let one = |(_, answer): (usize, Vec<u32>)| {
+        let rows: Vec<Vec<f32>> = read.by_ref().take(answer.len().max(1)).collect();
+        let best: Vec<Option<u32>> = rows.iter().map(|row| largest(row)).collect();
+        let token = best.first().copied().flatten();
+        let text = token.and_then(|id| model.tokenizer().token_text(id).ok()).unwrap_or_default();
+        let probability = token.map_or(0.0, |id| f64::from(rows[0][id as usize]).exp());
+        let holds = best.iter().copied().eq(answer.iter().copied().map(Some));
+        Said { token, text, probability, holds }
+    };
+    Ok(answers.into_iter().map(one).collect())
+}
+
+/// The id of the largest number, the lowest id among equals; `None` where one is not a number.
+fn largest(row: &[f32]) -> Option<u32> {
+    let better = |best: usize, at: usize| if row[at] > row[best] { at } else { best };
+    let best = (0..row.len()).reduce(better)?;
+    (!row.iter().any(|x| x.is_nan())).then_some(best as u32)
+}
+
+/// Sums over the tokens of plain texts.
+#[derive(Debug, Default)]
+struct Drift {
+    tokens: usize,
+    nll: [f64; 2],
+    kl: f64,
+}
+
+impl Drift {
+    /// Reads some texts with both models.
+    fn read(&mut self, texts: &[&str], models: [&Model; 2]) -> Result<(), ScoreError> {
+        let [model, _] = models;
+        let mut rows = Vec::with_capacity(texts.len());
+        for text in texts {
+            let ask = |source: AskError| ScoreError::Ask { prompt: (*text).to_owned(), source };
+            let mut ids = model.tokenizer().plain().encode(text).map_err(|error| ask(error.into()))?;
+            ids.truncate(model.spec().context);
+            rows.push(ids);
+        }
+        // A text of one token says nothing.
+        rows.retain(|ids| ids.len() > 1);
+        let none = |error: InputError| ScoreError::Ask { prompt: texts.join(" "), source: error.into() };
+        let batch = TokenBatch::new(&rows, model.spec()).map_err(none)?;
+        let places: Vec<(usize, usize)> = rows
+            .iter()
+            .enumerate()
+            .flat_map(|(row, ids)| (0..ids.len() - 1).map(move |token| (row, token)))
+            .collect();
+        let read = models.map(|model| model.log_probs(&batch, &places));
+        for (at, &(row, token)) in places.iter().enumerate() {
+            let next = rows[row][token + 1] as usize;
+            let [was, is] = [&read[0][at], &read[1][at]];
+            self.nll[0] -= f64::from(was[next]);
+            self.nll[1] -= f64::from(is[next]);
+            self.kl += divergence(was, is);
+        }
+        self.tokens += places.len();
+        Ok(())
+    }
+
+    /// Perplexities and the mean divergence.
+    fn means(&self) -> ([f64; 2], f64) {
+        let tokens = self.tokens.max(1) as f64;
+        (self.nll.map(|nll| (nll / tokens).exp()), self.kl / tokens)
+    }
+}
+
+/// Σ p (log p − log q) in nats, of log-probabilities.
+fn divergence(p: &[f32], q: &[f32]) -> f64 {
+    let part = |(&p, &q): (&f32, &f32)| {
+        let (p, q) = (f64::from(p), f64::from(q));
+        if p == f64::NEG_INFINITY { 0.0 } else { p.exp() * (p - q) }
+    };
+    p.iter().zip(q).map(part).sum()
+}
+
+#[cfg(test)]
+mod tests;
