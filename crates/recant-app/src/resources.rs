@@ -136,6 +136,7 @@ impl Resources {
             }
             None => (None, String::new()),
         };
+        notes.extend(moments.as_ref().and_then(few_tokens));
         let moments = moments.map(Arc::new);
         let own = moments.as_ref().is_some_and(|moments| moments.model == model.digest());
         let owner = if own { model.digest() } else { base };
@@ -218,6 +219,23 @@ impl Resources {
             seed: asked.seed,
         })
     }
+}
+
+/// Tokens for each number of a key below which second moments are a poor estimate. One is the least that has full rank;
+/// ten suffice ("FastMEMIT", arXiv 2506.04226).
+const FEW_TOKENS: u64 = 5;
+
+/// What to know of second moments over a short corpus.
+fn few_tokens(moments: &Moments) -> Option<String> {
+    let layer = moments.layers().next()?;
+    let dim = moments.mean(layer)?.len().isqrt() as u64;
+    (moments.tokens < FEW_TOKENS * dim).then(|| {
+        format!(
+            "the second moments are over {} tokens, fewer than {FEW_TOKENS} for each of a key's {dim} numbers: a longer \
+             corpus moves less beside the fact",
+            moments.tokens
+        )
+    })
 }
 
 /// The layers of some methods, ascending, each once.

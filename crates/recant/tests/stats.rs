@@ -37,6 +37,28 @@ fn statistics_of_the_reference_code_serve_an_edit() {
     }
 }
 
+#[test]
+fn statistics_over_a_short_corpus_are_told() {
+    let dir = workshop("gpt2-tiny");
+    let text = |i: usize| format!("text {i} of the sea, the cat and the weather, number {}\n", i * i);
+    std::fs::write(dir.path().join("corpus.txt"), (0..400).map(text).collect::<String>()).unwrap();
+    for (tokens, few) in [(300, true), (2_000, false)] {
+        let made = run(
+            dir.path(),
+            &format!(
+                "stats --model model --layer 1 --corpus corpus.txt --tokens {tokens} --out {tokens}.stats"
+            ),
+        );
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let edit =
+            common::EDIT.replace("--set mom2_adjustment=false", &format!("--stats {tokens}.stats --layer 1"));
+        let said = run(dir.path(), &edit);
+        assert!(common::done(&said), "{}", String::from_utf8_lossy(&said.stderr));
+        let said = String::from_utf8_lossy(&said.stdout).into_owned();
+        assert_eq!(said.contains("fewer than 5 for each of a key's 128 numbers"), few, "{said}");
+    }
+}
+
 /// The corpus is a pipe, so that the signal surely comes in the middle of it.
 #[cfg(unix)]
 #[test]
