@@ -137,7 +137,7 @@ unedited  0.000  0.000  0.500  0.500    0.000     0.500         -       -       
 rome      0.000  0.000  0.500  0.500    0.000     0.500         -    1.25      exact         0
 ft        0.000  0.000  0.500  0.500    0.000     0.500         -       -  NOT EXACT         1
 
-not shown here, for want of room: EM, PM, NM, peak MB; the report has them
+not shown here, for want of room: EM, PM, NM, top kept, peak MB; the report has them
 left out: entry 3
 not read: `portability` of 2 entries
 not applicable to 1 of 2 cases: NS, NM (no true answer)
@@ -152,9 +152,11 @@ fn without_failures_or_notes_there_is_only_the_table() {
     report.runs = vec![run("unedited")];
     (report.data.left_out, report.data.unread, report.data.not_applicable) = Default::default();
     let expected = "\
-method    S  ES  EM  PS  PM  NS  NM  rewrite  rephrase  locality  s/edit  peak MB  rollback
-────────────────────────────────────────────────────────────────────────────────────────────
-unedited  -   -   -   -   -   -   -        -         -         -       -        -         -
+method    S  ES  EM  PS  PM  NS  rewrite  rephrase  locality  top kept  s/edit  peak MB  rollback
+──────────────────────────────────────────────────────────────────────────────────────────────────
+unedited  -   -   -   -   -   -        -         -         -         -       -        -         -
+
+not shown here, for want of room: NM; the report has them
 ";
     assert_eq!(report.table(), expected);
 }

@@ -42,6 +42,11 @@ impl<'a> Judged<'a> {
         self.after(prompt, &self.case.fact.target)
     }
 
+    /// What the unedited model makes of the new target.
+    pub(crate) fn unedited(&self, prompt: &str) -> &'a ProbeScore {
+        self.before(prompt, &self.case.fact.target)
+    }
+
     /// What the edited model makes of a target.
     pub(crate) fn after(&self, prompt: &str, target: &str) -> &'a ProbeScore {
         &self.after[&probe(prompt, target)]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use recant_edit::Fact;
+use recant_model::Answer;
 
 use super::*;
 use crate::dataset::{Case, Neighbour};
@@ -17,7 +18,7 @@ fn score(p: f64, best: &[u32], target: &[u32]) -> ProbeScore {
         best: best.to_vec(),
         best_log_probs: vec![0.0],
         target: target.to_vec(),
-        answers: vec![],
+        answers: vec![Answer { token: String::new(), id: best[0], logprob: 0.0 }],
     }
 }
 
@@ -61,6 +62,8 @@ fn scores_follow_their_definitions() {
     assert!(close(scores.get(&NS).unwrap(), 0.5) && close(scores.get(&NM).unwrap(), 0.3));
     assert!(close(scores.get(&REWRITE_ACC).unwrap(), 1.0) && close(scores.get(&REPHRASE_ACC).unwrap(), 0.5));
     assert!(close(scores.get(&LOCALITY_ACC).unwrap(), 0.5));
+    // Of N1 and N2 the second has another top token now.
+    assert_eq!(scores.get(&TOP_KEPT), Some(0.5));
     assert_eq!(not_applicable(std::slice::from_ref(&case)), []);
     unknown_answers(&case, &before, &after);
 }
@@ -96,6 +99,7 @@ fn unknown_answers(case: &Case, before: &Scores, after: &Scores) {
         (Some(1.0), Some(1.0)),
         "the other prompt alone counts"
     );
+    assert_eq!(scores.get(&TOP_KEPT), Some(0.5), "both prompts count");
     assert_eq!(reasons(&about(None)), ["a neighbourhood prompt has no true answer"]);
     let scores = CaseScores::of(&Judged::of(&about(Some("new")), before, after));
     assert_eq!((scores.get(&NS), scores.get(&LOCALITY_ACC)), (Some(1.0), Some(0.5)));
