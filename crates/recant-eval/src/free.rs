@@ -7,7 +7,7 @@ use recant_model::{AskError, Generation, Model, Row, Strategy, TokenBatch};
 use serde::{Deserialize, Serialize};
 
 use crate::dataset::Case;
-use crate::score::{ScoreError, mean};
+use crate::probe::{ScoreError, mean};
 
 /// Longest answer that is waited for when it must end by itself.
 const NATURAL_TOKENS: usize = 16;

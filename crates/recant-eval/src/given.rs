@@ -4,10 +4,10 @@ use recant_model::Model;
 
 use crate::free::free_scores;
 use crate::memory;
+use crate::probe::ScoreError;
 use crate::report::Run;
 use crate::runner::{Event, result, run_of, score};
 use crate::scenario::{Exam, share_answered};
-use crate::score::ScoreError;
 
 /// Scores a model on every case beside the unedited one. Nothing is edited, so nothing is taken back, and there is no time
 /// of an edit: the facts of all cases are asked of one model.

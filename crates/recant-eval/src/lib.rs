@@ -1,17 +1,18 @@
 //! Datasets, scorers, the evaluation runner and its reports.
 //!
 //! This crate sees models and editors only through their traits, and scores only as numbers: it knows no
-//! method and no tensor. Definitions of the scores stand at [`Metrics`].
+//! method and no tensor. Scores are declared in [`scores`].
 
 mod dataset;
 mod free;
 mod given;
 mod locality;
 pub mod memory;
+mod probe;
 pub mod report;
 mod runner;
 mod scenario;
-mod score;
+pub mod scores;
 mod side_effects;
 mod verdict;
 
@@ -21,9 +22,10 @@ pub use dataset::{
 pub use free::{FreeScores, free_scores};
 pub use given::judge_given;
 pub use locality::attach_locality;
-pub use report::{Metrics, Report, Run};
+pub use probe::{Probe, ProbeScore, ScoreError, score_probes};
+pub use report::{Report, Run};
 pub use runner::{Event, RunOptions, Single, Unedited, evaluate, evaluate_rest, unedited};
 pub use scenario::{Exam, Progress, Scenario, evaluate_lifelong, go_on, share_answered, teach_alone};
-pub use score::{CaseScores, NotApplicable, Probe, ProbeScore, ScoreError, not_applicable, score_probes};
+pub use scores::{CaseScores, Metrics, NotApplicable, not_applicable};
 pub use side_effects::{Reach, SideChange, SideEffects, SideGroup, SideKind, SideProbes, side_effects};
 pub use verdict::{Asked, Rival, Verdict, verdicts};

@@ -10,9 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::dataset::{Case, Retained};
 use crate::memory;
-use crate::report::{CaseResult, Failure, Metrics, Outcome, PromptKind, PromptResult, Run};
+use crate::probe::{Probe, ProbeScore, ScoreError, probes, score_probes};
+use crate::report::{CaseResult, Failure, Outcome, PromptKind, PromptResult, Run};
 use crate::scenario::{Exam, Progress, share_answered};
-use crate::score::{Probe, ProbeScore, ScoreError, case_scores, probes, score_probes};
+use crate::scores::{CaseScores, Judged, Metrics};
 
 pub(crate) type Scores = BTreeMap<Probe, ProbeScore>;
 
@@ -296,7 +297,7 @@ pub(crate) fn result(
         subject: case.fact.subject.clone(),
         target_new: case.fact.target.clone(),
         target_true: case.target_true.clone(),
-        scores: case_scores(case, before, after),
+        scores: CaseScores::of(&Judged::of(case, before, after)),
         seconds,
         rollback_exact,
         prompts: prompts.unwrap_or_default(),

@@ -9,12 +9,13 @@ use serde::{Deserialize, Serialize};
 use crate::dataset::{Case, Retained};
 use crate::free::free_scores;
 use crate::memory;
-use crate::report::{CaseResult, CurvePoint, Failure, Metrics, Run};
+use crate::probe::{ScoreError, answered};
+use crate::report::{CaseResult, CurvePoint, Failure, Run};
 use crate::runner::{
     Event, RunOptions, Scores, Single, Unedited, each_alone, metrics, note_once, result, run_of, score,
     singles_run,
 };
-use crate::score::{CaseScores, ScoreError, answered};
+use crate::scores::{CaseScores, Metrics};
 
 /// How facts are put into a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

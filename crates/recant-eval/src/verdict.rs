@@ -7,7 +7,7 @@ use recant_model::{AskError, Model, Row, Strategy};
 use serde::Serialize;
 
 use crate::free::written;
-use crate::score::{Probe, ProbeScore, ScoreError, score_probes};
+use crate::probe::{Probe, ProbeScore, ScoreError, score_probes};
 
 /// What became of one fact.
 #[derive(Debug, Clone, PartialEq, Serialize)]

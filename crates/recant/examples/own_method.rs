@@ -8,6 +8,7 @@ use std::error::Error;
 use recant::backend::{Device, DeviceSpec};
 use recant::core::{Addend, Change, Delta, Matrix, WeightPatch};
 use recant::edit::{Carry, Contexts, EditError, Editor, Fact, Plan, Watch};
+use recant::eval::scores::{ES, NS, PS};
 use recant::eval::{Dataset, Exam, RunOptions, evaluate, unedited};
 use recant::methods::moments::Moments;
 use recant::methods::rome::{Covariance, KeyRule, Rome, RomeSettings};
@@ -74,8 +75,7 @@ pub(crate) fn main() -> Result<(), Box<dyn Error>> {
         let editor = Rome::new(RomeSettings::new(1, KeyRule::Mean), contexts.clone(), covariance.clone());
         let editor = InPart { editor, share, name: format!("r-rome x {share}") };
         let run = evaluate(&mut model, &editor, exam, &mut |_| ());
-        let scores = &run.metrics;
-        let shown = [scores.ES, scores.PS, scores.NS].map(|score| score.unwrap_or(f64::NAN));
+        let shown = [ES, PS, NS].map(|score| run.metrics.get(&score).unwrap_or(f64::NAN));
         println!("{:12} ES {:.2}  PS {:.2}  NS {:.2}", run.method, shown[0], shown[1], shown[2]);
     }
     Ok(())

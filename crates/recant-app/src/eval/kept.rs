@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use recant_core::{bytes_digest, hex};
+use recant_eval::scores::COLUMNS;
 use recant_eval::{Case, Event, Retained, Run, Single};
 use recant_files::OutputFile;
 use recant_model::Model;
@@ -141,6 +142,7 @@ pub(super) fn about(
         ("list of methods", request.methods.join(",")),
         ("list of models that are given", format!("{:?}", given.collect::<Vec<_>>())),
         ("scenario", format!("{:?}", request.steps)),
+        ("list of scores", COLUMNS.iter().map(|column| column.key).collect::<Vec<_>>().join(",")),
         ("setting", digest(format!("{:?}", request.sources.wishes))),
         ("set of context templates", digest(format!("{:?}", resources.contexts().templates()))),
         ("set of statistics", digest(format!("{statistics:?}"))),

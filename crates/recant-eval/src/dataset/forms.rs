@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::entry::{Fault, Named, Object, Place, first, slots, unlike};
 use super::{Case, EntryError, Neighbour, Retained};
-use crate::score::{Probe, ScoreError, check_probe};
+use crate::probe::{Probe, ScoreError, check_probe};
 
 /// What is read, for a reader whose file is something else.
 pub(super) const READ: &str = "read are CounterFact (`requested_rewrite`, `paraphrase_prompts`, \

@@ -13,7 +13,7 @@ use recant_edit::{Fact, FactError, TextError, TextRecord, read_records};
 use recant_model::Model;
 use serde::Deserialize;
 
-use crate::score::{Probe, ScoreError, check_probe};
+use crate::probe::{Probe, ScoreError, check_probe};
 use entry::Fault;
 use forms::Fields;
 

@@ -4,24 +4,9 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::table::{NONE, share};
-use super::{Metrics, ReportError, Run};
-
-/// One bar of every group.
-struct Series {
-    name: &'static str,
-    colour: RGBColor,
-    of: fn(&Metrics) -> Option<f64>,
-}
-
-/// Okabe and Ito's colours, which stay apart for colour-blind readers, and a grey for the mean of the three.
-/// The order within a group and the numbers behind the bars say the same without any colour.
-const SERIES: [Series; 4] = [
-    Series { name: "S", colour: RGBColor(0x6B, 0x72, 0x80), of: |metrics| metrics.S },
-    Series { name: "ES", colour: RGBColor(0x00, 0x72, 0xB2), of: |metrics| metrics.ES },
-    Series { name: "PS", colour: RGBColor(0xE6, 0x9F, 0x00), of: |metrics| metrics.PS },
-    Series { name: "NS", colour: RGBColor(0x00, 0x9E, 0x73), of: |metrics| metrics.NS },
-];
+use super::table::number;
+use super::{ReportError, Run};
+use crate::scores::Column;
 
 const TEXT: RGBColor = RGBColor(0x37, 0x41, 0x51);
 const GRID: RGBColor = RGBColor(0x9C, 0xA3, 0xAF);
@@ -39,12 +24,11 @@ const STEP: i32 = 18;
 const BAR: i32 = 14;
 /// Space between two groups.
 const GAP: i32 = 18;
-const GROUP: i32 = SERIES.len() as i32 * STEP + GAP;
 
 /// Longest name of a method that is drawn in full.
 const LONGEST: usize = 24;
 
-/// S, ES, PS and NS of every run.
+/// The charted scores of every run.
 ///
 /// The layout is done by hand instead of by plotters' charts: these measure text with the fonts of the
 /// system that draws, so that the image would depend on the machine. Here the browser that shows the text
@@ -55,7 +39,7 @@ const LONGEST: usize = 24;
 pub(super) fn score_bars(runs: &[Run]) -> Result<String, ReportError> {
     let names: Vec<String> = runs.iter().map(|run| shortened(&run.label())).collect();
     let longest = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
-    let plot = Plot { left: 24 + 8 * longest as i32, bottom: HEAD + GROUP * runs.len() as i32 };
+    let plot = Plot { left: 24 + 8 * longest as i32, bottom: HEAD + group() * runs.len() as i32 };
     let mut svg = String::new();
     let image = SVGBackend::with_string(&mut svg, (WIDTH as u32, (plot.bottom + FOOT) as u32));
     draw(&image.into_drawing_area(), &plot, runs, &names)
@@ -69,6 +53,11 @@ fn shortened(name: &str) -> String {
         return name.to_owned();
     }
     name.chars().take(LONGEST - 1).chain(['…']).collect()
+}
+
+/// Height of a run's bars with the space to the next run's.
+fn group() -> i32 {
+    Column::charted().count() as i32 * STEP + GAP
 }
 
 /// Where the bars stand.
@@ -91,11 +80,11 @@ fn draw<'a>(area: &Area<'a>, plot: &Plot, runs: &[Run], names: &[String]) -> Dra
     axis(area, plot)?;
     legend(area, plot)?;
     for (at, (run, name)) in runs.iter().zip(names).enumerate() {
-        let top = HEAD + GAP / 2 + at as i32 * GROUP;
-        let middle = top + (GROUP - GAP) / 2;
+        let top = HEAD + GAP / 2 + at as i32 * group();
+        let middle = top + (group() - GAP) / 2;
         text(area, name, (plot.left - 12, middle), HPos::Right, FontStyle::Bold)?;
-        for (series, row) in SERIES.iter().zip(0..) {
-            bar(area, plot, series, &run.metrics, top + row * STEP)?;
+        for (column, row) in Column::charted().zip(0..) {
+            bar(area, plot, column, run, top + row * STEP)?;
         }
     }
     area.present()
@@ -116,23 +105,27 @@ fn axis<'a>(area: &Area<'a>, plot: &Plot) -> Drawn<'a> {
 
 fn legend<'a>(area: &Area<'a>, plot: &Plot) -> Drawn<'a> {
     let middle = HEAD / 2 - 4;
-    for (series, at) in SERIES.iter().zip(0..) {
+    for (column, at) in Column::charted().zip(0..) {
         let x = plot.left + at * 64;
         let sample = [(x, middle - 6), (x + 12, middle + 6)];
-        area.draw(&Rectangle::new(sample, series.colour.filled()))?;
-        text(area, series.name, (x + 18, middle), HPos::Left, FontStyle::Normal)?;
+        area.draw(&Rectangle::new(sample, colour(column).filled()))?;
+        text(area, column.title, (x + 18, middle), HPos::Left, FontStyle::Normal)?;
     }
     Ok(())
 }
 
-fn bar<'a>(area: &Area<'a>, plot: &Plot, series: &Series, metrics: &Metrics, top: i32) -> Drawn<'a> {
-    let score = (series.of)(metrics);
+fn bar<'a>(area: &Area<'a>, plot: &Plot, column: &Column, run: &Run, top: i32) -> Drawn<'a> {
+    let score = run.metrics.get(column);
     let end = plot.x(score.unwrap_or(0.0));
     if end > plot.left {
-        area.draw(&Rectangle::new([(plot.left, top), (end, top + BAR)], series.colour.filled()))?;
+        area.draw(&Rectangle::new([(plot.left, top), (end, top + BAR)], colour(column).filled()))?;
     }
-    let label = score.map_or_else(|| NONE.to_owned(), share);
-    text(area, &label, (end + 6, top + BAR / 2), HPos::Left, FontStyle::Normal)
+    text(area, &number(score), (end + 6, top + BAR / 2), HPos::Left, FontStyle::Normal)
+}
+
+fn colour(column: &Column) -> RGBColor {
+    let [red, green, blue] = column.shown.bar.unwrap_or_default();
+    RGBColor(red, green, blue)
 }
 
 fn text<'a>(area: &Area<'a>, text: &str, at: (i32, i32), side: HPos, font: FontStyle) -> Drawn<'a> {
@@ -147,10 +140,7 @@ mod tests {
     use super::*;
 
     fn run(method: &str, es: f64, ps: Option<f64>) -> Run {
-        let metrics = serde_json::json!({
-            "ES": es, "EM": 0.0, "PS": ps, "PM": null, "NS": null, "NM": null, "S": null,
-            "rewrite_acc": 0.0, "rephrase_acc": null, "locality_acc": null
-        });
+        let metrics = serde_json::json!({ "ES": es, "PS": ps });
         let run = serde_json::json!({
             "method": method, "scenario": "single", "device": "cpu", "cases": 0, "settings": {},
             "notes": [], "metrics": metrics, "seconds_per_edit": null, "peak_rss_bytes": null,
@@ -179,7 +169,7 @@ mod tests {
         assert!(svg.contains("1.500") && svg.contains("-1.000"));
         assert!(!svg.contains("width=\"-"), "a bar runs backwards");
         let mut odd = run("odd", 0.0, None);
-        odd.metrics.ES = Some(f64::NAN);
+        odd.metrics = [("ES", Some(f64::NAN))].into_iter().collect();
         assert!(score_bars(&[odd]).unwrap().contains("NaN"));
     }
 

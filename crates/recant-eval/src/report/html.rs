@@ -5,8 +5,9 @@
 
 use askama::Template;
 
-use super::table::{self, CURVE_HEADS, FREE_HEADS, NONE, NOT_EXACT, share};
+use super::table::{self, FREE_HEADS, Field, NONE, NOT_EXACT, number, share};
 use super::{CaseResult, Outcome, PromptKind, PromptResult, Report, ReportError, Run, chart};
+use crate::scores::{COLUMNS, Column, ES, PS};
 
 impl Report {
     /// The report as a self-contained HTML page.
@@ -14,21 +15,30 @@ impl Report {
     /// # Errors
     /// [`ReportError::Html`] where the page cannot be laid out.
     pub fn html(&self) -> Result<String, ReportError> {
+        let fields = table::fields(self);
         let page = Page {
             report: self,
             given: self.runs.iter().any(|run| run.scenario == "given"),
             facts: facts(self),
             data_notes: table::data_notes(self),
-            heads: table::heads(self),
+            scores: COLUMNS.iter().map(definition).collect(),
+            charted: Column::charted().map(|column| column.title).collect::<Vec<_>>().join(", "),
+            heads: fields.iter().map(|field| field.head).collect(),
+            curve_heads: table::curve_heads(),
             chart: chart::score_bars(&self.runs)?,
             free: self.runs.iter().filter_map(table::free_cells).collect(),
-            runs: self.runs.iter().map(|run| RunView::of(self, run)).collect(),
+            runs: self
+                .runs
+                .iter()
+                .enumerate()
+                .map(|(at, run)| RunView::of(run, cells(&fields, at)))
+                .collect(),
         };
         page.render().map_err(|error| ReportError::Html { reason: error.to_string() })
     }
 }
 
-/// The page. Its template holds the definitions of the scores, next to where they are read.
+/// The page.
 #[derive(Template)]
 #[template(path = "report.html", whitespace = "minimize")]
 struct Page<'a> {
@@ -37,11 +47,39 @@ struct Page<'a> {
     given: bool,
     facts: Vec<(&'static str, String)>,
     data_notes: Vec<String>,
+    /// Titles of the scores with their definitions.
+    scores: Vec<(&'static str, String)>,
+    /// Titles of the scores in the chart.
+    charted: String,
     heads: Vec<&'static str>,
+    curve_heads: Vec<String>,
     chart: String,
     /// Rows of the table of free generation: the runs that were asked to write.
     free: Vec<Vec<String>>,
     runs: Vec<RunView<'a>>,
+}
+
+/// A score's title, and its definition in the words of both literatures.
+fn definition(column: &Column) -> (&'static str, String) {
+    let named = match (column.counterfact, column.easyedit) {
+        (Some(name), Some(other)) => format!("{} (EasyEdit: {other}): ", capitalised(name)),
+        (Some(name), None) => format!("{}: ", capitalised(name)),
+        (None, Some(other)) => format!("EasyEdit's {other}, by its own measure: "),
+        (None, None) => String::new(),
+    };
+    let doc = if named.is_empty() { capitalised(column.doc) } else { column.doc.to_owned() };
+    (column.title, format!("{named}{doc}."))
+}
+
+/// A text that begins a sentence.
+fn capitalised(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
+/// A run's row of the summary.
+fn cells(fields: &[Field], run: usize) -> Vec<String> {
+    fields.iter().map(|field| field.cells[run].clone()).collect()
 }
 
 /// What was measured, by name.
@@ -107,9 +145,9 @@ struct RunView<'a> {
 }
 
 impl<'a> RunView<'a> {
-    fn of(report: &Report, run: &'a Run) -> Self {
+    fn of(run: &'a Run, cells: Vec<String>) -> Self {
         let cases = run.results.iter().map(CaseView::of).collect();
-        Self { run, cells: table::cells(report, run), curve: table::curve_rows(run), cases }
+        Self { run, cells, curve: table::curve_rows(run), cases }
     }
 }
 
@@ -133,12 +171,12 @@ impl<'a> CaseView<'a> {
         let scores = &case.scores;
         // The unedited model has one answer to a prompt, not two that happen to be equal.
         let edited = case.rollback_exact.is_some() || case.seconds.is_some();
-        let marks = [("ES", scores.ES), ("PS", scores.PS), ("NS", scores.NS)];
+        let marks = marked().map(|column| Mark::of(column.title, scores.get(column)));
         let groups = case.prompts.chunk_by(|a, b| a.kind == b.kind);
         Self {
             case,
             classes: classes(case),
-            marks: marks.into_iter().map(|(name, score)| Mark::of(name, score)).collect(),
+            marks: marks.collect(),
             seconds: case.seconds.map_or_else(String::new, |seconds| format!("{seconds:.2} s")),
             rollback: if edited { table::rollback(case.rollback_exact) } else { "" },
             more: more(case),
@@ -156,25 +194,22 @@ impl<'a> CaseView<'a> {
 fn classes(case: &CaseResult) -> String {
     let failed = |score: Option<f64>| score.is_some_and(|score| score < 1.0);
     let marks = [
-        ("e", failed(case.scores.ES)),
-        ("p", failed(case.scores.PS)),
+        ("e", failed(case.scores.get(&ES))),
+        ("p", failed(case.scores.get(&PS))),
         ("n", case.prompts.iter().any(moved_neighbour)),
     ];
     marks.iter().filter(|(_, holds)| *holds).map(|(name, _)| *name).collect::<Vec<_>>().join(" ")
 }
 
+/// The scores that stand in a case's row, with a mark each.
+fn marked() -> impl Iterator<Item = &'static Column> {
+    Column::charted().filter(|column| column.is_of_case())
+}
+
 fn more(case: &CaseResult) -> String {
-    let scores = &case.scores;
-    let named = [
-        ("EM", scores.EM),
-        ("PM", scores.PM),
-        ("NM", scores.NM),
-        ("rewrite", Some(scores.rewrite_acc)),
-        ("rephrase", scores.rephrase_acc),
-        ("locality", scores.locality_acc),
-    ];
-    let shown = named.map(|(name, score)| format!("{name} {}", score.map_or(NONE.to_owned(), share)));
-    shown.join(" · ")
+    let others = COLUMNS.iter().filter(|column| column.is_of_case() && column.shown.bar.is_none());
+    let shown = others.map(|column| format!("{} {}", column.title, number(case.scores.get(column))));
+    shown.collect::<Vec<_>>().join(" · ")
 }
 
 /// Whether an edit reached a neighbour: another top answer, or the true target no longer ahead.

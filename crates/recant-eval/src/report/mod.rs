@@ -11,7 +11,7 @@ use std::path::Path;
 use recant_files::{FileKind, OutputError, OutputFile, Outputs};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::score::{CaseScores, NotApplicable, mean};
+use crate::scores::{CaseScores, Metrics, NotApplicable};
 
 /// Version of `report.json`'s layout; `docs/report.md` describes it.
 pub const SCHEMA: u32 = 2;
@@ -165,62 +165,6 @@ pub struct CurvePoint {
     pub earliest_count: usize,
     /// As [`Run::retained`], at this point.
     pub retained: Option<f64>,
-}
-
-/// Scores over the cases of a run: means of [`CaseScores`], and S.
-///
-/// ES, PS, NS are shares (P(new) > P(true) on the rewrite prompt and on paraphrases; P(true) > P(new) on
-/// neighbourhood prompts); EM, PM, NM are mean probability differences. S is the harmonic mean of ES, PS
-/// and NS, all from Meng et al. 2022. Probabilities of multi-token targets are per-token geometric means, as
-/// in the reference code. `*_acc` are EasyEdit's teacher-forced token accuracies; `locality_acc` is agreement
-/// with the unedited model, not correctness.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[allow(non_snake_case, reason = "the literature's names")]
-pub struct Metrics {
-    /// Efficacy score.
-    pub ES: Option<f64>,
-    /// Efficacy magnitude.
-    pub EM: Option<f64>,
-    /// Paraphrase score.
-    pub PS: Option<f64>,
-    /// Paraphrase magnitude.
-    pub PM: Option<f64>,
-    /// Neighbourhood score.
-    pub NS: Option<f64>,
-    /// Neighbourhood magnitude.
-    pub NM: Option<f64>,
-    /// Harmonic mean of ES, PS and NS.
-    pub S: Option<f64>,
-    /// Token accuracy on the rewrite prompt.
-    pub rewrite_acc: Option<f64>,
-    /// Token accuracy on paraphrases.
-    pub rephrase_acc: Option<f64>,
-    /// Token agreement with the unedited model on neighbourhood prompts.
-    pub locality_acc: Option<f64>,
-}
-
-impl Metrics {
-    /// Means over cases. Cases to which a score does not apply do not count towards it.
-    #[must_use]
-    pub fn of(scores: &[CaseScores]) -> Self {
-        let over = |of: fn(&CaseScores) -> Option<f64>| mean(scores.iter().filter_map(of));
-        let (es, ps, ns) = (over(|s| s.ES), over(|s| s.PS), over(|s| s.NS));
-        let harmonic = |parts: [f64; 3]| {
-            if parts.contains(&0.0) { 0.0 } else { 3.0 / parts.iter().map(|x| 1.0 / x).sum::<f64>() }
-        };
-        Self {
-            ES: es,
-            EM: over(|s| s.EM),
-            PS: ps,
-            PM: over(|s| s.PM),
-            NS: ns,
-            NM: over(|s| s.NM),
-            S: es.zip(ps).zip(ns).map(|((es, ps), ns)| harmonic([es, ps, ns])),
-            rewrite_acc: over(|s| Some(s.rewrite_acc)),
-            rephrase_acc: over(|s| s.rephrase_acc),
-            locality_acc: over(|s| s.locality_acc),
-        }
-    }
 }
 
 /// A case that could not be edited or scored.

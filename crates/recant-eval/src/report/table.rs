@@ -3,13 +3,14 @@
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table};
 
-use super::{DataInfo, Metrics, Report, Run};
+use super::{DataInfo, Report, Run};
+use crate::scores::{COLUMNS, Column, Metrics, Need, REPHRASE_ACC, REWRITE_ACC};
 
-/// Heads of the summary's columns; [`cells`] fills them.
-const HEADS: [&str; 14] = [
-    "method", "S", "ES", "EM", "PS", "PM", "NS", "NM", "rewrite", "rephrase", "locality", "s/edit",
-    "peak MB", "rollback",
-];
+/// What a terminal is sure to have room for, in characters.
+const WIDTH: usize = 100;
+
+/// Blanks between two columns.
+const GAP: usize = 2;
 
 /// Head of the column that is shown only where something failed.
 const FAILURES: &str = "failures";
@@ -29,25 +30,102 @@ impl Report {
     /// Neither the width of the terminal nor its colours matter, so a log holds what a screen shows.
     #[must_use]
     pub fn table(&self) -> String {
-        let mut table = Table::new();
-        // Rules between a handful of rows would only hide the numbers; one below the heads is enough.
-        table.load_style(NOTHING.header_separator(LineStyle::none().fill('─').junction('─')));
-        table.set_content_arrangement(ContentArrangement::Disabled);
-        table.set_header(heads(self));
-        table.add_rows(self.runs.iter().map(|run| cells(self, run)));
-        for (at, column) in table.column_iter_mut().enumerate() {
-            let side = if at == 0 { CellAlignment::Left } else { CellAlignment::Right };
-            column.set_padding((0, 1)).set_cell_alignment(side);
-        }
+        let (shown, narrowed) = fitting(fields(self));
+        let rows =
+            (0..self.runs.len()).map(|row| shown.iter().map(|field| field.cells[row].clone()).collect());
+        let table = plain(shown.iter().map(|field| field.head), rows);
         let mut curves: String = self.runs.iter().filter_map(curve).collect();
         curves.extend(self.runs.iter().filter_map(free));
         let noted = self.runs.iter().flat_map(|run| run.notes.iter().map(move |note| (&run.method, note)));
         let noted = noted.map(|(method, note)| format!("{method}: {note}"));
-        let notes = data_notes(self).into_iter().chain(noted);
+        let notes = narrowed.into_iter().chain(data_notes(self)).chain(noted);
         let notes: String = notes.map(|note| one_line(&note) + "\n").collect();
         let gap = if notes.is_empty() { "" } else { "\n" };
-        format!("{}\n{curves}{gap}{notes}", table.trim_fmt())
+        format!("{table}\n{curves}{gap}{notes}")
     }
+}
+
+/// A table for a terminal: the first column to the left, the others to the right.
+fn plain<'a>(heads: impl Iterator<Item = &'a str>, rows: impl Iterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    // Rules between a handful of rows would only hide the numbers; one below the heads is enough.
+    table.load_style(NOTHING.header_separator(LineStyle::none().fill('─').junction('─')));
+    table.set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(heads);
+    table.add_rows(rows);
+    for (at, column) in table.column_iter_mut().enumerate() {
+        let side = if at == 0 { CellAlignment::Left } else { CellAlignment::Right };
+        column.set_padding((0, 1)).set_cell_alignment(side);
+    }
+    table.trim_fmt()
+}
+
+/// A column of the summary.
+pub(super) struct Field {
+    pub(super) head: &'static str,
+    /// Which columns go first where the table is too wide: those with the lowest number.
+    rank: u8,
+    /// A cell for each run.
+    pub(super) cells: Vec<String>,
+}
+
+impl Field {
+    /// Width with the space to the next one.
+    fn width(&self) -> usize {
+        let cells = self.cells.iter().map(String::as_str).chain([self.head]);
+        cells.map(|text| text.chars().count()).max().unwrap_or(0) + GAP
+    }
+}
+
+/// What never goes.
+const STAYS: u8 = u8::MAX;
+
+/// The columns of the summary, all of them.
+pub(super) fn fields(report: &Report) -> Vec<Field> {
+    let runs = &report.runs;
+    let field = |head, rank, cell: &dyn Fn(&Run) -> String| Field {
+        head,
+        rank,
+        cells: runs.iter().map(cell).collect(),
+    };
+    let score = |column: &'static Column| {
+        field(column.title, column.shown.rank, &|run| number(run.metrics.get(column)))
+    };
+    let mut fields = vec![field("method", STAYS, &Run::label)];
+    fields.extend(COLUMNS.iter().map(score));
+    let seconds =
+        |run: &Run| run.seconds_per_edit.map_or_else(|| NONE.to_owned(), |time| format!("{time:.2}"));
+    fields.push(field("s/edit", 8, &seconds));
+    let peak = |run: &Run| run.peak_rss_bytes.map_or_else(|| NONE.to_owned(), megabytes);
+    fields.push(field("peak MB", 2, &peak));
+    fields.push(field("rollback", STAYS, &|run| rollback(run.rollback_exact).to_owned()));
+    if runs.iter().any(|run| run.retained.is_some()) {
+        fields.push(field(RETAINED, 7, &|run| number(run.retained)));
+    }
+    if runs.iter().any(|run| !run.failures.is_empty()) {
+        fields.push(field(FAILURES, STAYS, &|run| run.failures.len().to_string()));
+    }
+    fields
+}
+
+/// The columns that a terminal has room for, and a note about the others.
+fn fitting(mut fields: Vec<Field>) -> (Vec<Field>, Option<String>) {
+    let all: Vec<&str> = fields.iter().map(|field| field.head).collect();
+    while fields.iter().map(Field::width).sum::<usize>() > WIDTH + GAP {
+        let last = fields.iter().enumerate().rev().filter(|(_, field)| field.rank != STAYS);
+        let Some(at) = last.min_by_key(|(_, field)| field.rank).map(|(at, _)| at) else { break };
+        fields.remove(at);
+    }
+    let gone = |head: &&&str| fields.iter().all(|field| field.head != **head);
+    let gone: Vec<&str> = all.iter().filter(gone).copied().collect();
+    let note = format!("not shown here, for want of room: {}; the report has them", gone.join(", "));
+    let note = (!gone.is_empty()).then_some(note);
+    (fields, note)
+}
+
+/// A score as a cell.
+pub(super) fn number(score: Option<f64>) -> String {
+    score.map_or_else(|| NONE.to_owned(), share)
 }
 
 /// What to know about the data: what of it was not used, and which scores do not apply.
@@ -67,25 +145,33 @@ fn one_line(note: &str) -> String {
     note.replace('\n', "\\n")
 }
 
+/// The scores that are told of the earliest facts of a sequence: those of the facts themselves.
+fn of_earliest() -> impl Iterator<Item = &'static Column> {
+    Column::followed().filter(|column| !column.needs.contains(&Need::Neighbour))
+}
+
 /// Heads of a retention curve; [`curve_rows`] fills them.
-pub(super) const CURVE_HEADS: [&str; 9] =
-    ["edits", "ES", "PS", "NS", "rewrite", "earliest ES", "earliest PS", "earliest rewrite", "retained"];
+pub(super) fn curve_heads() -> Vec<String> {
+    let all = Column::followed().map(|column| column.title.to_owned());
+    let earliest = of_earliest().map(|column| format!("earliest {}", column.title));
+    ["edits".to_owned()].into_iter().chain(all).chain(earliest).chain([RETAINED.to_owned()]).collect()
+}
 
 /// The rows of a sequence's retention curve, after what every case scored right after its step.
 pub(super) fn curve_rows(run: &Run) -> Vec<Vec<String>> {
-    let number = |score: Option<f64>| score.map_or_else(|| NONE.to_owned(), share);
-    let scores = |m: &Metrics| [m.ES, m.PS, m.NS, m.rewrite_acc].map(number);
+    let all =
+        |metrics: &Metrics| Column::followed().map(|column| number(metrics.get(column))).collect::<Vec<_>>();
     let immediate = run.immediate.iter().map(|metrics| {
         let mut row = vec!["immediate".to_owned()];
-        row.extend(scores(metrics));
-        row.resize(CURVE_HEADS.len(), NONE.to_owned());
+        row.extend(all(metrics));
+        row.resize(curve_heads().len(), NONE.to_owned());
         row
     });
     let points = run.curve.iter().map(|point| {
         let mut row = vec![point.edits.to_string()];
-        row.extend(scores(&point.all));
-        let earliest = &point.earliest;
-        row.extend([earliest.ES, earliest.PS, earliest.rewrite_acc, point.retained].map(number));
+        row.extend(all(&point.all));
+        row.extend(of_earliest().map(|column| number(point.earliest.get(column))));
+        row.push(number(point.retained));
         row
     });
     immediate.chain(points).collect()
@@ -105,17 +191,15 @@ pub(super) const FREE_HEADS: [&str; 7] = [
 /// A run's row under [`FREE_HEADS`]; `None` of a run that was not asked to write.
 pub(super) fn free_cells(run: &Run) -> Option<Vec<String>> {
     let free = run.free?;
-    let Metrics { rewrite_acc, rephrase_acc, .. } = run.metrics;
-    let rewrite = [rewrite_acc, free.rewrite, free.rewrite_natural];
-    let scores = rewrite.into_iter().chain([rephrase_acc, free.rephrase, free.rephrase_natural]);
-    let number = |score: Option<f64>| score.map_or_else(|| NONE.to_owned(), share);
+    let dictated = |column| run.metrics.get(column);
+    let rewrite = [dictated(&REWRITE_ACC), free.rewrite, free.rewrite_natural];
+    let scores = rewrite.into_iter().chain([dictated(&REPHRASE_ACC), free.rephrase, free.rephrase_natural]);
     Some(std::iter::once(run.label()).chain(scores.map(number)).collect())
 }
 
 /// What a model writes by itself, as one line.
 fn free(run: &Run) -> Option<String> {
     let scores = run.free?;
-    let number = |score: Option<f64>| score.map_or_else(|| NONE.to_owned(), share);
     Some(format!(
         "\n{}, free generation: rewrite {}, rephrase {}; to its own end: rewrite {}, rephrase {}\n",
         run.label(),
@@ -132,45 +216,9 @@ fn curve(run: &Run) -> Option<String> {
     if rows.is_empty() {
         return None;
     }
-    let mut table = Table::new();
-    table.load_style(NOTHING.header_separator(LineStyle::none().fill('─').junction('─')));
-    table.set_content_arrangement(ContentArrangement::Disabled);
-    table.set_header(CURVE_HEADS);
-    table.add_rows(rows);
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 1)).set_cell_alignment(CellAlignment::Right);
-    }
-    Some(format!("\n{}, along the sequence\n{}\n", run.label(), table.trim_fmt()))
-}
-
-/// Heads of a report's summary.
-pub(super) fn heads(report: &Report) -> Vec<&'static str> {
-    let failures = any_failed(report).then_some(FAILURES);
-    let retained = any_retained(report).then_some(RETAINED);
-    HEADS.into_iter().chain(retained).chain(failures).collect()
-}
-
-/// A run's row under [`heads`].
-pub(super) fn cells(report: &Report, run: &Run) -> Vec<String> {
-    let Metrics { S, ES, EM, PS, PM, NS, NM, rewrite_acc, rephrase_acc, locality_acc } = run.metrics;
-    let scores = [S, ES, EM, PS, PM, NS, NM, rewrite_acc, rephrase_acc, locality_acc];
-    let mut cells = vec![run.label()];
-    cells.extend(scores.map(|score| score.map_or_else(|| NONE.to_owned(), share)));
-    cells.push(run.seconds_per_edit.map_or_else(|| NONE.to_owned(), |seconds| format!("{seconds:.2}")));
-    cells.push(run.peak_rss_bytes.map_or_else(|| NONE.to_owned(), megabytes));
-    cells.push(rollback(run.rollback_exact).to_owned());
-    let retained = || run.retained.map_or_else(|| NONE.to_owned(), share);
-    cells.extend(any_retained(report).then(retained));
-    cells.extend(any_failed(report).then(|| run.failures.len().to_string()));
-    cells
-}
-
-fn any_retained(report: &Report) -> bool {
-    report.runs.iter().any(|run| run.retained.is_some())
-}
-
-fn any_failed(report: &Report) -> bool {
-    report.runs.iter().any(|run| !run.failures.is_empty())
+    let heads = curve_heads();
+    let table = plain(heads.iter().map(String::as_str), rows.into_iter());
+    Some(format!("\n{}, along the sequence\n{table}\n", run.label()))
 }
 
 /// Three decimals. A loss too small to see is written as zero, not as a minus zero that asks for a reason.

@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 use recant_model::{AskError, Continuation, InputError, Model, TokenBatch};
 use serde::Serialize;
 
-use crate::score::ScoreError;
+use crate::probe::ScoreError;
 
 pub use probes::SideProbes;
 use probes::{Side, TEXTS};

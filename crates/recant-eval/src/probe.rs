@@ -1,12 +1,11 @@
-//! Scores of one case, from log-probabilities.
+//! Prompts with a continuation to be judged, and what a model makes of them: log-probabilities.
 
 use std::collections::BTreeMap;
 
 use recant_edit::Fact;
 use recant_model::{Answer, AskError, Continuation, InputError, Model, TokenBatch};
-use serde::{Deserialize, Serialize};
 
-use crate::dataset::{Case, Neighbour, Retained};
+use crate::dataset::{Case, Retained};
 
 /// A prompt with a continuation to be judged.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -90,7 +89,7 @@ impl ProbeScore {
 }
 
 /// Share of places in which two token sequences agree.
-fn agreement(a: &[u32], b: &[u32]) -> f64 {
+pub(crate) fn agreement(a: &[u32], b: &[u32]) -> f64 {
     let equal = a.iter().zip(b).filter(|(a, b)| a == b).count();
     equal as f64 / a.len().max(1) as f64
 }
@@ -254,116 +253,6 @@ pub(crate) fn probes(case: &Case) -> Vec<Probe> {
     own.chain(neighbours).flat_map(both).collect()
 }
 
-/// Scores of one case. Shares are in 0..=1, magnitudes in -1..=1; what does not apply is `None`, and
-/// [`not_applicable`] says why.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[allow(non_snake_case, reason = "the literature's names")]
-pub struct CaseScores {
-    /// Efficacy, EasyEdit's reliability: 1 when P(new) > P(true) on the rewrite prompt.
-    pub ES: Option<f64>,
-    /// P(new) - P(true) on the rewrite prompt.
-    pub EM: Option<f64>,
-    /// Paraphrase, EasyEdit's generalisation: share of paraphrases with P(new) > P(true).
-    pub PS: Option<f64>,
-    /// Mean P(new) - P(true) over paraphrases.
-    pub PM: Option<f64>,
-    /// Neighbourhood, EasyEdit's locality: share of neighbourhood prompts with P(true) > P(new).
-    pub NS: Option<f64>,
-    /// Mean P(true) - P(new) over neighbourhood prompts.
-    pub NM: Option<f64>,
-    /// Share of the new target's tokens that are most probable on the rewrite prompt, teacher-forced.
-    pub rewrite_acc: f64,
-    /// The same, mean over paraphrases.
-    pub rephrase_acc: Option<f64>,
-    /// Share of the true target's places on neighbourhood prompts in which the most probable token is the
-    /// one of the unedited model.
-    pub locality_acc: Option<f64>,
-}
-
-type Scores = BTreeMap<Probe, ProbeScore>;
-
-/// Scores a case from its probes on the unedited and on the edited model.
-pub(crate) fn case_scores(case: &Case, before: &Scores, after: &Scores) -> CaseScores {
-    let probe = |prompt: &str, target: &str| Probe {
-        prompt: prompt.to_owned(),
-        target: target.to_owned(),
-        literal: false,
-    };
-    let new = |prompt: &str| &after[&probe(prompt, &case.fact.target)];
-    let old = |prompt: &str, truth: &str| &after[&probe(prompt, truth)];
-    // A comparison of the new target with itself says nothing.
-    let rival = |truth: &Option<String>| truth.clone().filter(|truth| *truth != case.fact.target);
-    let truth = rival(&case.target_true);
-    let wins = |prompt: &str| {
-        let truth = old(prompt, truth.as_ref()?).mean_log_prob;
-        Some(f64::from(new(prompt).mean_log_prob > truth))
-    };
-    let gain = |prompt: &str| Some(new(prompt).probability() - old(prompt, truth.as_ref()?).probability());
-    let prompt = case.fact.text();
-    let paraphrases = || case.paraphrases.iter().map(String::as_str);
-    let stays = |about: &Neighbour| {
-        let truth = old(&about.prompt, &rival(&about.truth)?).mean_log_prob;
-        Some(f64::from(truth > new(&about.prompt).mean_log_prob))
-    };
-    let lead = |about: &Neighbour| {
-        let truth = old(&about.prompt, &rival(&about.truth)?).probability();
-        Some(truth - new(&about.prompt).probability())
-    };
-    let agrees = |about: &Neighbour| {
-        let truth = about.truth.as_ref()?;
-        Some(agreement(&before[&probe(&about.prompt, truth)].best, &old(&about.prompt, truth).best))
-    };
-    CaseScores {
-        ES: wins(&prompt),
-        EM: gain(&prompt),
-        PS: mean(paraphrases().filter_map(wins)),
-        PM: mean(paraphrases().filter_map(gain)),
-        NS: mean(case.neighbours.iter().filter_map(stays)),
-        NM: mean(case.neighbours.iter().filter_map(lead)),
-        rewrite_acc: new(&prompt).accuracy(),
-        rephrase_acc: mean(paraphrases().map(|p| new(p).accuracy())),
-        locality_acc: mean(case.neighbours.iter().filter_map(agrees)),
-    }
-}
-
-/// Scores that do not apply to some cases.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NotApplicable {
-    /// Names of the scores.
-    pub scores: Vec<String>,
-    /// Why.
-    pub reason: String,
-    /// The data set's numbers of the cases. Where the reason is about single prompts, a case's score is that of its
-    /// other prompts.
-    pub cases: Vec<u64>,
-}
-
-/// Which scores do not apply to which of some cases, and why.
-#[must_use]
-pub fn not_applicable(cases: &[Case]) -> Vec<NotApplicable> {
-    type Holds = fn(&Case) -> bool;
-    let rules: [(&[&str], &str, Holds); 6] = [
-        (&["ES", "EM", "PS", "PM"], "the data set gives no former answer", |case| case.target_true.is_none()),
-        (&["ES", "EM", "PS", "PM"], "the new answer is the former one", |case| {
-            case.target_true.as_ref() == Some(&case.fact.target)
-        }),
-        (&["PS", "PM", "rephrase"], "there is no paraphrase", |case| case.paraphrases.is_empty()),
-        (&["NS", "NM", "locality"], "there is no neighbourhood prompt", |case| case.neighbours.is_empty()),
-        (&["NS", "NM", "locality"], "a neighbourhood prompt has no true answer", |case| {
-            case.neighbours.iter().any(|about| about.truth.is_none())
-        }),
-        (&["NS", "NM"], "a neighbourhood prompt's true answer is the new one", |case| {
-            case.neighbours.iter().any(|about| about.truth.as_ref() == Some(&case.fact.target))
-        }),
-    ];
-    let found = rules.into_iter().map(|(scores, reason, holds)| NotApplicable {
-        scores: scores.iter().map(|&score| score.to_owned()).collect(),
-        reason: reason.to_owned(),
-        cases: cases.iter().filter(|case| holds(case)).map(|case| case.id).collect(),
-    });
-    found.filter(|found| !found.cases.is_empty()).collect()
-}
-
 /// Mean of some numbers; `None` of none.
 pub(crate) fn mean(numbers: impl Iterator<Item = f64>) -> Option<f64> {
     let (sum, count) = numbers.fold((0.0, 0u32), |(sum, count), x| (sum + x, count + 1));
@@ -373,91 +262,6 @@ pub(crate) fn mean(numbers: impl Iterator<Item = f64>) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn score(p: f64, best: &[u32], target: &[u32]) -> ProbeScore {
-        ProbeScore {
-            mean_log_prob: p.ln(),
-            log_probs: vec![p.ln()],
-            best: best.to_vec(),
-            best_log_probs: vec![0.0],
-            target: target.to_vec(),
-            answers: vec![],
-        }
-    }
-
-    /// A case small enough to score by hand.
-    #[test]
-    fn scores_follow_their_definitions() {
-        let case = Case {
-            id: 1,
-            fact: Fact::new("Ada", "{} speaks", "new").unwrap(),
-            target_true: Some("old".into()),
-            paraphrases: vec!["P1".into(), "P2".into()],
-            neighbours: ["N1", "N2"]
-                .map(|prompt| Neighbour { prompt: prompt.into(), truth: Some("old".into()) })
-                .into(),
-        };
-        let put = |rows: [(&str, f64, f64, u32); 5]| -> Scores {
-            let both = |(prompt, new, old, best): (&str, f64, f64, u32)| {
-                let probe =
-                    |target: &str| Probe { prompt: prompt.into(), target: target.into(), literal: false };
-                [(probe("new"), score(new, &[best], &[1])), (probe("old"), score(old, &[best], &[2]))]
-            };
-            rows.into_iter().flat_map(both).collect()
-        };
-        let before = put([
-            ("Ada speaks", 0.1, 0.8, 2),
-            ("P1", 0.1, 0.8, 2),
-            ("P2", 0.1, 0.8, 2),
-            ("N1", 0.1, 0.8, 2),
-            ("N2", 0.1, 0.8, 2),
-        ]);
-        let after = put([
-            ("Ada speaks", 0.7, 0.2, 1),
-            ("P1", 0.6, 0.3, 1),
-            ("P2", 0.2, 0.5, 2),
-            ("N1", 0.1, 0.8, 2),
-            ("N2", 0.5, 0.4, 1),
-        ]);
-        let scores = case_scores(&case, &before, &after);
-        let close = |a: f64, b: f64| (a - b).abs() < 1e-12;
-        assert!(close(scores.ES.unwrap(), 1.0) && close(scores.EM.unwrap(), 0.5));
-        assert!(close(scores.PS.unwrap(), 0.5) && close(scores.PM.unwrap(), 0.0));
-        assert!(close(scores.NS.unwrap(), 0.5) && close(scores.NM.unwrap(), 0.3));
-        assert!(close(scores.rewrite_acc, 1.0) && close(scores.rephrase_acc.unwrap(), 0.5));
-        assert!(close(scores.locality_acc.unwrap(), 0.5));
-        assert_eq!(not_applicable(std::slice::from_ref(&case)), []);
-        unknown_answers(&case, &before, &after);
-    }
-
-    /// The same case with answers that are not known, or are the new target: nothing is compared with itself or with
-    /// nothing.
-    fn unknown_answers(case: &Case, before: &Scores, after: &Scores) {
-        let reasons = |case: &Case| -> Vec<String> {
-            not_applicable(std::slice::from_ref(case)).into_iter().map(|found| found.reason).collect()
-        };
-        let with = |truth: Option<&str>| Case { target_true: truth.map(str::to_owned), ..case.clone() };
-        for (truth, reason) in [(None, "no former answer"), (Some("new"), "is the former one")] {
-            let case = with(truth);
-            let scores = case_scores(&case, before, after);
-            assert_eq!((scores.ES, scores.EM, scores.PS, scores.PM), (None, None, None, None));
-            assert_eq!((scores.rewrite_acc, scores.rephrase_acc, scores.NS), (1.0, Some(0.5), Some(0.5)));
-            assert!(reasons(&case).iter().any(|told| told.contains(reason)));
-        }
-        let about = |second: Option<&str>| {
-            let mut neighbours = case.neighbours.clone();
-            neighbours[1].truth = second.map(str::to_owned);
-            Case { neighbours, ..case.clone() }
-        };
-        let scores = case_scores(&about(None), before, after);
-        assert_eq!((scores.NS, scores.locality_acc), (Some(1.0), Some(1.0)), "the other prompt alone counts");
-        assert_eq!(reasons(&about(None)), ["a neighbourhood prompt has no true answer"]);
-        let scores = case_scores(&about(Some("new")), before, after);
-        assert_eq!((scores.NS, scores.locality_acc), (Some(1.0), Some(0.5)));
-        assert_eq!(reasons(&about(Some("new"))), ["a neighbourhood prompt's true answer is the new one"]);
-        let bare = Case { paraphrases: vec![], neighbours: vec![], ..case.clone() };
-        assert_eq!(reasons(&bare), ["there is no paraphrase", "there is no neighbourhood prompt"]);
-    }
 
     /// An edit that ruins a model loses every comparison, and its scores can be written down.
     #[test]

@@ -1,0 +1,54 @@
+//! The accuracies of EasyEdit: tokens in their places, teacher-forced.
+
+use super::{Better, Column, Need, Scorer, Shown, Unit};
+use crate::probe::{agreement, mean};
+
+/// Token accuracy on the rewrite prompt.
+pub const REWRITE_ACC: Column = Column {
+    key: "rewrite_acc",
+    title: "rewrite",
+    counterfact: None,
+    easyedit: Some("reliability"),
+    unit: Unit::Share,
+    better: Better::Higher,
+    doc: "share of the new target's tokens that are the most probable ones in their place, on the prompt that was \
+          rewritten",
+    needs: &[],
+    shown: Shown { rank: 6, bar: None, curve: true },
+    scorer: Scorer::Case(|case| Some(case.new(&case.prompt()).accuracy())),
+};
+
+/// Token accuracy on paraphrases.
+pub const REPHRASE_ACC: Column = Column {
+    key: "rephrase_acc",
+    title: "rephrase",
+    counterfact: None,
+    easyedit: Some("generalisation"),
+    unit: Unit::Share,
+    better: Better::Higher,
+    doc: "the same on other ways to ask",
+    needs: &[Need::Paraphrase],
+    shown: Shown { rank: 5, bar: None, curve: false },
+    scorer: Scorer::Case(|case| mean(case.paraphrases().map(|prompt| case.new(prompt).accuracy()))),
+};
+
+/// Token agreement with the unedited model on neighbourhood prompts.
+pub const LOCALITY_ACC: Column = Column {
+    key: "locality_acc",
+    title: "locality",
+    counterfact: None,
+    easyedit: Some("locality"),
+    unit: Unit::Share,
+    better: Better::Higher,
+    doc: "share of the true target's places on prompts about other subjects at which the most probable token is the \
+          unedited model's; agreement, not correctness",
+    needs: &[Need::Neighbour, Need::NeighbourTruth],
+    shown: Shown { rank: 4, bar: None, curve: false },
+    scorer: Scorer::Case(|case| {
+        mean(case.neighbours().filter_map(|about| {
+            let truth = about.truth.as_deref()?;
+            let (before, after) = (case.before(&about.prompt, truth), case.after(&about.prompt, truth));
+            Some(agreement(&before.best, &after.best))
+        }))
+    }),
+};
