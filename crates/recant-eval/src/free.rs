@@ -114,6 +114,7 @@ mod tests {
             target_true: Some("x".into()),
             paraphrases: vec![],
             neighbours: vec![],
+            consequences: vec![],
         };
         let scores = free_scores(&model, std::slice::from_ref(&case)).unwrap();
         assert_eq!(scores.rewrite, Some(f64::from(rank == 0)));

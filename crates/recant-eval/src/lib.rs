@@ -17,7 +17,8 @@ mod side_effects;
 mod verdict;
 
 pub use dataset::{
-    Case, Dataset, DatasetError, EntryError, Neighbour, Retained, Unusable, check_retained, read_retained,
+    Case, Consequence, Dataset, DatasetError, EntryError, Neighbour, Retained, Unusable, check_retained,
+    read_retained,
 };
 pub use free::{FreeScores, free_scores};
 pub use given::judge_given;

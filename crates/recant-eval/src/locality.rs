@@ -32,7 +32,9 @@ pub fn attach_locality(cases: &mut [Case], spare: &[Case]) {
 /// Every prompt of a case.
 fn own(case: &Case) -> impl Iterator<Item = String> {
     let neighbours = case.neighbours.iter().map(|about| about.prompt.clone());
-    std::iter::once(case.fact.text()).chain(case.paraphrases.iter().cloned()).chain(neighbours)
+    let consequences = case.consequences.iter().map(|about| about.prompt.clone());
+    let others = neighbours.chain(consequences);
+    std::iter::once(case.fact.text()).chain(case.paraphrases.iter().cloned()).chain(others)
 }
 
 fn gcd(a: usize, b: usize) -> usize {
@@ -55,6 +57,7 @@ mod tests {
                 .iter()
                 .map(|&prompt| Neighbour { prompt: prompt.to_owned(), truth: Some("y".to_owned()) })
                 .collect(),
+            consequences: Vec::new(),
         }
     }
 

@@ -241,7 +241,8 @@ fn top(log_probs: &[f32], count: usize) -> Vec<u32> {
     best
 }
 
-/// The probes of a case: every prompt with the new target, and with its true one where that is known.
+/// The probes of a case: every prompt with the new target, and with its true one where that is known; a consequence with its
+/// own answer.
 pub(crate) fn probes(case: &Case) -> Vec<Probe> {
     let own = std::iter::once(case.fact.text()).chain(case.paraphrases.iter().cloned());
     let own = own.map(|prompt| (prompt, case.target_true.clone()));
@@ -250,7 +251,12 @@ pub(crate) fn probes(case: &Case) -> Vec<Probe> {
         let probe = |target: String| Probe { prompt: prompt.clone(), target, literal: false };
         std::iter::once(case.fact.target.clone()).chain(truth).map(probe).collect::<Vec<_>>()
     };
-    own.chain(neighbours).flat_map(both).collect()
+    let consequences = case.consequences.iter().map(|about| Probe {
+        prompt: about.prompt.clone(),
+        target: about.answer.clone(),
+        literal: false,
+    });
+    own.chain(neighbours).flat_map(both).chain(consequences).collect()
 }
 
 /// Mean of some numbers; `None` of none.

@@ -290,7 +290,10 @@ pub(crate) fn result(
             let truth = about.truth.as_deref();
             prompt_result(PromptKind::Neighbour, &about.prompt, &case.fact.target, truth, before, after)
         });
-        rewrite.chain(paraphrases).chain(neighbours).collect()
+        let consequences = case.consequences.iter().map(|about| {
+            prompt_result(PromptKind::Consequence, &about.prompt, &about.answer, None, before, after)
+        });
+        rewrite.chain(paraphrases).chain(neighbours).chain(consequences).collect()
     });
     CaseResult {
         case_id: case.id,

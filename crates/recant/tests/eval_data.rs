@@ -109,14 +109,14 @@ fn other_forms_and_lines_are_evaluated() {
     });
     let knowedit = json!({
         "subject": "dog", "prompt": "the dog is", "target_new": "cold", "ground_truth": [["old"]],
-        "rephrase": ["see, the dog is"], "portability": {"Reasoning": []},
+        "rephrase": ["see, the dog is"], "portability": {"Reasoning": []}, "of_another_tool": 1,
         "locality": {"Relation_Specificity": [{"prompt": "the sun is", "ground_truth": [["old"]]}]},
     });
     let lines: Vec<String> = [entry("sea"), mend, knowedit].iter().map(Value::to_string).collect();
     std::fs::write(at.join("data.json"), format!("\u{feff}{}\n", lines.join("\n"))).unwrap();
     let table = good(at, EVAL);
     assert!(
-        table.contains("not read: `portability` of 1 entries") && !table.contains("not applicable"),
+        table.contains("not read: `of_another_tool` of 1 entries") && !table.contains("not applicable"),
         "{table}"
     );
     std::fs::write(at.join("data.json"), "[{\"question\": \"Who?\", \"answer\": \"Ada\"}]").unwrap();

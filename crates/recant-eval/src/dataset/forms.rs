@@ -5,14 +5,16 @@ use recant_model::Model;
 use serde_json::Value;
 
 use super::entry::{Fault, Named, Object, Place, first, slots, unlike};
-use super::{Case, EntryError, Neighbour, Retained};
+use super::{Case, Consequence, EntryError, Neighbour, Retained};
 use crate::probe::{Probe, ScoreError, check_probe};
 
 /// What is read, for a reader whose file is something else.
 pub(super) const READ: &str = "read are CounterFact (`requested_rewrite`, `paraphrase_prompts`, \
      `neighborhood_prompts`), EasyEdit's and KnowEdit's form (`subject`, `prompt`, `target_new`, `ground_truth`, \
-     `rephrase_prompt` or `rephrase`, `locality_prompt` and `locality_ground_truth`, or `locality`) and zsRE of MEND \
-     (`subject`, `src`, `alt`, `answers`, `rephrase`, `loc`, `loc_ans`)";
+     `rephrase_prompt` or `rephrase`, `locality_prompt` and `locality_ground_truth`, or `locality`, `portability`), zsRE of \
+     MEND (`subject`, `src`, `alt`, `answers`, `rephrase`, `loc`, `loc_ans`, `portability`), WikiBigEdit (`subject`, \
+     `update`, `ans`, `rephrase`, `personas`, `mhop`, `mhop_ans`, `loc`, `loc_ans`) and UnKE (`question`, `answer`, \
+     `para_question`, `sub_question`, `sub_answer`)";
 
 /// Keys of CounterFact that are read, or that other tools alone need.
 const COUNTERFACT: [&str; 9] = [
@@ -27,7 +29,7 @@ const COUNTERFACT: [&str; 9] = [
     "known_id",
 ];
 /// The same of EasyEdit's and KnowEdit's form.
-const FLAT: [&str; 11] = [
+const FLAT: [&str; 12] = [
     "case_id",
     "subject",
     "prompt",
@@ -38,11 +40,31 @@ const FLAT: [&str; 11] = [
     "locality_prompt",
     "locality_ground_truth",
     "locality",
+    "portability",
     "cond",
 ];
 /// The same of zsRE in MEND's form. `pred` is what another model said, `cond` is made of the other fields.
-const MEND: [&str; 10] =
-    ["case_id", "subject", "src", "pred", "rephrase", "alt", "answers", "loc", "loc_ans", "cond"];
+const MEND: [&str; 11] = [
+    "case_id",
+    "subject",
+    "src",
+    "pred",
+    "rephrase",
+    "alt",
+    "answers",
+    "loc",
+    "loc_ans",
+    "cond",
+    "portability",
+];
+/// The same of WikiBigEdit.
+const WIKI_BIG: [&str; 13] = [
+    "case_id", "subject", "update", "ans", "rephrase", "personas", "mhop", "mhop_ans", "loc", "loc_ans",
+    "tag", "relation", "object",
+];
+/// The same of UnKE.
+const UNKE: [&str; 7] =
+    ["case_id", "id", "question", "answer", "para_question", "sub_question", "sub_answer"];
 
 /// A case with where its texts come from.
 #[derive(Debug)]
@@ -62,6 +84,8 @@ pub(super) struct Fields {
     paraphrases: Vec<String>,
     /// Of each neighbour: its prompt and its answer.
     neighbours: Vec<(String, Option<String>)>,
+    /// The same of each consequence.
+    consequences: Vec<(String, String)>,
 }
 
 impl Fields {
@@ -75,11 +99,18 @@ impl Fields {
         let neighbours = self.neighbours.iter().zip(&case.neighbours);
         let neighbours = neighbours
             .map(|((field, of), about)| (field, about.prompt.clone(), of.as_ref().zip(about.truth.as_ref())));
-        own.chain(paraphrases).chain(neighbours).find_map(|(field, prompt, truth)| {
-            std::iter::once(new).chain(truth).find_map(|(of_target, target)| {
+        let consequences = self.consequences.iter().zip(&case.consequences);
+        let consequences =
+            consequences.map(|((field, of), about)| (field, about.prompt.clone(), vec![(of, &about.answer)]));
+        let both = |(field, prompt, truth): (_, _, Option<_>)| {
+            (field, prompt, std::iter::once(new).chain(truth).collect::<Vec<_>>())
+        };
+        let asked = own.chain(paraphrases).chain(neighbours).map(both).chain(consequences);
+        asked.into_iter().find_map(|(field, prompt, targets)| {
+            targets.into_iter().find_map(|(of_target, target)| {
                 let probe = Probe { prompt: prompt.clone(), target: target.clone(), literal: false };
                 let error = check_probe(model, &probe).err()?;
-                let field = if error.is_target() { of_target } else { field };
+                let field: &String = if error.is_target() { of_target } else { field };
                 Some((field.clone(), error))
             })
         })
@@ -88,12 +119,14 @@ impl Fields {
 
 /// The parts of a case, whatever they are called.
 struct Parts {
-    subject: Named,
+    /// `None` of a form whose facts are about no subject.
+    subject: Option<Named>,
     prompt: Named,
     target: Named,
     truth: Option<Named>,
     paraphrases: Vec<Named>,
     neighbours: Vec<(Named, Option<Named>)>,
+    consequences: Vec<(Named, Named)>,
 }
 
 /// Reads an entry in the form that its keys show.
@@ -104,6 +137,10 @@ pub(super) fn case(value: &Value, entry: usize) -> Result<Read, Fault> {
         (counterfact(place)?, &COUNTERFACT[..])
     } else if place.get("src").is_some() {
         (mend(place)?, &MEND[..])
+    } else if place.get("update").is_some() {
+        (wiki_big(place)?, &WIKI_BIG[..])
+    } else if place.get("para_question").is_some() {
+        (unke(place)?, &UNKE[..])
     } else if place.get("prompt").is_some() {
         (flat(place)?, &FLAT[..])
     } else {
@@ -111,13 +148,19 @@ pub(super) fn case(value: &Value, entry: usize) -> Result<Read, Fault> {
         keys.sort();
         return Err(Fault { field: None, reason: EntryError::UnknownForm { keys } });
     };
-    let id = match place.get("case_id") {
+    let id = match place.get("case_id").or_else(|| place.get("id").filter(|_| known.contains(&"id"))) {
         None => entry as u64,
+        // A table's cells are strings.
+        Some(Value::String(id)) if id.trim().parse::<u64>().is_ok() => id.trim().parse().unwrap_or_default(),
         Some(id) => id.as_u64().ok_or_else(|| unlike("case_id", id, "a whole number"))?,
     };
-    let unread = place.object.keys().filter(|key| !known.contains(&key.as_str())).cloned().collect();
-    let Parts { subject, prompt, target, truth, paraphrases, neighbours } = parts;
-    let fact = Fact::new(subject.text, prompt.text, target.text);
+    let known = |key: &&String| known.contains(&key.as_str()) || known.contains(&without_number(key));
+    let unread = place.object.keys().filter(|key| !known(key)).cloned().collect();
+    let Parts { subject, prompt, target, truth, paraphrases, neighbours, consequences } = parts;
+    let fact = match subject {
+        Some(subject) => Fact::new(subject.text, prompt.text, target.text),
+        None => Fact::about_nothing(&prompt.text, &target.text, false),
+    };
     let fact = fact.map_err(|error| Fault::at(&prompt.field, error.into()))?;
     let (truth_field, target_true) = truth.map(|truth| (truth.field, truth.text)).unzip();
     let (paraphrase_fields, paraphrases) =
@@ -129,14 +172,27 @@ pub(super) fn case(value: &Value, entry: usize) -> Result<Read, Fault> {
             ((prompt.field, field), Neighbour { prompt: prompt.text, truth })
         })
         .unzip();
+    let (consequence_fields, consequences) = consequences
+        .into_iter()
+        .map(|(prompt, answer)| {
+            ((prompt.field, answer.field), Consequence { prompt: prompt.text, answer: answer.text })
+        })
+        .unzip();
     let fields = Fields {
         prompt: prompt.field,
         target: target.field,
         truth: truth_field,
         paraphrases: paraphrase_fields,
         neighbours: neighbour_fields,
+        consequences: consequence_fields,
     };
-    Ok(Read { case: Case { id, fact, target_true, paraphrases, neighbours }, fields, unread })
+    Ok(Read { case: Case { id, fact, target_true, paraphrases, neighbours, consequences }, fields, unread })
+}
+
+/// A column's name without the number at its end: a table has `rephrase_1`, `rephrase_2` where JSON has a list.
+fn without_number(key: &str) -> &str {
+    let name = key.trim_end_matches(|c: char| c.is_ascii_digit());
+    if name.len() == key.len() { key } else { name.strip_suffix('_').unwrap_or(key) }
 }
 
 /// Meng et al. 2022. The neighbourhood shares the true answer of the fact.
@@ -159,46 +215,115 @@ fn counterfact(entry: Place<'_>) -> Result<Parts, Fault> {
     let truth = target("target_true", false)?;
     let neighbours = entry.all("neighborhood_prompts")?;
     Ok(Parts {
-        subject: rewrite.text("subject")?,
+        subject: Some(rewrite.text("subject")?),
         prompt: rewrite.text("prompt")?,
         target: target("target_new", true)?.ok_or_else(|| Fault::at(field, EntryError::Missing))?,
         paraphrases: entry.all("paraphrase_prompts")?,
         neighbours: neighbours.into_iter().map(|prompt| (prompt, truth.clone())).collect(),
         truth,
+        consequences: Vec::new(),
     })
 }
 
 /// EasyEdit's flattened CounterFact and zsRE, and KnowEdit.
 fn flat(entry: Place<'_>) -> Result<Parts, Fault> {
-    let mut paraphrases = entry.all("rephrase_prompt")?;
-    paraphrases.extend(entry.all("rephrase")?);
+    let mut paraphrases = numbered(entry, "rephrase_prompt")?;
+    paraphrases.extend(numbered(entry, "rephrase")?);
     let mut neighbours = pairs(entry, "locality_prompt", "locality_ground_truth")?;
+    for (number, prompt) in numbers(entry, "locality_prompt") {
+        neighbours.extend(pairs(entry, &prompt, &format!("locality_ground_truth_{number}"))?);
+    }
     if let Some(value) = entry.get("locality") {
         neighbours.extend(locality("locality", value)?);
     }
     Ok(Parts {
-        subject: entry.text("subject")?,
+        subject: Some(entry.text("subject")?),
         prompt: entry.text("prompt")?,
         target: entry.answer("target_new")?,
         truth: entry.first("ground_truth")?,
         paraphrases,
         neighbours,
+        consequences: portability(entry)?,
     })
 }
 
 /// zsRE as MEND has it: the new answer is `alt`.
 fn mend(entry: Place<'_>) -> Result<Parts, Fault> {
     Ok(Parts {
-        subject: entry.text("subject")?,
+        subject: Some(entry.text("subject")?),
         prompt: entry.text("src")?,
         target: entry.answer("alt")?,
         truth: entry.first("answers")?,
         paraphrases: entry.all("rephrase")?,
         neighbours: pairs(entry, "loc", "loc_ans")?,
+        consequences: portability(entry)?,
     })
 }
 
-/// KnowEdit's `locality`: under each relation a pair of prompt and answer, or a list of such pairs.
+/// WikiBigEdit: questions about what changed between two snapshots of Wikidata. A persona asks the same in its own words.
+fn wiki_big(entry: Place<'_>) -> Result<Parts, Fault> {
+    let mut paraphrases = entry.all("rephrase")?;
+    paraphrases.extend(entry.all("personas")?);
+    Ok(Parts {
+        subject: Some(entry.text("subject")?),
+        prompt: entry.text("update")?,
+        target: entry.answer("ans")?,
+        truth: None,
+        paraphrases,
+        neighbours: pairs(entry, "loc", "loc_ans")?,
+        consequences: answered(pairs(entry, "mhop", "mhop_ans")?),
+    })
+}
+
+/// UnKE: a question without a subject, a long answer, and questions about parts of it.
+fn unke(entry: Place<'_>) -> Result<Parts, Fault> {
+    Ok(Parts {
+        subject: None,
+        prompt: entry.text("question")?,
+        target: entry.answer("answer")?,
+        truth: None,
+        paraphrases: entry.all("para_question")?,
+        neighbours: Vec::new(),
+        consequences: answered(pairs(entry, "sub_question", "sub_answer")?),
+    })
+}
+
+/// Columns of a table that have a number behind their name, in the order of the numbers.
+fn numbers(entry: Place<'_>, name: &str) -> Vec<(u64, String)> {
+    let number = |key: &String| Some((key.strip_prefix(name)?.strip_prefix('_')?.parse().ok()?, key.clone()));
+    let mut found: Vec<(u64, String)> = entry.object.keys().filter_map(number).collect();
+    found.sort();
+    found
+}
+
+/// The texts of a key, and of the same key with numbers behind it.
+fn numbered(entry: Place<'_>, name: &str) -> Result<Vec<Named>, Fault> {
+    let mut texts = entry.all(name)?;
+    for (_, key) in numbers(entry, name) {
+        texts.extend(entry.all(&key)?);
+    }
+    Ok(texts)
+}
+
+/// EasyEdit's `portability`: pairs of prompt and answer under any names, or a question that it calls new.
+fn portability(entry: Place<'_>) -> Result<Vec<(Named, Named)>, Fault> {
+    let field = "portability";
+    let Some(value) = entry.get(field) else { return Ok(Vec::new()) };
+    let asked = match value {
+        Value::Object(object) if object.contains_key("New Question") => {
+            pairs(Place { object, within: field }, "New Question", "New Answer")?
+        }
+        value => locality(field, value)?,
+    };
+    Ok(answered(asked))
+}
+
+/// Those prompts that have an answer.
+fn answered(pairs: Vec<(Named, Option<Named>)>) -> Vec<(Named, Named)> {
+    pairs.into_iter().filter_map(|(prompt, answer)| Some((prompt, answer?))).collect()
+}
+
+/// KnowEdit's `locality` and `portability`: under each relation a pair of prompt and answer, or a list of such pairs.
 fn locality(field: &str, value: &Value) -> Result<Vec<(Named, Option<Named>)>, Fault> {
     match value {
         Value::Object(object) if object.contains_key("prompt") => {

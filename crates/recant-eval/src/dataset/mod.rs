@@ -1,7 +1,8 @@
 //! Data sets: facts to write, and the prompts that judge them.
 //!
 //! The forms that people have are read: CounterFact as Meng et al. 2022 publish it and as EasyEdit flattens it,
-//! zsRE as MEND and EasyEdit have it, KnowEdit. A file is one JSON array of entries, or has one entry a line.
+//! zsRE as MEND and EasyEdit have it, KnowEdit, WikiBigEdit, UnKE. A file is one JSON array of entries, has one entry a
+//! line, or is a table.
 
 mod entry;
 mod forms;
@@ -30,6 +31,17 @@ pub struct Case {
     pub paraphrases: Vec<String>,
     /// Prompts about other subjects that should not move.
     pub neighbours: Vec<Neighbour>,
+    /// Prompts whose answer follows from the fact (EasyEdit's portability).
+    pub consequences: Vec<Consequence>,
+}
+
+/// A prompt whose answer follows from a fact, by one more step or under another name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Consequence {
+    /// The prompt.
+    pub prompt: String,
+    /// The answer where the fact holds.
+    pub answer: String,
 }
 
 /// A prompt that an edit should leave alone.
@@ -184,8 +196,11 @@ impl Dataset {
     #[must_use]
     pub fn has_case(record: &TextRecord) -> bool {
         let has = |key| record.value.get(key).is_some();
-        let cased =
-            has("requested_rewrite") || has("src") && has("alt") || has("prompt") && has("target_new");
+        let cased = has("requested_rewrite")
+            || has("src") && has("alt")
+            || has("update") && has("ans")
+            || has("question") && has("para_question")
+            || has("prompt") && has("target_new");
         cased && !has("target")
     }
 

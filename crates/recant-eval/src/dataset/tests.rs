@@ -44,8 +44,67 @@ fn every_form_says_the_same() {
     assert_eq!((expected.id, expected.fact.text().as_str()), (7, "Ada speaks"));
     assert_eq!(expected.neighbours[0].truth.as_deref(), Some("Tashic"));
     for entry in [EASYEDIT, MEND, KNOWEDIT, NESTED] {
-        assert_eq!(one(entry), expected, "{entry}");
+        let case = Case { consequences: vec![], ..one(entry) };
+        assert_eq!(case, expected, "{entry}");
     }
+}
+
+fn follows(prompt: &str, answer: &str) -> Consequence {
+    Consequence { prompt: prompt.to_owned(), answer: answer.to_owned() }
+}
+
+/// What follows from a fact, as KnowEdit, EasyEdit's zsRE and WikiBigEdit say it.
+#[test]
+fn consequences_are_read() {
+    assert_eq!(one(KNOWEDIT).consequences, [follows("Ada's town speaks", "Veltish")]);
+    let hop = r#", "portability": {"Recalled Relation": "(x)", "New Question": "Her town speaks", "New Answer": "Veltish"}}"#;
+    let mend = MEND.trim_end().strip_suffix('}').unwrap().to_owned() + hop;
+    assert_eq!(one(&mend).consequences, [follows("Her town speaks", "Veltish")]);
+    assert!(
+        complaint(&mend.replace("\"Veltish\"}}", "7}}")).contains("`portability.New Answer`: it is a number")
+    );
+}
+
+#[test]
+fn newer_forms_are_read() {
+    let wiki = one(
+        r#"{"tag": "t", "subject": "Ada", "update": "What does Ada speak?", "ans": "Veltish", "rephrase": "Ada speaks?",
+        "personas": "Say, mate, what is Ada's tongue?", "mhop": "What does her town speak?", "mhop_ans": "Tashic",
+        "loc": "What does Bob speak?", "loc_ans": "Ormic", "relation": "r", "object": "o"}"#,
+    );
+    assert_eq!((wiki.fact.text().as_str(), wiki.fact.target.as_str()), ("What does Ada speak?", "Veltish"));
+    assert_eq!((wiki.paraphrases.len(), wiki.target_true), (2, None));
+    assert_eq!(wiki.consequences, [follows("What does her town speak?", "Tashic")]);
+    assert_eq!(wiki.neighbours[0].truth.as_deref(), Some("Ormic"));
+
+    let unke = one(
+        r#"{"id": 9, "question": "Who was Ada?", "answer": "Ada was a weaver of Velt.", "para_question": "Tell me of Ada.",
+        "sub_question": ["What was her trade?", "Where did she live?"], "sub_answer": ["weaver", "Velt"]}"#,
+    );
+    assert_eq!((unke.id, unke.fact.has_subject(), unke.fact.text().as_str()), (9, false, "Who was Ada?"));
+    assert_eq!(unke.consequences[1], follows("Where did she live?", "Velt"));
+    let other = r#"{"question": "Who?", "para_question": "And who?"}"#;
+    assert!(complaint(other).contains("`answer`: it is missing"));
+}
+
+/// A table has columns with numbers where JSON has lists, and texts for numbers.
+#[test]
+fn a_table_is_a_data_set() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("cases.csv");
+    let table = "case_id,subject,prompt,target_new,ground_truth,rephrase_2,rephrase_10,locality_prompt_1,locality_ground_truth_1,note\n\
+                 7,Ada,{} speaks,Veltish,Tashic,\"At home, Ada spoke\",Ada talks,Bob speaks,Tashic,x\n\
+                 8,Bo,{} speaks,Veltish,,,,,,\n";
+    std::fs::write(&path, table).unwrap();
+    let set = Dataset::read(&path, None).unwrap().all_usable().unwrap();
+    let [first, second] = &set.cases[..] else { panic!("{set:?}") };
+    assert_eq!(
+        (first.id, &first.paraphrases[..]),
+        (7, &["At home, Ada spoke", "Ada talks"].map(String::from)[..])
+    );
+    assert_eq!(first.neighbours, one(EASYEDIT).neighbours);
+    assert_eq!((second.paraphrases.len(), second.neighbours.len(), &second.target_true), (0, 0, &None));
+    assert_eq!(set.unread, [("note".to_owned(), 2)].into());
 }
 
 #[test]
@@ -85,7 +144,7 @@ fn what_is_wrong_is_named_with_its_place() {
         (EASYEDIT.replace("\"Tashic\"", "{}"), "`locality_ground_truth`: it is an object"),
         (EASYEDIT.replace("\"At home, Ada spoke\"", "[\"a\", 1]"), "`rephrase_prompt[1]`: it is a number"),
         (EASYEDIT.replace("\"Ada\"", "null"), "`subject`: it is missing"),
-        (EASYEDIT.replace("7,", "\"7\","), "`case_id`: it is a string; a whole number"),
+        (EASYEDIT.replace("7,", "\"seven\","), "`case_id`: it is a string; a whole number"),
         (
             COUNTERFACT.replace("{\"str\": \"Veltish\", \"id\": \"a\"}", "{}"),
             "`requested_rewrite.target_new.str`: it is missing",
@@ -133,7 +192,10 @@ fn only_what_the_limit_takes_is_checked() {
 #[test]
 fn keys_that_are_not_read_are_counted() {
     let set = open(&format!("[{KNOWEDIT}, {KNOWEDIT}, {EASYEDIT}]"), None).unwrap();
-    assert_eq!(set.unread, [("portability".to_owned(), 2)].into());
+    assert_eq!(set.unread, [].into());
+    let other = EASYEDIT.replace("\"subject\"", "\"rephrased\": \"x\", \"subject\"");
+    let set = open(&format!("[{other}, {other}, {EASYEDIT}]"), None).unwrap();
+    assert_eq!(set.unread, [("rephrased".to_owned(), 2)].into());
 }
 
 #[test]

@@ -258,6 +258,7 @@ impl<'a> Group<'a> {
             Some(PromptKind::Rewrite) => "Rewrite: the new target should win",
             Some(PromptKind::Paraphrase) => "Paraphrases: the new target should win",
             Some(PromptKind::Neighbour) => "Neighbours: the true target should stay ahead",
+            Some(PromptKind::Consequence) => "Consequences: the answer that follows should be given",
             None => "",
         };
         Self { name, prompts: prompts.iter().map(|prompt| PromptView::of(prompt, edited)).collect() }
@@ -281,7 +282,7 @@ impl<'a> PromptView<'a> {
         let after = &result.after;
         let leads = after.p_true.map(|p_true| match result.kind {
             PromptKind::Neighbour => p_true > after.p_new,
-            PromptKind::Rewrite | PromptKind::Paraphrase => after.p_new > p_true,
+            _ => after.p_new > p_true,
         });
         let passed = match leads {
             Some(true) => "✓",
@@ -297,7 +298,7 @@ fn change(result: &PromptResult) -> &'static str {
     match (answer_changed(result), result.kind) {
         (false, _) => "",
         (true, PromptKind::Neighbour) => "w",
-        (true, PromptKind::Rewrite | PromptKind::Paraphrase) => "m",
+        (true, _) => "m",
     }
 }
 

@@ -193,7 +193,8 @@ pub struct CaseResult {
     pub seconds: Option<f64>,
     /// Whether every byte was back after the case; `None` for the unedited model.
     pub rollback_exact: Option<bool>,
-    /// Every prompt before and after: the rewrite prompt first, then paraphrases, then the neighbourhood.
+    /// Every prompt before and after: the rewrite prompt first, then paraphrases, the neighbourhood, and what follows
+    /// from the fact.
     pub prompts: Vec<PromptResult>,
 }
 
@@ -208,6 +209,8 @@ pub enum PromptKind {
     Paraphrase,
     /// Another subject.
     Neighbour,
+    /// A prompt whose answer follows from the fact; that answer stands for the new target.
+    Consequence,
 }
 
 /// One prompt before and after an edit.

@@ -4,7 +4,7 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table};
 
 use super::{DataInfo, Report, Run};
-use crate::scores::{COLUMNS, Column, Metrics, Need, REPHRASE_ACC, REWRITE_ACC};
+use crate::scores::{COLUMNS, Column, Metrics, Need, NotApplicable, REPHRASE_ACC, REWRITE_ACC};
 
 /// What a terminal is sure to have room for, in characters.
 const WIDTH: usize = 100;
@@ -133,7 +133,9 @@ pub(super) fn data_notes(report: &Report) -> Vec<String> {
     let DataInfo { left_out, unread, not_applicable, cases, .. } = &report.data;
     let left_out = left_out.iter().map(|what| format!("left out: {what}"));
     let unread = unread.iter().map(|(key, entries)| format!("not read: `{key}` of {entries} entries"));
-    let without = not_applicable.iter().map(|what| {
+    // That a data set asks for nothing which follows from its facts is the rule.
+    let told = |what: &&NotApplicable| what.cases.len() < *cases || what.reason != Need::Consequence.reason();
+    let without = not_applicable.iter().filter(told).map(|what| {
         let (scores, concerned) = (what.scores.join(", "), what.cases.len());
         format!("not applicable to {concerned} of {cases} cases: {scores} ({})", what.reason)
     });

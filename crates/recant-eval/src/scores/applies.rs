@@ -21,17 +21,20 @@ pub enum Need {
     NeighbourTruth,
     /// True answers to neighbourhood prompts that are not the new one.
     OtherNeighbourTruth,
+    /// A prompt whose answer follows from the fact.
+    Consequence,
 }
 
 impl Need {
     /// Every need, in the order in which reports name them.
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Former,
         Self::OtherFormer,
         Self::Paraphrase,
         Self::Neighbour,
         Self::NeighbourTruth,
         Self::OtherNeighbourTruth,
+        Self::Consequence,
     ];
 
     /// What is the case where it is missing.
@@ -44,6 +47,7 @@ impl Need {
             Self::Neighbour => "there is no neighbourhood prompt",
             Self::NeighbourTruth => "a neighbourhood prompt has no true answer",
             Self::OtherNeighbourTruth => "a neighbourhood prompt's true answer is the new one",
+            Self::Consequence => "there is no prompt whose answer follows from the fact",
         }
     }
 
@@ -56,6 +60,7 @@ impl Need {
             Self::Neighbour => case.neighbours.is_empty(),
             Self::NeighbourTruth => case.neighbours.iter().any(|about| about.truth.is_none()),
             Self::OtherNeighbourTruth => case.neighbours.iter().any(|about| about.truth.as_ref() == new),
+            Self::Consequence => case.consequences.is_empty(),
         }
     }
 }

@@ -52,3 +52,19 @@ pub const LOCALITY_ACC: Column = Column {
         }))
     }),
 };
+
+/// Token accuracy on prompts whose answer follows from the fact.
+pub const PORTABILITY_ACC: Column = Column {
+    key: "portability_acc",
+    title: "portability",
+    counterfact: None,
+    easyedit: Some("portability"),
+    unit: Unit::Share,
+    better: Better::Higher,
+    doc: "the same as rewrite on prompts whose answer follows from the fact, each with its own answer",
+    needs: &[Need::Consequence],
+    shown: Shown { rank: 2, bar: None, curve: false },
+    scorer: Scorer::Case(|case| {
+        mean(case.consequences().map(|about| case.after(&about.prompt, &about.answer).accuracy()))
+    }),
+};

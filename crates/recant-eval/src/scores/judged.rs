@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::dataset::{Case, Neighbour};
+use crate::dataset::{Case, Consequence, Neighbour};
 use crate::probe::{Probe, ProbeScore};
 
 /// A case and the answers to its prompts, on the unedited and on the edited model.
@@ -35,6 +35,11 @@ impl<'a> Judged<'a> {
     /// Prompts about other subjects.
     pub(crate) fn neighbours(&self) -> impl Iterator<Item = &'a Neighbour> + use<'a> {
         self.case.neighbours.iter()
+    }
+
+    /// Prompts whose answer follows from the fact.
+    pub(crate) fn consequences(&self) -> impl Iterator<Item = &'a Consequence> + use<'a> {
+        self.case.consequences.iter()
     }
 
     /// What the edited model makes of the new target.

@@ -14,14 +14,14 @@ mod values;
 
 pub use applies::{Need, NotApplicable, not_applicable};
 pub use counterfact::{EM, ES, NM, NS, PM, PS, S};
-pub use easyedit::{LOCALITY_ACC, REPHRASE_ACC, REWRITE_ACC};
+pub use easyedit::{LOCALITY_ACC, PORTABILITY_ACC, REPHRASE_ACC, REWRITE_ACC};
 pub use judged::Judged;
 pub use top_kept::TOP_KEPT;
 pub use values::{CaseScores, Metrics};
 
 /// Every score, in the order of tables.
 pub const COLUMNS: &[Column] =
-    &[S, ES, EM, PS, PM, NS, NM, REWRITE_ACC, REPHRASE_ACC, LOCALITY_ACC, TOP_KEPT];
+    &[S, ES, EM, PS, PM, NS, NM, REWRITE_ACC, REPHRASE_ACC, LOCALITY_ACC, PORTABILITY_ACC, TOP_KEPT];
 
 /// A score as it is declared.
 #[derive(Debug, Clone, Copy)]

@@ -6,7 +6,7 @@ use recant_edit::Fact;
 use recant_model::Answer;
 
 use super::*;
-use crate::dataset::{Case, Neighbour};
+use crate::dataset::{Case, Consequence, Neighbour};
 use crate::probe::{Probe, ProbeScore};
 
 type Scores = BTreeMap<Probe, ProbeScore>;
@@ -33,13 +33,20 @@ fn scores_follow_their_definitions() {
         neighbours: ["N1", "N2"]
             .map(|prompt| Neighbour { prompt: prompt.into(), truth: Some("old".into()) })
             .into(),
+        consequences: ["C1", "C2"]
+            .map(|prompt| Consequence { prompt: prompt.into(), answer: "then".into() })
+            .into(),
     };
     let put = |rows: [(&str, f64, f64, u32); 5]| -> Scores {
         let both = |(prompt, new, old, best): (&str, f64, f64, u32)| {
             let probe = |target: &str| Probe { prompt: prompt.into(), target: target.into(), literal: false };
             [(probe("new"), score(new, &[best], &[1])), (probe("old"), score(old, &[best], &[2]))]
         };
-        rows.into_iter().flat_map(both).collect()
+        let consequence = |(prompt, best)| {
+            let probe = Probe { prompt: String::from(prompt), target: "then".into(), literal: false };
+            (probe, score(0.5, &[3, best], &[3, 4]))
+        };
+        rows.into_iter().flat_map(both).chain([("C1", 4), ("C2", 5)].map(consequence)).collect()
     };
     let before = put([
         ("Ada speaks", 0.1, 0.8, 2),
@@ -64,6 +71,8 @@ fn scores_follow_their_definitions() {
     assert!(close(scores.get(&LOCALITY_ACC).unwrap(), 0.5));
     // Of N1 and N2 the second has another top token now.
     assert_eq!(scores.get(&TOP_KEPT), Some(0.5));
+    // Both tokens of the answer to C1, one of two to C2.
+    assert_eq!(scores.get(&PORTABILITY_ACC), Some(0.75));
     assert_eq!(not_applicable(std::slice::from_ref(&case)), []);
     unknown_answers(&case, &before, &after);
 }
@@ -104,8 +113,13 @@ fn unknown_answers(case: &Case, before: &Scores, after: &Scores) {
     let scores = CaseScores::of(&Judged::of(&about(Some("new")), before, after));
     assert_eq!((scores.get(&NS), scores.get(&LOCALITY_ACC)), (Some(1.0), Some(0.5)));
     assert_eq!(reasons(&about(Some("new"))), ["a neighbourhood prompt's true answer is the new one"]);
-    let bare = Case { paraphrases: vec![], neighbours: vec![], ..case.clone() };
-    assert_eq!(reasons(&bare), ["there is no paraphrase", "there is no neighbourhood prompt"]);
+    let bare = Case { paraphrases: vec![], neighbours: vec![], consequences: vec![], ..case.clone() };
+    let missing = [
+        "there is no paraphrase",
+        "there is no neighbourhood prompt",
+        "there is no prompt whose answer follows from the fact",
+    ];
+    assert_eq!(reasons(&bare), missing);
 }
 
 #[test]
