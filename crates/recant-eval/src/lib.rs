@@ -13,6 +13,7 @@ pub mod report;
 mod runner;
 mod scenario;
 pub mod scores;
+mod uncertainty;
 mod verdict;
 
 pub use dataset::{
@@ -26,4 +27,5 @@ pub use report::{Report, Run};
 pub use runner::{Event, RunOptions, Single, Unedited, evaluate, evaluate_rest, unedited};
 pub use scenario::{Exam, Progress, Scenario, evaluate_lifelong, go_on, share_answered, teach_alone};
 pub use scores::{CaseScores, Metrics, NotApplicable, not_applicable};
+pub use uncertainty::{Bootstrap, ByScore, Difference, Interval, Sample};
 pub use verdict::{Asked, Rival, Verdict, verdicts};
