@@ -14,6 +14,7 @@ mod runner;
 mod scenario;
 pub mod scores;
 mod side_effects;
+mod uncertainty;
 mod verdict;
 
 pub use dataset::{
@@ -29,4 +30,5 @@ pub use runner::{Event, RunOptions, Single, Unedited, evaluate, evaluate_rest, u
 pub use scenario::{Exam, Progress, Scenario, evaluate_lifelong, go_on, share_answered, teach_alone};
 pub use scores::{CaseScores, Metrics, NotApplicable, not_applicable};
 pub use side_effects::{Reach, SideChange, SideEffects, SideGroup, SideKind, SideProbes, side_effects};
+pub use uncertainty::{Bootstrap, ByScore, Difference, Interval, Sample};
 pub use verdict::{Asked, Rival, Verdict, verdicts};

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::dataset::{Case, Retained};
 use crate::memory;
 use crate::probe::{Probe, ProbeScore, ScoreError, probes, score_probes};
-use crate::report::{CaseResult, Failure, Outcome, PromptKind, PromptResult, Run};
+use crate::report::{CaseResult, Failure, Outcome, PromptKind, PromptResult, Run, UNEDITED};
 use crate::scenario::{Exam, Progress, share_answered};
 use crate::scores::{CaseScores, Judged, Metrics};
 
@@ -93,10 +93,10 @@ pub fn unedited(
         let of_case = score_probes(model, &probes(case))?;
         results.push(result(case, &of_case, &of_case, None, None, options));
         scores.push(of_case);
-        on_event(Event::Case { method: "unedited", done: done + 1, of: cases.len() });
+        on_event(Event::Case { method: UNEDITED, done: done + 1, of: cases.len() });
     }
     let retained = share_answered(model, retained)?;
-    let run = Run { retained, ..run_of("unedited", "single", model, results) };
+    let run = Run { retained, ..run_of(UNEDITED, "single", model, results) };
     Ok((Unedited { scores, host: model.digest(), device: model.device_digest() }, run))
 }
 
@@ -253,6 +253,7 @@ pub(crate) fn run_of(method: &str, scenario: &str, model: &Model, results: Vec<C
         settings: BTreeMap::new(),
         notes: Vec::new(),
         metrics: metrics(&results),
+        intervals: BTreeMap::new(),
         seconds_per_edit: None,
         peak_rss_bytes: memory::peak_rss_bytes(),
         rollback_exact: None,

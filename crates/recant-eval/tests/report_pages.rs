@@ -55,6 +55,9 @@ fn report(text: &str) -> Report {
             tokens: 1000,
             corpus: format!("11aa{text}"),
         }),
+        bootstrap: None,
+        differences: vec![],
+        cautions: vec![],
         runs,
     }
 }
@@ -69,6 +72,7 @@ fn run(method: &str) -> Run {
         settings: [].into(),
         notes: vec![],
         metrics: Metrics::of(&[]),
+        intervals: [].into(),
         seconds_per_edit: None,
         peak_rss_bytes: None,
         rollback_exact: None,
@@ -152,11 +156,11 @@ fn without_failures_or_notes_there_is_only_the_table() {
     report.runs = vec![run("unedited")];
     (report.data.left_out, report.data.unread, report.data.not_applicable) = Default::default();
     let expected = "\
-method    S  ES  EM  PS  PM  NS  rewrite  rephrase  locality  top kept  s/edit  peak MB  rollback
-──────────────────────────────────────────────────────────────────────────────────────────────────
-unedited  -   -   -   -   -   -        -         -         -         -       -        -         -
+method    S  ES  PS  NS  rewrite  rephrase  locality  top kept  s/edit  peak MB  rollback
+──────────────────────────────────────────────────────────────────────────────────────────
+unedited  -   -   -   -        -         -         -         -       -        -         -
 
-not shown here, for want of room: NM; the report has them
+not shown here, for want of room: EM, PM, NM; the report has them
 ";
     assert_eq!(report.table(), expected);
 }
@@ -332,4 +336,52 @@ fn the_page_stays_light() {
     report.runs = vec![run; 5];
     let bytes = report.html().unwrap().len();
     assert!(bytes < 8_000_000, "{bytes} bytes");
+}
+
+/// Two runs, one of which is right where the other is wrong: the table and the page say how sure that is, and that three
+/// cases are few.
+#[test]
+fn a_report_says_how_sure_it_is() {
+    let mut report = report("");
+    report.runs.truncate(2);
+    let mut other = run("memit");
+    other.results = report.runs[1].results.clone();
+    let scores = [("ES", Some(1.0)), ("PS", Some(0.5)), ("NS", Some(1.0))];
+    other.results.iter_mut().for_each(|case| case.scores = scores.into_iter().collect());
+    report.runs.push(other);
+    let report = report.with_confidence();
+    let made = report.bootstrap.unwrap();
+    assert_eq!((made.resamples, made.seed, made.level), (2000, 42, 0.95));
+    let es = report.runs[1].intervals["ES"].unwrap();
+    assert_eq!((es.low, es.high, es.cases), (0.0, 0.0, 2));
+    assert_eq!((report.runs[1].intervals["locality_acc"], report.differences.len()), (None, 1));
+    let found = report.differences[0].scores["ES"].unwrap();
+    assert_eq!((found.difference, found.low, found.high), (-1.0, -1.0, -1.0));
+    let table = report.table();
+    for line in [
+        "95 % intervals (2000 resamples of the cases)",
+        "rome    0.000 to 0.000  0.000 to 0.000  0.500 to 0.500  0.500 to 0.500",
+        "rome - memit  ",
+        "2 cases are fewer than 30: intervals of so few are rough themselves",
+    ] {
+        assert!(table.contains(line), "{line}\n{table}");
+    }
+    assert!(table.contains("-1.000*"), "{table}");
+    assert!(table.lines().all(|line| line.chars().count() <= 100), "{table}");
+    let html = report.html().unwrap();
+    assert!(html.contains("<td class=\"clear\">-1.000<small>-1.000 to -1.000</small></td>"));
+    assert!(html.contains("<small>0.500 to 0.500</small>") && html.contains("fewer than 30"));
+    // A report of a version without intervals opens, and so does this one.
+    let mut json = serde_json::to_value(&report).unwrap();
+    assert_eq!(serde_json::from_value::<Report>(json.clone()).unwrap(), report);
+    for key in ["bootstrap", "differences", "cautions"] {
+        json.as_object_mut().unwrap().remove(key);
+    }
+    json["runs"]
+        .as_array_mut()
+        .unwrap()
+        .iter_mut()
+        .for_each(|run| drop(run.as_object_mut().unwrap().remove("intervals")));
+    let former: Report = serde_json::from_value(json).unwrap();
+    assert!(!former.table().contains("intervals") && former.with_confidence() == report);
 }

@@ -361,6 +361,10 @@ fn report(
             tokens: moments.tokens,
             corpus: recant_core::hex(&moments.corpus),
         }),
+        bootstrap: None,
+        differences: Vec::new(),
+        cautions: Vec::new(),
         runs,
     }
+    .with_confidence()
 }

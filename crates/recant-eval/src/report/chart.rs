@@ -22,6 +22,8 @@ const BEHIND: i32 = 52;
 /// A bar with the space to the next.
 const STEP: i32 = 18;
 const BAR: i32 = 14;
+/// Half the height of an interval's ends.
+const WHISKER: i32 = 3;
 /// Space between two groups.
 const GAP: i32 = 18;
 
@@ -120,7 +122,17 @@ fn bar<'a>(area: &Area<'a>, plot: &Plot, column: &Column, run: &Run, top: i32) -
     if end > plot.left {
         area.draw(&Rectangle::new([(plot.left, top), (end, top + BAR)], colour(column).filled()))?;
     }
-    text(area, &number(score), (end + 6, top + BAR / 2), HPos::Left, FontStyle::Normal)
+    let middle = top + BAR / 2;
+    let mut right = end;
+    if let Some(interval) = run.interval(column).filter(|interval| interval.width() > 0.0) {
+        let ends = [plot.x(interval.low), plot.x(interval.high)];
+        right = right.max(ends[1]);
+        area.draw(&PathElement::new(vec![(ends[0], middle), (ends[1], middle)], &TEXT))?;
+        for x in ends {
+            area.draw(&PathElement::new(vec![(x, middle - WHISKER), (x, middle + WHISKER)], &TEXT))?;
+        }
+    }
+    text(area, &number(score), (right + 6, middle), HPos::Left, FontStyle::Normal)
 }
 
 fn colour(column: &Column) -> RGBColor {
@@ -160,6 +172,18 @@ mod tests {
         assert_eq!(svg.matches("0.125").count(), 8);
         assert_eq!(svg.matches("\n0.750\n").count(), 8);
         assert_eq!(svg, score_bars(&runs).unwrap());
+    }
+
+    /// Three lines more: an interval's own, and its two ends. One of no width has none.
+    #[test]
+    fn an_interval_is_drawn_over_its_bar() {
+        let plain = run("rome", 0.5, Some(0.25));
+        let lines = |run: &Run| score_bars(std::slice::from_ref(run)).unwrap().matches("<polyline").count();
+        let mut sure = plain.clone();
+        let interval = |low, high| Some(crate::Interval { low, high, cases: 9 });
+        sure.intervals =
+            [("ES".to_owned(), interval(0.4, 0.6)), ("PS".to_owned(), interval(0.25, 0.25))].into();
+        assert_eq!(lines(&sure), lines(&plain) + 3);
     }
 
     #[test]

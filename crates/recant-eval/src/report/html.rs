@@ -6,7 +6,7 @@
 use askama::Template;
 
 use super::table::{self, FREE_HEADS, Field, NONE, NOT_EXACT, number, share};
-use super::{CaseResult, Outcome, PromptKind, PromptResult, Report, ReportError, Run, chart};
+use super::{CaseResult, Outcome, PromptKind, PromptResult, Report, ReportError, Run, RunDifference, chart};
 use crate::scores::{COLUMNS, Column, ES, PS};
 
 impl Report {
@@ -20,18 +20,21 @@ impl Report {
             report: self,
             given: self.runs.iter().any(|run| run.scenario == "given"),
             facts: facts(self),
-            data_notes: table::data_notes(self),
+            data_notes: self.cautions.iter().cloned().chain(table::data_notes(self)).collect(),
             scores: COLUMNS.iter().map(definition).collect(),
             charted: Column::charted().map(|column| column.title).collect::<Vec<_>>().join(", "),
             heads: fields.iter().map(|field| field.head).collect(),
             curve_heads: table::curve_heads(),
+            pairs: self.differences.iter().map(PairView::of).collect(),
+            pair_heads: Column::charted().map(|column| column.title).collect(),
+            resampling: resampling(self),
             chart: chart::score_bars(&self.runs)?,
             free: self.runs.iter().filter_map(table::free_cells).collect(),
             runs: self
                 .runs
                 .iter()
                 .enumerate()
-                .map(|(at, run)| RunView::of(run, cells(&fields, at)))
+                .map(|(at, run)| RunView::of(run, cells(&fields, run, at)))
                 .collect(),
         };
         page.render().map_err(|error| ReportError::Html { reason: error.to_string() })
@@ -53,6 +56,11 @@ struct Page<'a> {
     charted: String,
     heads: Vec<&'static str>,
     curve_heads: Vec<String>,
+    /// Differences between methods.
+    pairs: Vec<PairView>,
+    pair_heads: Vec<&'static str>,
+    /// How intervals were made.
+    resampling: Option<String>,
     chart: String,
     /// Rows of the table of free generation: the runs that were asked to write.
     free: Vec<Vec<String>>,
@@ -77,9 +85,48 @@ fn capitalised(text: &str) -> String {
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
+/// A cell of the summary: a number, and below it where it lies.
+struct Cell {
+    text: String,
+    below: String,
+    title: String,
+}
+
 /// A run's row of the summary.
-fn cells(fields: &[Field], run: usize) -> Vec<String> {
-    fields.iter().map(|field| field.cells[run].clone()).collect()
+fn cells(fields: &[Field], run: &Run, at: usize) -> Vec<Cell> {
+    let cell = |field: &Field| {
+        let interval = field.score.and_then(|column| run.interval(column));
+        let below = interval.map_or_else(String::new, table::between);
+        let title = interval.map_or_else(String::new, |found| format!("{below}, over {} cases", found.cases));
+        Cell { text: field.cells[at].clone(), below, title }
+    };
+    fields.iter().map(cell).collect()
+}
+
+/// A pair of runs with the differences of their charted scores: text, interval, whether it is beyond noise.
+struct PairView {
+    name: String,
+    cells: Vec<(String, String, bool)>,
+}
+
+impl PairView {
+    fn of(pair: &RunDifference) -> Self {
+        let cell = |column: &Column| match pair.of(column) {
+            None => (NONE.to_owned(), String::new(), false),
+            Some(found) => {
+                let interval = format!("{} to {}", table::signed(found.low), table::signed(found.high));
+                (table::signed(found.difference), interval, found.is_beyond_noise())
+            }
+        };
+        Self { name: format!("{} - {}", pair.run, pair.minus), cells: Column::charted().map(cell).collect() }
+    }
+}
+
+/// How intervals were made, in words.
+fn resampling(report: &Report) -> Option<String> {
+    let made = report.bootstrap?;
+    let (level, times) = (table::percent(made.level), grouped(made.resamples as u64));
+    Some(format!("{level} of {times} resamples of the cases (seed {})", made.seed))
 }
 
 /// What was measured, by name.
@@ -138,14 +185,14 @@ pub fn grouped(number: u64) -> String {
 /// A run with its cases.
 struct RunView<'a> {
     run: &'a Run,
-    cells: Vec<String>,
+    cells: Vec<Cell>,
     /// Rows of its retention curve.
     curve: Vec<Vec<String>>,
     cases: Vec<CaseView<'a>>,
 }
 
 impl<'a> RunView<'a> {
-    fn of(run: &'a Run, cells: Vec<String>) -> Self {
+    fn of(run: &'a Run, cells: Vec<Cell>) -> Self {
         let cases = run.results.iter().map(CaseView::of).collect();
         Self { run, cells, curve: table::curve_rows(run), cases }
     }

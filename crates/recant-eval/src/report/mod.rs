@@ -1,7 +1,9 @@
 //! What an evaluation found: one value, three forms (JSON for programs, a table and HTML for people).
 
 mod chart;
+mod confidence;
 mod html;
+pub use confidence::RunDifference;
 pub use html::grouped;
 mod table;
 
@@ -11,10 +13,14 @@ use std::path::Path;
 use recant_files::{FileKind, OutputError, OutputFile, Outputs};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::scores::{CaseScores, Metrics, NotApplicable};
+use crate::scores::{CaseScores, Column, Metrics, NotApplicable};
+use crate::uncertainty::{Bootstrap, ByScore, Interval};
 
 /// Version of `report.json`'s layout; `docs/report.md` describes it.
 pub const SCHEMA: u32 = 2;
+
+/// The name of the base model's run.
+pub const UNEDITED: &str = "unedited";
 
 /// A whole evaluation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -33,6 +39,15 @@ pub struct Report {
     pub seed: u64,
     /// Second moments that the methods used.
     pub statistics: Option<StatisticsInfo>,
+    /// How intervals were made; `None` in a report of a version that made none.
+    #[serde(default)]
+    pub bootstrap: Option<Bootstrap>,
+    /// What one method scores more than another on the same cases, for every two of them.
+    #[serde(default)]
+    pub differences: Vec<RunDifference>,
+    /// What the cases are too few for.
+    #[serde(default)]
+    pub cautions: Vec<String>,
     /// One run a method, in the order asked for; the unedited model first.
     pub runs: Vec<Run>,
 }
@@ -106,6 +121,9 @@ pub struct Run {
     pub notes: Vec<String>,
     /// The scores.
     pub metrics: Metrics,
+    /// Where each of them lies, by the cases that were scored.
+    #[serde(default)]
+    pub intervals: ByScore<Interval>,
     /// Mean seconds to plan and apply one edit; `None` for the unedited model.
     pub seconds_per_edit: Option<f64>,
     /// Peak resident set during the run in bytes, where the system tells.
@@ -141,6 +159,18 @@ pub struct Run {
 }
 
 impl Run {
+    /// Whether this is the base model.
+    #[must_use]
+    pub fn is_unedited(&self) -> bool {
+        self.method == UNEDITED
+    }
+
+    /// Where a score lies, where that is known.
+    #[must_use]
+    pub fn interval(&self, column: &Column) -> Option<Interval> {
+        self.intervals.get(column.key).copied().flatten()
+    }
+
     /// The method, and how facts were put in where it is not one by one.
     #[must_use]
     pub fn label(&self) -> String {

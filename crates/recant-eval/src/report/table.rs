@@ -3,8 +3,9 @@
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table};
 
-use super::{DataInfo, Report, Run};
+use super::{DataInfo, Report, Run, RunDifference};
 use crate::scores::{COLUMNS, Column, Metrics, Need, NotApplicable, REPHRASE_ACC, REWRITE_ACC};
+use crate::uncertainty::Interval;
 
 /// What a terminal is sure to have room for, in characters.
 const WIDTH: usize = 100;
@@ -34,14 +35,16 @@ impl Report {
         let rows =
             (0..self.runs.len()).map(|row| shown.iter().map(|field| field.cells[row].clone()).collect());
         let table = plain(shown.iter().map(|field| field.head), rows);
-        let mut curves: String = self.runs.iter().filter_map(curve).collect();
-        curves.extend(self.runs.iter().filter_map(free));
+        let mut more: String = intervals(self).into_iter().chain(differences(self)).collect();
+        more.extend(self.runs.iter().filter_map(curve));
+        more.extend(self.runs.iter().filter_map(free));
         let noted = self.runs.iter().flat_map(|run| run.notes.iter().map(move |note| (&run.method, note)));
         let noted = noted.map(|(method, note)| format!("{method}: {note}"));
-        let notes = narrowed.into_iter().chain(data_notes(self)).chain(noted);
+        let cautions = self.cautions.iter().cloned();
+        let notes = narrowed.into_iter().chain(cautions).chain(data_notes(self)).chain(noted);
         let notes: String = notes.map(|note| one_line(&note) + "\n").collect();
         let gap = if notes.is_empty() { "" } else { "\n" };
-        format!("{table}\n{curves}{gap}{notes}")
+        format!("{table}\n{more}{gap}{notes}")
     }
 }
 
@@ -65,6 +68,8 @@ pub(super) struct Field {
     pub(super) head: &'static str,
     /// Which columns go first where the table is too wide: those with the lowest number.
     rank: u8,
+    /// The score that it shows, if it is one's.
+    pub(super) score: Option<&'static Column>,
     /// A cell for each run.
     pub(super) cells: Vec<String>,
 }
@@ -86,10 +91,12 @@ pub(super) fn fields(report: &Report) -> Vec<Field> {
     let field = |head, rank, cell: &dyn Fn(&Run) -> String| Field {
         head,
         rank,
+        score: None,
         cells: runs.iter().map(cell).collect(),
     };
     let score = |column: &'static Column| {
-        field(column.title, column.shown.rank, &|run| number(run.metrics.get(column)))
+        let field = field(column.title, column.shown.rank, &|run| number(run.metrics.get(column)));
+        Field { score: Some(column), ..field }
     };
     let mut fields = vec![field("method", STAYS, &Run::label)];
     fields.extend(COLUMNS.iter().map(score));
@@ -112,15 +119,79 @@ pub(super) fn fields(report: &Report) -> Vec<Field> {
 fn fitting(mut fields: Vec<Field>) -> (Vec<Field>, Option<String>) {
     let all: Vec<&str> = fields.iter().map(|field| field.head).collect();
     while fields.iter().map(Field::width).sum::<usize>() > WIDTH + GAP {
-        let last = fields.iter().enumerate().rev().filter(|(_, field)| field.rank != STAYS);
-        let Some(at) = last.min_by_key(|(_, field)| field.rank).map(|(at, _)| at) else { break };
-        fields.remove(at);
+        let ranks = fields.iter().map(|field| field.rank).filter(|&rank| rank != STAYS);
+        let Some(lowest) = ranks.min() else { break };
+        fields.retain(|field| field.rank != lowest);
     }
     let gone = |head: &&&str| fields.iter().all(|field| field.head != **head);
     let gone: Vec<&str> = all.iter().filter(gone).copied().collect();
     let note = format!("not shown here, for want of room: {}; the report has them", gone.join(", "));
     let note = (!gone.is_empty()).then_some(note);
     (fields, note)
+}
+
+/// The intervals of the charted scores, a row for every run of an edit.
+fn intervals(report: &Report) -> Option<String> {
+    let bootstrap = report.bootstrap?;
+    let edited = report.runs.iter().filter(|run| !run.is_unedited());
+    let row = |run: &Run| {
+        let cells =
+            Column::charted().map(|column| run.interval(column).map_or_else(|| NONE.to_owned(), between));
+        [run.label()].into_iter().chain(cells).collect::<Vec<_>>()
+    };
+    let rows: Vec<Vec<String>> = edited.map(row).collect();
+    let heads = ["method"].into_iter().chain(Column::charted().map(|column| column.title));
+    let table = plain(heads, rows.iter().cloned());
+    let title =
+        format!("{} intervals ({} resamples of the cases)", percent(bootstrap.level), bootstrap.resamples);
+    (!rows.is_empty()).then(|| format!("\n{title}\n{table}\n"))
+}
+
+/// The differences between methods, as long as they are few enough to be read.
+fn differences(report: &Report) -> Option<String> {
+    let (bootstrap, pairs) = (report.bootstrap?, &report.differences);
+    if pairs.is_empty() {
+        return None;
+    }
+    if pairs.len() > MOST_PAIRS {
+        return Some(format!("\ndifferences of {} pairs of runs: the report has them\n", pairs.len()));
+    }
+    let row = |pair: &RunDifference| {
+        let cells = Column::charted().map(|column| {
+            pair.of(column).map_or_else(
+                || NONE.to_owned(),
+                |found| {
+                    format!("{}{}", signed(found.difference), if found.is_beyond_noise() { "*" } else { " " })
+                },
+            )
+        });
+        [format!("{} - {}", pair.run, pair.minus)].into_iter().chain(cells).collect::<Vec<_>>()
+    };
+    let heads = ["difference"].into_iter().chain(Column::charted().map(|column| column.title));
+    let table = plain(heads, pairs.iter().map(row));
+    let level = percent(bootstrap.level);
+    Some(format!(
+        "\npaired case by case; * where the {level} interval of the difference does not hold 0\n{table}\n"
+    ))
+}
+
+/// Pairs of runs that a terminal shows.
+const MOST_PAIRS: usize = 15;
+
+/// The two ends of an interval.
+pub(super) fn between(interval: Interval) -> String {
+    format!("{} to {}", share(interval.low), share(interval.high))
+}
+
+/// A difference, with its sign.
+pub(super) fn signed(difference: f64) -> String {
+    let text = share(difference);
+    if text.starts_with('-') || text == "0.000" { text } else { format!("+{text}") }
+}
+
+/// A share in percent.
+pub(super) fn percent(share: f64) -> String {
+    format!("{} %", (share * 1000.0).round() / 10.0)
 }
 
 /// A score as a cell.

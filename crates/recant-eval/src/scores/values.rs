@@ -30,6 +30,21 @@ impl CaseScores {
         }))
     }
 
+    /// Every value, in the order of [`COLUMNS`].
+    pub(crate) fn values(&self) -> &[Option<f64>] {
+        &self.0
+    }
+
+    /// Whether the same scores apply to another case.
+    pub(crate) fn applies_like(&self, other: &Self) -> bool {
+        self.0.iter().zip(&other.0).all(|(a, b)| a.is_some() == b.is_some())
+    }
+
+    /// The scores that apply to another case too.
+    pub(crate) fn where_applies(&self, other: &Self) -> Self {
+        Self(std::array::from_fn(|at| other.0[at].and(self.0[at])))
+    }
+
     /// A score; `None` where it does not apply.
     #[must_use]
     pub fn get(&self, column: &Column) -> Option<f64> {
