@@ -3,6 +3,7 @@
 //! This crate sees models and editors only through their traits, and scores only as numbers: it knows no
 //! method and no tensor. Definitions of the scores stand at [`Metrics`].
 
+mod compare;
 mod dataset;
 mod free;
 mod given;
@@ -14,6 +15,7 @@ mod scenario;
 mod score;
 mod verdict;
 
+pub use compare::{Contest, Difference, Interval, Standing, contest, score_of};
 pub use dataset::{
     Case, Dataset, DatasetError, EntryError, Neighbour, Retained, Unusable, check_retained, read_retained,
 };
