@@ -79,7 +79,7 @@ pub(crate) fn run(args: DemoEvalArgs) -> Result<(), Error> {
     let demo_model = model.is_none();
     let demo_data = data.is_none();
     if demo_model {
-        let named = with.set.iter().any(|set| set.starts_with("layer"));
+        let named = with.from.set.iter().any(|set| set.starts_with("layer"));
         if with.layer.is_none() && with.layers.is_none() && !named {
             with.layers = Some(DEMO_LAYERS.to_owned());
         }
@@ -87,14 +87,14 @@ pub(crate) fn run(args: DemoEvalArgs) -> Result<(), Error> {
         // A layer that no method would obey is refused.
         let asked = !named && (with.layers.as_deref() == Some(DEMO_LAYERS) || method.iter().any(one));
         with.layer = with.layer.or(asked.then_some(DEMO_LAYER));
-        if with.stats.is_none() && with.corpus.is_empty() {
-            with.corpus.push(demo::data_dir().join("corpus.txt"));
+        if with.from.stats.is_none() && with.from.corpus.is_empty() {
+            with.from.corpus.push(demo::data_dir().join("corpus.txt"));
         }
     }
     let single = args.scenario == ScenarioArg::Single;
     let among = |name: &String, known: &[&str]| known.contains(&name.as_str());
     if demo_model && method.iter().all(|name| among(name, &TUNED) || among(name, &MANY)) {
-        with.contexts.get_or_insert_with(|| demo::near(demo::root().join("demo/contexts.txt")));
+        with.from.contexts.get_or_insert_with(|| demo::near(demo::root().join("demo/contexts.txt")));
     }
     if demo_model && single && method.iter().all(|name| among(name, &TUNED)) {
         tune(&method, &mut with);
@@ -144,11 +144,11 @@ fn tune(methods: &[String], with: &mut MethodArgs) {
     if !methods.iter().any(|name| name.ends_with("rome")) {
         return;
     }
-    let set = |key: &str| with.set.iter().any(|given| given.split('=').next() == Some(key));
+    let set = |key: &str| with.from.set.iter().any(|given| given.split('=').next() == Some(key));
     let own: Vec<String> = DEMO_SETTINGS
         .iter()
         .filter(|(key, _)| !set(key))
         .map(|(key, value)| format!("{key}={value}"))
         .collect();
-    with.set.extend(own);
+    with.from.set.extend(own);
 }

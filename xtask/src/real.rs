@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use recant::backend::DeviceSpec;
-use recant::cli::{ChatArgs, EvalArgs, MethodArgs, ModelArgs, ScenarioArg, Session};
+use recant::cli::{ChatArgs, EvalArgs, MethodArgs, ModelArgs, ScenarioArg, Session, SourceArgs};
 
 use crate::demo;
 use crate::error::Error;
@@ -46,11 +46,13 @@ pub(crate) fn run(args: &RealArgs) -> Result<(), Error> {
     let with = MethodArgs {
         layer: None,
         layers: None,
-        contexts: args.contexts.clone(),
-        stats: args.stats.clone(),
-        corpus: args.corpus.iter().cloned().collect(),
-        set: Vec::new(),
-        seed: None,
+        from: SourceArgs {
+            contexts: args.contexts.clone(),
+            stats: args.stats.clone(),
+            corpus: args.corpus.iter().cloned().collect(),
+            set: Vec::new(),
+            seed: None,
+        },
     };
     for (scenario, methods) in [(ScenarioArg::Single, SINGLE), (ScenarioArg::Batch, BATCH)] {
         let name = if scenario == ScenarioArg::Single { "single" } else { "batch" };

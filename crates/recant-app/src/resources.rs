@@ -93,6 +93,23 @@ impl Resources {
         Self::gather_over(sources, methods, model, model.digest(), observer)
     }
 
+    /// As [`Resources::gather`], for one method that edits one layer, which will be tried at each of `layers`; see
+    /// [`Resources::inputs_at`].
+    ///
+    /// # Errors
+    /// [`ResourceError`].
+    pub fn gather_at(
+        sources: &MethodSources,
+        method: &str,
+        layers: &[usize],
+        model: &Model,
+        observer: &dyn Observer,
+    ) -> Result<Self, ResourceError> {
+        let mut sources = sources.clone();
+        sources.wishes.layer = layers.first().copied();
+        Self::gather_more(&sources, &[method.to_owned()], (model, model.digest()), layers, observer)
+    }
+
     /// As [`Resources::gather`], where statistics may also be those of the model that `model` was edited from.
     ///
     /// # Errors
@@ -102,6 +119,17 @@ impl Resources {
         methods: &[String],
         model: &Model,
         base: ModelDigest,
+        observer: &dyn Observer,
+    ) -> Result<Self, ResourceError> {
+        Self::gather_more(sources, methods, (model, base), &[], observer)
+    }
+
+    /// As [`Resources::gather_over`], with second moments of `more` layers where a method needs them at all.
+    fn gather_more(
+        sources: &MethodSources,
+        methods: &[String],
+        (model, base): (&Model, ModelDigest),
+        more: &[usize],
         observer: &dyn Observer,
     ) -> Result<Self, ResourceError> {
         let infos = methods.iter().map(|name| MethodSpec::find(name)).collect::<Result<Vec<_>, _>>()?;
@@ -122,16 +150,20 @@ impl Resources {
                 let opened = Moments::load(path)?;
                 notes.extend(opened.note(path));
                 let moments = opened.value;
-                moments.hold(&layers_of(needing()))?;
+                // Whoever tries several layers takes those that are there.
+                if more.is_empty() {
+                    moments.hold(&layers_of(needing(), &[]))?;
+                }
                 // AlphaEdit asks for eigenvectors, not for a factor.
-                let factored = layers_of(needing().filter(|(info, _)| info.name != "alphaedit"));
+                let mut factored = layers_of(needing().filter(|(info, _)| info.name != "alphaedit"), &[]);
+                factored.retain(|layer| moments.layers().any(|held| held == *layer));
                 notes.extend(moments.factors_beside(path, &factored)?.notes);
                 (Some(moments), path.display().to_string())
             }
             None if !sources.corpus.is_empty() => {
                 let names: Vec<String> =
                     sources.corpus.iter().map(|path| path.display().to_string()).collect();
-                let moments = measure(model, &layers_of(needing()), &sources.corpus, observer)?;
+                let moments = measure(model, &layers_of(needing(), more), &sources.corpus, observer)?;
                 (Some(moments), format!("measured over {}", names.join(", ")))
             }
             None => (None, String::new()),
@@ -219,6 +251,18 @@ impl Resources {
             seed: asked.seed,
         })
     }
+
+    /// As [`Resources::inputs`], of a method that edits one layer, for this one.
+    ///
+    /// # Errors
+    /// As [`Resources::inputs`].
+    pub fn inputs_at(&self, method: &str, layer: usize) -> Result<MethodInputs, EditError> {
+        let mut inputs = MethodInputs { layer, layers: vec![layer], ..self.inputs(method)? };
+        for setting in inputs.settings.iter_mut().filter(|setting| setting.key == "layers") {
+            setting.value = layer.to_string();
+        }
+        Ok(inputs)
+    }
 }
 
 /// Tokens for each number of a key below which second moments are a poor estimate. One is the least that has full rank;
@@ -238,10 +282,13 @@ fn few_tokens(moments: &Moments) -> Option<String> {
     })
 }
 
-/// The layers of some methods, ascending, each once.
-fn layers_of<'a>(asked: impl Iterator<Item = &'a (&'static MethodSpec, Asked)>) -> Vec<usize> {
-    let layers: BTreeSet<usize> = asked.flat_map(|(_, asked)| asked.layers.iter().copied()).collect();
-    layers.into_iter().collect()
+/// The layers of some methods and some more, ascending, each once.
+fn layers_of<'a>(
+    asked: impl Iterator<Item = &'a (&'static MethodSpec, Asked)>,
+    more: &[usize],
+) -> Vec<usize> {
+    let layers = asked.flat_map(|(_, asked)| &asked.layers).chain(more);
+    layers.copied().collect::<BTreeSet<usize>>().into_iter().collect()
 }
 
 /// A JSON array of templates, or one template a line.

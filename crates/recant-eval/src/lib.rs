@@ -3,6 +3,7 @@
 //! This crate sees models and editors only through their traits, and scores only as numbers: it knows no
 //! method and no tensor. Scores are declared in [`scores`].
 
+mod contest;
 mod dataset;
 mod free;
 mod given;
@@ -17,6 +18,7 @@ mod side_effects;
 mod uncertainty;
 mod verdict;
 
+pub use contest::{Contest, Standing, contest, score_of};
 pub use dataset::{
     Case, Consequence, Dataset, DatasetError, EntryError, Neighbour, Retained, Unusable, check_retained,
     read_retained,

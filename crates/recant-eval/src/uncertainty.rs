@@ -35,7 +35,7 @@ impl Bootstrap {
     }
 
     /// The interval of resampled values; `None` of none, and where one is no number.
-    fn interval(&self, mut values: Vec<f64>, cases: usize) -> Option<Interval> {
+    pub(crate) fn interval(&self, mut values: Vec<f64>, cases: usize) -> Option<Interval> {
         if values.is_empty() || values.iter().any(|value| !value.is_finite()) {
             return None;
         }
@@ -121,6 +121,11 @@ impl Sample {
             _ => Vec::new(),
         };
         Self { cases, resampled, bootstrap }
+    }
+
+    /// What each draw scores. Samples of as many cases by the same bootstrap have the same draws.
+    pub(crate) fn resampled(&self) -> &[Metrics] {
+        &self.resampled
     }
 
     /// An interval for every score.

@@ -9,11 +9,12 @@
 //! * [`transfer`]: one fact's edit moved between a memory, a ledger and a patch.
 //!
 //! What they share: where a fact is looked up ([`lookup`]), the search for the value that a layer should
-//! answer ([`search`]), and the second moments of keys ([`moments`]). [`method`] makes an editor from its
+//! answer ([`search`]), and the second moments of keys ([`moments`]). [`causal`] measures where a model recalls a fact. [`method`] makes an editor from its
 //! name.
 
 pub mod alphaedit;
 pub mod batch;
+pub mod causal;
 mod descent;
 pub mod emmet;
 pub mod ft;

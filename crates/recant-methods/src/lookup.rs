@@ -1,5 +1,7 @@
 //! Rows of tokens for a fact, and where in them the subject ends.
 
+use std::ops::Range;
+
 use recant_edit::{Contexts, Fact, Request, RequestError};
 use recant_model::{Model, Tokenizer};
 
@@ -31,13 +33,28 @@ impl Row {
 /// # Errors
 /// [`RequestError::Lookup`] when no token covers the subject's end, [`RequestError::Tokenizer`].
 pub fn row(tokenizer: &Tokenizer, template: &str, subject: &str) -> Result<Row, RequestError> {
+    let (ids, subject) = subject_tokens(tokenizer, template, subject)?;
+    Ok(Row { ids, lookup: subject.end - 1, again: Vec::new() })
+}
+
+/// As [`row`], with every token that covers a part of the subject; never none.
+///
+/// # Errors
+/// As [`row`].
+pub fn subject_tokens(
+    tokenizer: &Tokenizer,
+    template: &str,
+    subject: &str,
+) -> Result<(Vec<u32>, Range<usize>), RequestError> {
     let text = template.replacen("{}", subject, 1);
     let missing = || RequestError::Lookup { text: text.clone() };
     let start = template.find("{}").ok_or_else(missing)?;
     let last_byte = (start + subject.trim_end().len()).checked_sub(1).ok_or_else(missing)?;
     let spans = tokenizer.encode_with_spans(&text)?;
     let lookup = spans.iter().rposition(|(_, span)| span.contains(&last_byte)).ok_or_else(missing)?;
-    Ok(Row { ids: spans.into_iter().map(|(id, _)| id).collect(), lookup, again: Vec::new() })
+    // A token may begin with the blank before the subject.
+    let first = spans.iter().position(|(_, span)| span.end > start && !span.is_empty()).unwrap_or(lookup);
+    Ok((spans.into_iter().map(|(id, _)| id).collect(), first.min(lookup)..lookup + 1))
 }
 
 /// The rows of a v* search.

@@ -292,7 +292,11 @@ impl Setting {
 pub fn parse_layers(text: &str) -> Option<Vec<usize>> {
     let inner = text.trim().trim_start_matches('[').trim_end_matches(']');
     let mut layers = match inner.split_once('-') {
-        Some((first, last)) => (first.trim().parse().ok()?..=last.trim().parse().ok()?).collect(),
+        Some((first, last)) => {
+            let (first, last): (usize, usize) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+            // No model has more; a list of them all need not be made.
+            (last <= usize::from(u16::MAX)).then(|| (first..=last).collect())?
+        }
         None => inner.split(',').map(|layer| layer.trim().parse().ok()).collect::<Option<Vec<usize>>>()?,
     };
     layers.sort_unstable();
@@ -315,7 +319,7 @@ mod tests {
         for text in ["0,1,2", "[2, 0, 1]", "0-2", " 0 - 2 "] {
             assert_eq!(parse_layers(text), Some(vec![0, 1, 2]), "{text}");
         }
-        for text in ["", "a", "1,1", "2-1", "0-1-2", "-1"] {
+        for text in ["", "a", "1,1", "2-1", "0-1-2", "-1", "0-18446744073709551615"] {
             assert_eq!(parse_layers(text), None, "{text}");
         }
     }

@@ -45,6 +45,17 @@ impl KvCache {
         Self { blocks: self.blocks.iter().enumerate().map(keep).collect() }
     }
 
+    /// The same with every row `times` times: all rows, then all of them again.
+    #[must_use]
+    pub fn repeated(&self, times: usize) -> Self {
+        let again = |x: &Tensor<4>| Tensor::cat(vec![x.clone(); times], 0);
+        let blocks = self.blocks.iter();
+        let both = |entry: &Option<(Tensor<4>, Tensor<4>)>| {
+            entry.as_ref().map(|(keys, values)| (again(keys), again(values)))
+        };
+        Self { blocks: blocks.map(both).collect() }
+    }
+
     fn put(&mut self, block: usize, keys: Tensor<4>, values: Tensor<4>) {
         if self.blocks.len() <= block {
             self.blocks.resize_with(block + 1, || None);

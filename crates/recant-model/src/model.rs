@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use burn::tensor::{Tensor, activation};
+use burn::tensor::{Int, Tensor, activation};
 use recant_backend::{Device, Layout, host};
 use recant_checkpoint::Source;
 use recant_core::{
@@ -34,6 +34,10 @@ pub trait LanguageModel: Send + Sync {
     /// Sites are shown to the hook in the order of [`recant_core::Site`]; a pass that starts above a layer
     /// shows the sites from there on.
     fn forward(&self, input: ForwardInput<'_>, hook: &mut dyn Hook) -> Option<Tensor<3>>;
+
+    /// What token ids `[batch, tokens]` enter the residual stream as, `[batch, tokens, d_model]`: rows of the table of
+    /// embeddings as they are used, without learned positions.
+    fn embedded(&self, ids: Tensor<2, Int>) -> Tensor<3>;
 
     /// The length of a text beyond which keys of a shorter pass are of no use, if there is one.
     fn forgets_at(&self) -> Option<usize> {

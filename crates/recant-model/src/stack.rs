@@ -2,7 +2,7 @@
 //!
 //! What a [`Decoder`] describes is built once over device tensors. Reading `forward` lists the sites in order.
 
-use burn::tensor::{Tensor, activation, module};
+use burn::tensor::{Int, Tensor, activation, module};
 use recant_backend::ops::{gelu_tanh, rms_norm, silu};
 use recant_backend::{Device, Layout, upload_ints};
 use recant_core::{Point, Site};
@@ -124,10 +124,7 @@ impl Stack {
         match &input.source {
             Source::Residual { x, .. } => x.clone(),
             Source::Tokens(ids) => {
-                let mut embedded = self.embedding.embedded(ids.clone(), &self.device);
-                if self.decoder.embedding_scale != 1.0 {
-                    embedded = embedded * self.decoder.embedding_scale;
-                }
+                let embedded = self.embedded(ids.clone());
                 let Some(positions) = &self.positions else { return embedded };
                 let [rows, tokens] = ids.dims();
                 let places = input.positions.list(rows, tokens).into_iter();
@@ -275,6 +272,14 @@ impl LanguageModel for Stack {
         // None is left, unless the pass began above the last block.
         x = narrowed(x, only, &self.device);
         at(hook, Site::FinalNorm, self.final_norm.of(x))
+    }
+
+    fn embedded(&self, ids: Tensor<2, Int>) -> Tensor<3> {
+        let embedded = self.embedding.embedded(ids, &self.device);
+        match self.decoder.embedding_scale {
+            1.0 => embedded,
+            scale => embedded * scale,
+        }
     }
 
     fn forgets_at(&self) -> Option<usize> {

@@ -122,6 +122,17 @@ impl Fact {
     }
 
     fn of(subject: String, prompt: &str, target: &str, literal: bool) -> Result<Self, FactError> {
+        let (subject, prompt) = Self::slotted(&subject, prompt)?;
+        let fact = Self { subject, prompt, target: target.to_owned(), locality: Vec::new(), literal };
+        fact.checked()
+    }
+
+    /// A subject without blanks around it, and a prompt that has a `{}` slot, or names the subject exactly once, with the
+    /// slot.
+    ///
+    /// # Errors
+    /// [`FactError`] when one is empty, or it is not clear where in the prompt the subject stands.
+    pub fn slotted(subject: &str, prompt: &str) -> Result<(String, String), FactError> {
         let subject = subject.trim();
         if prompt.trim().is_empty() {
             return Err(FactError::EmptyPrompt);
@@ -137,14 +148,7 @@ impl Fact {
                 return Err(FactError::ManySubjects { prompt, subject, count });
             }
         };
-        let fact = Self {
-            subject: subject.to_owned(),
-            prompt,
-            target: target.to_owned(),
-            locality: Vec::new(),
-            literal,
-        };
-        fact.checked()
+        Ok((subject.to_owned(), prompt))
     }
 
     /// A fact as it was kept, word for word; its target is what [`Fact::stored_target`] gives.

@@ -312,9 +312,56 @@ fn corpus_and_data_cases() -> Vec<Case> {
     ]
 }
 
+/// One case of a data set, whose answer a random model does not give.
+const DATA: &str = r#"[{"case_id": 1, "requested_rewrite": {"prompt": "{} is", "subject": "The sea",
+    "target_new": {"str": "cold"}, "target_true": {"str": "town"}}, "paraphrase_prompts": ["See, the sea is"],
+    "neighborhood_prompts": ["The cat is"], "generation_prompts": [], "attribute_prompts": []}]"#;
+
+fn layer_cases() -> Vec<Case> {
+    let data = |d: &Path| write(d, "data.json", DATA);
+    let trace = |more: &str| format!("trace model 'the {{}} is' --subject cat --corrupt mean {more}");
+    let layers = |more: &str| {
+        format!("layers model --data data.json --contexts contexts.txt --set mom2_adjustment=false {more}")
+    };
+    vec![
+        ("a subject that is nowhere", nothing, trace("").replace("{}", "dog"), &["cat", "nowhere"]),
+        ("nothing to trace", nothing, "trace model".into(), &["PROMPT"]),
+        ("a prompt without a subject", nothing, "trace model 'the cat is'".into(), &["--subject"]),
+        ("a window of too many blocks", nothing, trace("--window 9"), &["--window", "1 to 3 blocks, not 9"]),
+        (
+            "noise of no size",
+            nothing,
+            trace("--noise 0").replace("--corrupt mean", ""),
+            &["--noise", "corrupts nothing"],
+        ),
+        (
+            "a case that the model does not know",
+            data,
+            "trace model --data data.json".into(),
+            &["--data", "answers none"],
+        ),
+        (
+            "layers of a method of several",
+            data,
+            layers("--method memit"),
+            &["--method", "memit edits several layers"],
+        ),
+        ("layers of a memory", data, layers("--method grace"), &["--method", "grace edits no weights"]),
+        ("a layer that is not there", data, layers("--layers 1-9"), &["layer 3", "this model has 3"]),
+        ("layers that are none", data, layers("--layers up"), &["--layers", "0-2"]),
+        ("no case to try", data, layers("--limit 0"), &["no cases are left"]),
+        (
+            "layers without second moments",
+            data,
+            layers("").replace("--set mom2_adjustment=false", ""),
+            &["second moments", "--corpus"],
+        ),
+    ]
+}
+
 #[test]
 fn bad_input_is_one_clear_error_and_changes_nothing() {
-    let mut cases = [model_cases(), edit_cases(), corpus_and_data_cases()].concat();
+    let mut cases = [model_cases(), edit_cases(), corpus_and_data_cases(), layer_cases()].concat();
     // A build may have the device that this case misses.
     cases.retain(|(what, ..)| *what != "device not compiled in" || !cfg!(feature = "ndarray"));
     assert!(cases.len() >= 45);

@@ -170,3 +170,44 @@ fn config_shows_what_holds_and_where_it_comes_from() {
     let text = String::from_utf8(run(at, "config").stdout).unwrap();
     assert!(text.contains("every command --top 2  from recant.toml") && text.contains("nearer"), "{text}");
 }
+
+/// `recant layers --write` adds one line to the folder's file, which the next edit obeys, and loses nothing of it.
+#[test]
+fn a_layer_is_written_beside_what_stands_there() {
+    let dir = workshop("gpt2-tiny");
+    let at = dir.path();
+    let entry = |subject: &str| {
+        serde_json::json!({
+            "subject": subject, "prompt": format!("the {subject} is"), "target_new": "cold", "ground_truth": "old",
+            "rephrase_prompt": format!("see, the {subject} is"), "locality_prompt": "the sun is",
+            "locality_ground_truth": "old",
+        })
+    };
+    write(at, "data.json", &serde_json::json!([entry("sea"), entry("dog")]).to_string());
+    let text = "# of this model\ncontexts = \"contexts.txt\" # two\nset = [\"mom2_adjustment=false\", \"v_num_grad_steps=2\"]\n\n[ask]\ntop = 3\n";
+    write(at, "recant.toml", text);
+    let layers = "layers model --data data.json --write";
+    let found = json(at, &format!("{layers} --layers 0,2"));
+    let best = found["best"].as_u64().unwrap();
+    assert!(best == 0 || best == 2, "{found}");
+    let tried: Vec<u64> =
+        found["layers"].as_array().unwrap().iter().map(|l| l["layer"].as_u64().unwrap()).collect();
+    assert_eq!(
+        (tried, &found["cases"], &found["written"]),
+        (vec![0, 2], &Value::from(2), &Value::from("recant.toml"))
+    );
+    let now = std::fs::read_to_string(at.join("recant.toml")).unwrap();
+    assert_eq!(now, text.replace("\n\n[ask]", &format!("\n\nlayer = {best}\n[ask]")));
+    assert_eq!(json(at, EDIT)["layer"], best);
+    // What is said already is left to whoever said it, before any edit.
+    let output = run(at, layers);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        output.status.code() == Some(1) && told.contains(&format!("already says layer = {best}")),
+        "{told}"
+    );
+    assert_eq!(std::fs::read_to_string(at.join("recant.toml")).unwrap(), now);
+    // The layers of methods that edit several do not limit what is tried.
+    write(at, "recant.toml", &text.replace("\n\n", "\nlayers = [1]\n\n"));
+    assert_eq!(json(at, "layers model --data data.json --limit 1")["layers"].as_array().unwrap().len(), 3);
+}

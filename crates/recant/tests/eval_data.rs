@@ -194,3 +194,32 @@ fn a_model_that_something_else_edited_is_judged_as_it_is() {
         refused(at, &format!("eval model --after {} --data data.json --out out --force", llama.display()));
     assert!(told.contains("--after") && told.contains("tokens"), "{told}");
 }
+
+/// What a table, a map and a recommendation say, for eyes; `config.rs` and `snapshots.rs` have the JSON.
+#[test]
+fn layers_and_traces_are_shown_within_a_hundred_columns() {
+    let dir = workshop("gpt2-tiny");
+    let at = dir.path();
+    write(at, &[entry("sea"), entry("dog"), entry("cat")]);
+    let told = good(at, "layers model --data data.json --method ft-m --layers 0-1 --limit 2");
+    for expected in
+        ["layer", "95 %", "s/edit", "of 2 layers, each tried on 2 facts", "next is layer", "2 facts are few"]
+    {
+        assert!(told.contains(expected), "{expected}: {told}");
+    }
+    assert_eq!(told.lines().filter(|line| line.trim_start().starts_with(['0', '1'])).count(), 2, "{told}");
+    let trace =
+        "trace model 'the old cat is very' --subject 'old cat' --target cold --samples 2 --svg map.svg";
+    let map = good(at, trace);
+    for expected in [
+        "cat*",
+        "restoring the MLP of one block",
+        "largest effect at the last subject token: states at layer",
+    ] {
+        assert!(map.contains(expected), "{expected}: {map}");
+    }
+    for text in [&told, &map] {
+        assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+    }
+    assert!(std::fs::read_to_string(at.join("map.svg")).unwrap().starts_with("<svg "));
+}

@@ -38,6 +38,7 @@ fn file_writers() -> Vec<String> {
         "eval --model model --data data.json --contexts contexts.txt --method grace --layer 0 --scenario sequential \
          --force --out report --resume OUT"
             .to_owned(),
+        "trace model 'the cat is' --subject cat --corrupt mean --svg OUT --force".to_owned(),
         "keygen --out OUT".to_owned(),
     ]
 }
@@ -155,6 +156,7 @@ fn what_is_there_needs_force() {
         format!("{EDIT} --dump dump"),
         "stats --model model --corpus corpus.txt --layers 1 --tokens 100 --out stats".to_owned(),
         eval.to_owned(),
+        "trace model 'the cat is' --subject cat --corrupt mean --svg map.svg".to_owned(),
     ] {
         good(at, &line);
         let before = files(at);

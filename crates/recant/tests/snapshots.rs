@@ -115,6 +115,7 @@ fn the_shape_of_every_json_is_what_was_committed() {
         r#"[{"subject": "sea", "prompt": "the sea is", "target_new": "cold", "ground_truth": "old",
         "rephrase_prompt": "see, the sea is", "locality_prompt": "the sun is", "locality_ground_truth": "old"}]"#,
     );
+    write("own.json", r#"[{"src": "the sea is", "subject": "sea", "alt": "cold", "answers": []}]"#);
     let text: String = (0..400).map(|i| format!("a{i} word number {} of the sea is cold\n", i * i)).collect();
     write("corpus.txt", &text);
     let model = "--model model";
@@ -129,6 +130,9 @@ fn the_shape_of_every_json_is_what_was_committed() {
         format!("edit {model} {EDIT} --layers 1 --method ledger --facts facts.jsonl --ledger facts.ledger"),
         format!("export {model} --patch one.patch --as lora --out adapter"),
         format!("eval {model} --data data.json --method ft-m --out report"),
+        "layers model --data data.json --method ft-m".to_owned(),
+        "trace model 'the sea is' --subject sea --samples 2".to_owned(),
+        "trace model --data own.json --corrupt mean".to_owned(),
         format!("edit {model} --method memory --state state {EDIT} {FACT}")
             .replace(" --set mom2_adjustment=false", ""),
         "facts list state".to_owned(),

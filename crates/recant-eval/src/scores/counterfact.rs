@@ -1,6 +1,6 @@
 //! The scores of CounterFact (Meng et al. 2022): which of two answers a model prefers, and by how much.
 
-use super::{Better, Column, Judged, Metrics, Need, Scorer, Shown, Unit};
+use super::{Better, Column, Judged, Need, Scorer, Shown, Unit};
 use crate::dataset::Neighbour;
 use crate::probe::mean;
 
@@ -31,7 +31,7 @@ pub const S: Column = Column {
     doc: "harmonic mean of ES, PS and NS; 0 where one of them is 0",
     needs: &[],
     shown: bar([0x6B, 0x72, 0x80], false),
-    scorer: Scorer::Means(harmonic),
+    scorer: Scorer::Means(|means| harmonic([means.get(&ES)?, means.get(&PS)?, means.get(&NS)?])),
 };
 
 /// Efficacy.
@@ -137,7 +137,11 @@ fn lead(case: &Judged<'_>, about: &Neighbour) -> Option<f64> {
     Some(truth - case.new(&about.prompt).probability())
 }
 
-fn harmonic(means: &Metrics) -> Option<f64> {
-    let parts = [means.get(&ES)?, means.get(&PS)?, means.get(&NS)?];
-    Some(if parts.contains(&0.0) { 0.0 } else { 3.0 / parts.iter().map(|x| 1.0 / x).sum::<f64>() })
+/// Harmonic mean; 0 where one is 0, `None` of none.
+pub(crate) fn harmonic(parts: impl IntoIterator<Item = f64>) -> Option<f64> {
+    let parts: Vec<f64> = parts.into_iter().collect();
+    if parts.contains(&0.0) {
+        return Some(0.0);
+    }
+    (!parts.is_empty()).then(|| parts.len() as f64 / parts.iter().map(|x| 1.0 / x).sum::<f64>())
 }

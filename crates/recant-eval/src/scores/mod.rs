@@ -13,6 +13,7 @@ mod top_kept;
 mod values;
 
 pub use applies::{Need, NotApplicable, not_applicable};
+pub(crate) use counterfact::harmonic;
 pub use counterfact::{EM, ES, NM, NS, PM, PS, S};
 pub use easyedit::{LOCALITY_ACC, PORTABILITY_ACC, REPHRASE_ACC, REWRITE_ACC};
 pub use judged::Judged;

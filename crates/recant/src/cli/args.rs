@@ -151,6 +151,14 @@ pub struct MethodArgs {
     /// same as --set layers=L1,L2.
     #[arg(long, value_name = "L1,L2")]
     pub layers: Option<String>,
+    /// The rest.
+    #[command(flatten)]
+    pub from: SourceArgs,
+}
+
+/// What a method is made from, wherever it edits.
+#[derive(Debug, Clone, Default, Args)]
+pub struct SourceArgs {
     /// Context templates: a JSON array, or one a line, each with {} where the prompt goes
     /// [default: sampled from the model with the seed].
     #[arg(long, value_name = "FILE")]
@@ -172,23 +180,16 @@ pub struct MethodArgs {
     pub seed: Option<u64>,
 }
 
-impl MethodArgs {
-    /// What is asked of methods.
-    fn wishes(&self) -> Result<Wishes, CliError> {
+impl SourceArgs {
+    /// Where what methods need comes from, with layers of their own.
+    pub(super) fn sources(
+        &self,
+        layer: Option<usize>,
+        layers: Option<Vec<usize>>,
+    ) -> Result<MethodSources, CliError> {
         let settings = self.set.iter().map(|text| Setting::parse(text)).collect::<Result<_, _>>()?;
-        let layers = self.layers.as_ref().map(|text| {
-            parse_layers(text).ok_or_else(|| CliError::Option {
-                option: "--layers",
-                reason: "layer numbers are expected, such as 3, 0,1,2 or 0-2".to_owned(),
-            })
-        });
-        Ok(Wishes { layer: self.layer, layers: layers.transpose()?, seed: self.seed, settings })
-    }
-
-    /// Where what methods need comes from.
-    pub(super) fn sources(&self) -> Result<MethodSources, CliError> {
         Ok(MethodSources {
-            wishes: self.wishes()?,
+            wishes: Wishes { layer, layers, seed: self.seed, settings },
             contexts: self.contexts.clone(),
             stats: self.stats.clone(),
             corpus: self.corpus.clone(),
@@ -200,6 +201,26 @@ impl MethodArgs {
         let files = self.contexts.iter().chain(&self.stats).chain(&self.corpus);
         files.into_iter().try_for_each(|path| outputs.reads(Role::Input, path))
     }
+}
+
+impl MethodArgs {
+    /// Where what methods need comes from.
+    pub(super) fn sources(&self) -> Result<MethodSources, CliError> {
+        self.from.sources(self.layer, self.layers.as_deref().map(layer_list).transpose()?)
+    }
+
+    /// Names the files to `outputs` as something that is read.
+    pub(super) fn guard(&self, outputs: &mut Outputs) -> Result<(), OutputError> {
+        self.from.guard(outputs)
+    }
+}
+
+/// The layers of an option `--layers`, ascending.
+pub(super) fn layer_list(text: &str) -> Result<Vec<usize>, CliError> {
+    parse_layers(text).ok_or_else(|| CliError::Option {
+        option: "--layers",
+        reason: "layer numbers are expected, such as 3, 0,1,2 or 0-2".to_owned(),
+    })
 }
 
 /// A fact of the command line, which may be about no subject: as running text, or to the letter.

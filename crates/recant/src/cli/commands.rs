@@ -11,7 +11,8 @@ use recant_methods::MethodSpec;
 use super::error::CliError;
 use super::session::Session;
 use super::{
-    ask, chat, config, edit, eval, export, facts, generate, info, man, methods, stats, store, transfer,
+    ask, chat, config, edit, eval, export, facts, generate, info, layers, man, methods, stats, store, trace,
+    transfer,
 };
 
 /// What the exit codes say.
@@ -30,7 +31,11 @@ const GROUPS: [(&str, &[&str], &str); 5] = [
         &["edit", "chat", "ask", "generate", "info", "export"],
         "recant chat demo/model --corpus demo/data/corpus.txt",
     ),
-    ("Know how good that is", &["eval", "methods", "stats"], "recant methods alphaedit demo/model"),
+    (
+        "Know where to edit, and how good that is",
+        &["eval", "layers", "trace", "methods", "stats"],
+        "recant layers demo/model --data demo/data/cases.json --corpus demo/data/corpus.txt",
+    ),
     (
         "Keep facts beside the weights",
         &["facts"],
@@ -116,6 +121,10 @@ pub(crate) enum Command {
     Stats(stats::StatsArgs),
     /// Edit, score and take back many facts; write a report.
     Eval(eval::EvalArgs),
+    /// Try every layer on a handful of facts and recommend one.
+    Layers(layers::LayersArgs),
+    /// Show at which tokens and layers a model recalls a fact, by causal tracing.
+    Trace(trace::TraceArgs),
     /// Say what a model is: family, sizes, files, what can be edited, and where methods edit it.
     Info(info::InfoArgs),
     /// List the methods, or the hyper-parameters of one.
@@ -250,6 +259,8 @@ pub(super) fn run(command: Command, session: &Session) -> Result<ExitCode, CliEr
         Command::Generate(args) => generate::run(&args),
         Command::Stats(args) => stats::run(&args, session),
         Command::Eval(args) => eval::evaluate(&args, session),
+        Command::Layers(args) => layers::run(&args, session),
+        Command::Trace(args) => trace::run(&args, session),
         Command::Info(args) => info::run(&args),
         Command::Methods(args) => methods::run(&args),
         Command::Facts(command) => facts::run(&command, session),

@@ -2,10 +2,11 @@
 
 use recant_app::{
     DialogueError, EditFailure, EditFilesError, EvalFailure, ExportFailure, FactsError, FactsHeldError,
-    JournalError, LearnFailure, ModelRefError, MoveFailure, RecordFileError, ResourceError, StatsFailure,
-    StoreError,
+    JournalError, LayersFailure, LearnFailure, ModelRefError, MoveFailure, RecordFileError, ResourceError,
+    StatsFailure, StoreError, TraceFailure,
 };
-use recant_edit::{EditError, StatisticsError};
+use recant_edit::{EditError, RequestError, StatisticsError};
+use recant_methods::causal::CausalError;
 use recant_remote::RemoteError;
 
 use super::error::CliError;
@@ -61,6 +62,22 @@ flattened!(EditFailure: Model Resources Edit Apply Score Ask Store;
 flattened!(EvalFailure: Dataset Resources Edit Score Journal;
     EvalFailure::Cancelled => EditError::Cancelled.into(),
     error => option("--data", &error),
+);
+
+flattened!(LayersFailure: Eval;
+    error @ LayersFailure::Method { .. } => option("--method", &error),
+    error => option("--layers", &error),
+);
+
+flattened!(TraceFailure: Dataset Score Causal;
+    error => option("--data", &error),
+);
+
+flattened!(CausalError: Fact Tokenizer;
+    CausalError::Cancelled => EditError::Cancelled.into(),
+    error @ CausalError::Request(RequestError::Lookup { .. }) => option("--subject", &error),
+    error @ CausalError::Request(RequestError::NoTarget { .. }) => option("--target", &error),
+    error => option("PROMPT", &error),
 );
 
 flattened!(JournalError: Output State Edit Json;

@@ -3,6 +3,8 @@
 //! What a file says is put behind the arguments as if it had been typed, unless the command line says that option, or
 //! one that goes against it.
 
+mod add;
+
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -12,6 +14,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command};
 use serde_json::json;
 use toml::{Table, Value};
 
+pub(super) use self::add::Addition;
 use super::error::CliError;
 
 /// Options that a file may say: what is chosen once for a model or a machine. Never what a command is about, nor
@@ -24,6 +27,8 @@ const OPTIONS: [&str; 13] = [
 const OF_ONE_COMMAND: [&str; 2] = ["chat", "method"];
 /// Options of which one makes the other one pointless.
 const INSTEAD: [[&str; 2]; 2] = [["layer", "layers"], ["stats", "corpus"]];
+/// Options by which one command means something else than the others: a file says them in its own section or not at all.
+const APART: [(&str, &str); 1] = [("layers", "layers")];
 /// The name of a file in a folder.
 const NAME: &str = "recant.toml";
 
@@ -85,7 +90,9 @@ impl Config {
             entries.find(|entry| entry.path == path && entry.command == command && entry.option == option)
         };
         let ranks = self.places.iter().flat_map(|(path, _)| [(path, command), (path, "")]).enumerate();
-        ranks.filter_map(|(rank, (path, command))| Some((rank, of(path, command)?))).next()
+        let found = ranks.filter_map(|(rank, (path, command))| Some((rank, of(path, command)?)));
+        let apart = APART.contains(&(command, option));
+        found.filter(|(_, entry)| !apart || !entry.command.is_empty()).next()
     }
 
     /// The arguments with what the files say.
