@@ -3,6 +3,7 @@
 //! This crate sees models and editors only through their traits, and scores only as numbers: it knows no
 //! method and no tensor. Scores are declared in [`scores`].
 
+mod compare;
 mod dataset;
 mod free;
 mod given;
@@ -16,6 +17,9 @@ pub mod scores;
 mod uncertainty;
 mod verdict;
 
+pub use compare::{
+    Change, CompareError, Comparison, Differing, RunChange, Shortfall, Tendency, Threshold, compare,
+};
 pub use dataset::{
     Case, Dataset, DatasetError, EntryError, Neighbour, Retained, Unusable, check_retained, read_retained,
 };

@@ -114,8 +114,8 @@ pub(crate) enum Command {
     Chat(chat::ChatCommand),
     /// Measure the second moments of keys that ROME needs, over a corpus.
     Stats(stats::StatsArgs),
-    /// Edit, score and take back many facts; write a report.
-    Eval(eval::EvalArgs),
+    /// Edit, score and take back many facts; write a report, compare two, or merge those of shards.
+    Eval(eval::EvalCommand),
     /// Say what a model is: family, sizes, files, what can be edited, and where methods edit it.
     Info(info::InfoArgs),
     /// List the methods, or the hyper-parameters of one.
@@ -249,7 +249,7 @@ pub(super) fn run(command: Command, session: &Session) -> Result<ExitCode, CliEr
         Command::Ask(args) => ask::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Stats(args) => stats::run(&args, session),
-        Command::Eval(args) => eval::evaluate(&args, session),
+        Command::Eval(command) => eval::run(&command, session),
         Command::Info(args) => info::run(&args),
         Command::Methods(args) => methods::run(&args),
         Command::Facts(command) => facts::run(&command, session),
