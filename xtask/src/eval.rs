@@ -63,7 +63,7 @@ pub(crate) struct DemoEvalArgs {
     device: DeviceSpec,
     #[command(flatten)]
     with: MethodArgs,
-    /// Directory for report.json and report.html.
+    /// Directory for report.json, report.html and report.csv.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Replace a report in --out; the one under target/ always is.
@@ -120,6 +120,7 @@ pub(crate) fn run(args: DemoEvalArgs) -> Result<(), Error> {
         skip_bad: false,
         scenario: args.scenario,
         batch_size: args.batch_size,
+        shard: None,
         probe,
         with,
         resume: None,

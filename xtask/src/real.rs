@@ -67,6 +67,7 @@ pub(crate) fn run(args: &RealArgs) -> Result<(), Error> {
             skip_bad: false,
             scenario,
             batch_size: Vec::new(),
+            shard: None,
             // Single edits are taken back one by one, so nothing else has to stay.
             probe: args.probe.clone().filter(|_| scenario == ScenarioArg::Batch),
             with: with.clone(),

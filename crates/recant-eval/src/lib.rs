@@ -3,6 +3,7 @@
 //! This crate sees models and editors only through their traits, and scores only as numbers: it knows no
 //! method and no tensor. Scores are declared in [`scores`].
 
+mod compare;
 mod contest;
 mod dataset;
 mod free;
@@ -18,6 +19,9 @@ mod side_effects;
 mod uncertainty;
 mod verdict;
 
+pub use compare::{
+    Change, CompareError, Comparison, Differing, RunChange, Shortfall, Tendency, Threshold, compare,
+};
 pub use contest::{Contest, Standing, contest, score_of};
 pub use dataset::{
     Case, Consequence, Dataset, DatasetError, EntryError, Neighbour, Retained, Unusable, check_retained,

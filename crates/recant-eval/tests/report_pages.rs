@@ -5,8 +5,8 @@
 use recant_eval::report::{
     CaseResult, DataInfo, Failure, ModelInfo, Outcome, PromptKind, PromptResult, Report, Run, StatisticsInfo,
 };
-use recant_eval::scores::{COLUMNS, REPHRASE_ACC, REWRITE_ACC};
-use recant_eval::{FreeScores, Metrics, NotApplicable};
+use recant_eval::scores::{COLUMNS, Column, REPHRASE_ACC, REWRITE_ACC};
+use recant_eval::{CompareError, FreeScores, Metrics, NotApplicable, Tendency, Threshold, compare};
 
 /// Names, prompts and answers that hold `text`, in a report of three runs: unedited, exact, and one with a
 /// failure and a byte left behind.
@@ -55,6 +55,7 @@ fn report(text: &str) -> Report {
             tokens: 1000,
             corpus: format!("11aa{text}"),
         }),
+        shard: None,
         bootstrap: None,
         differences: vec![],
         cautions: vec![],
@@ -384,4 +385,108 @@ fn a_report_says_how_sure_it_is() {
         .for_each(|run| drop(run.as_object_mut().unwrap().remove("intervals")));
     let former: Report = serde_json::from_value(json).unwrap();
     assert!(!former.table().contains("intervals") && former.with_confidence() == report);
+}
+
+/// The scores in docs/report.schema.json. `RECANT_REFRESH=1` writes them anew.
+#[test]
+fn the_schema_of_reports_has_the_scores_that_are_declared() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/report.schema.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let committed: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let mut declared = committed.clone();
+    for (name, of_case) in [("case_scores", true), ("metrics", false)] {
+        let columns = || COLUMNS.iter().filter(|column| !of_case || column.is_of_case());
+        let property = |column: &Column| {
+            let [least, greatest] = column.unit.range().map(|end| end as i64);
+            let range =
+                serde_json::json!({ "type": ["number", "null"], "minimum": least, "maximum": greatest });
+            (column.key.to_owned(), range)
+        };
+        let scores = &mut declared["$defs"][name];
+        scores["properties"] = columns().map(property).collect::<serde_json::Map<_, _>>().into();
+        scores["required"] = columns().map(|column| column.key).collect::<Vec<_>>().into();
+    }
+    if std::env::var_os("RECANT_REFRESH").is_some() {
+        return std::fs::write(&path, serde_json::to_string_pretty(&declared).unwrap() + "\n").unwrap();
+    }
+    assert_eq!(committed, declared, "RECANT_REFRESH=1 writes it anew");
+}
+
+/// What the first case of the second run is in `report.csv`.
+#[test]
+fn the_table_of_cases_has_a_line_for_each() {
+    let mut report = report("");
+    report.runs[1].results[0].subject = "Darrieux, \"Danielle\"".into();
+    let text = String::from_utf8(report.csv().unwrap()).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(
+        lines[0],
+        "method,scenario,step,case_id,subject,target_new,target_true,ES,EM,PS,PM,NS,NM,rewrite_acc,rephrase_acc,\
+         locality_acc,top_kept,seconds,rollback_exact,failed"
+    );
+    assert_eq!(
+        lines[3],
+        "rome,single,,7,\"Darrieux, \"\"Danielle\"\"\",English,French,0,-0.25,0.5,-0.0001,0.5,0.125,0,0.5,,,1.25,true,false"
+    );
+    assert_eq!(lines.len(), 1 + 6);
+}
+
+/// A report of a method with scores of each case, for comparisons.
+fn scored(cases: &[(f64, f64)]) -> Report {
+    let mut report = report("");
+    report.runs = vec![run("rome")];
+    let case = |(id, &(es, em)): (usize, &(f64, f64))| {
+        let scores = [("ES", Some(es)), ("EM", Some(em))].into_iter().collect();
+        CaseResult { scores, ..case(id as u64, "", Some(true)) }
+    };
+    report.runs[0].results = cases.iter().enumerate().map(case).collect();
+    report
+}
+
+#[test]
+fn a_comparison_says_what_changed_beyond_noise() {
+    let rise = |by: f64| (0..40).map(|at| (f64::from(at % 2), f64::from(at) / 64.0 + by)).collect::<Vec<_>>();
+    let (first, mut second) = (scored(&rise(0.0)), scored(&rise(-0.125)));
+    second.device = "wgpu".into();
+    second.runs[0].settings = [("layer".to_owned(), "5".to_owned())].into();
+    // A case that the first report has not changes nothing.
+    second.runs[0].results.push(case(99, "", Some(true)));
+    let found = compare(&first, &second).unwrap();
+    assert_eq!((found.runs[0].cases, found.differing.len(), found.runs[0].settings.len()), (40, 1, 1));
+    let em = found.runs[0].scores["EM"].unwrap();
+    assert!((em.difference.difference + 0.125).abs() < 1e-12 && em.tendency == Tendency::Worse, "{em:?}");
+    let es = found.runs[0].scores["ES"].unwrap();
+    assert_eq!((es.first, es.second, es.tendency), (0.5, 0.5, Tendency::Noise));
+    assert_eq!(found.runs[0].scores["PS"], None);
+    let table = found.table();
+    for line in [
+        "differs: device (cpu, then wgpu)",
+        "differs: layer (-, then 5)",
+        "rome, 40 cases in both",
+        "-0.125 to -0.125         worse",
+        "worse beyond noise: EM",
+    ] {
+        assert!(table.contains(line), "{line}\n{table}");
+    }
+    let back = compare(&second, &first).unwrap();
+    assert_eq!(back.runs[0].scores["EM"].unwrap().tendency, Tendency::Better);
+    assert!(compare(&first, &first).unwrap().table().contains("nothing changed beyond noise"));
+
+    let least = |key: &str, least| Threshold { score: Column::find(key).unwrap(), least };
+    let short =
+        |least: &[Threshold]| found.shortfalls(least).iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(short(&[least("ES", 0.0), least("EM", -0.13)]), [""; 0]);
+    assert_eq!(short(&[least("EM", -0.12)]), ["rome: EM gained -0.1250, at least -0.1200 was asked"]);
+    assert_eq!(short(&[least("NS", -1.0)]), ["rome: NS cannot be compared"]);
+    second.runs.push(run("ft"));
+    assert_eq!(found.shortfalls(&[]), []);
+    let gone = compare(&second, &first).unwrap();
+    assert_eq!(gone.only_first, ["ft"]);
+    assert_eq!(gone.shortfalls(&[least("ES", -1.0)])[0].to_string(), "ft: the second report has no such run");
+
+    second.runs.truncate(1);
+    second.runs[0].results.iter_mut().for_each(|case| case.subject += "!");
+    assert!(matches!(compare(&first, &second), Err(CompareError::NoCase { .. })));
+    second.runs[0].method = "ft".into();
+    assert!(matches!(compare(&first, &second), Err(CompareError::NoRun { .. })));
 }

@@ -6,7 +6,7 @@ mod common;
 
 use std::path::Path;
 
-use common::{good, refused, run, workshop};
+use common::{demo, good, json, refused, run, workshop};
 use serde_json::{Value, json};
 
 fn entry(subject: &str) -> Value {
@@ -222,4 +222,194 @@ fn layers_and_traces_are_shown_within_a_hundred_columns() {
         assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
     }
     assert!(std::fs::read_to_string(at.join("map.svg")).unwrap().starts_with("<svg "));
+}
+
+/// A report without what no two runs have alike: seconds and memory.
+fn timeless(mut report: Value) -> Value {
+    for run in report["runs"].as_array_mut().unwrap() {
+        run["results"].as_array_mut().unwrap().iter_mut().for_each(|case| case["seconds"] = Value::Null);
+        (run["seconds_per_edit"], run["peak_rss_bytes"]) = (Value::Null, Value::Null);
+    }
+    report
+}
+
+/// The demo model, five cases: three shards of two, two and one make the report of the whole.
+#[test]
+fn shards_make_the_report_of_the_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = dir.path();
+    let (model, data) = (demo("model"), demo("data/cases.json"));
+    let eval = format!(
+        "eval '{}' --data '{}' --limit 5 --method ft-m --layer 1 --set num_steps=3",
+        model.display(),
+        data.display()
+    );
+    let read = |name: &str| -> Value {
+        serde_json::from_slice(&std::fs::read(at.join(name).join("report.json")).unwrap()).unwrap()
+    };
+    good(at, &format!("{eval} --out whole"));
+    for shard in 1..=3 {
+        good(at, &format!("{eval} --shard {shard}/3 --out s{shard}"));
+    }
+    let cases = |report: &Value| report["data"]["cases"].as_u64().unwrap();
+    assert_eq!([1, 2, 3].map(|shard| cases(&read(&format!("s{shard}")))), [2, 2, 1]);
+    let [s1, s2, s3] = [1, 2, 3].map(|shard| format!("s{shard}/report.json"));
+    good(at, &format!("eval merge merged {s3} {s1} {s2}"));
+    let (whole, merged) = (timeless(read("whole")), timeless(read("merged")));
+    assert_eq!(whole, merged);
+    assert!(merged["runs"][1]["intervals"]["ES"]["high"].is_number(), "{merged}");
+    conforms(&read("s2"));
+    conforms(&whole);
+
+    let told = refused(at, &format!("eval merge again {s1} {s2}"));
+    assert!(told.contains("shards are missing: 3/3"), "{told}");
+    let told = refused(at, &format!("eval merge again {s1} {s2} {s1}"));
+    assert!(told.contains("s1/report.json are both shard 1/3: they overlap"), "{told}");
+    let told = refused(at, &format!("eval merge again {s1} whole/report.json"));
+    assert!(told.contains("is a whole report and no shard") && told.contains("--shard"), "{told}");
+    for (change, what) in
+        [("--set lr=0.001", "setting"), ("--seed 3", "setting"), ("--limit 4", "number of cases")]
+    {
+        good(
+            at,
+            &format!("{eval} --shard 3/3 --out other --force {change}")
+                .replace("--limit 5 ", if change.starts_with("--limit") { "" } else { "--limit 5 " }),
+        );
+        let told = refused(at, &format!("eval merge again {s1} {s2} other/report.json"));
+        assert!(
+            told.contains(&format!("other/report.json was made with another {what} than {s1}")),
+            "{told}"
+        );
+    }
+    assert!(!at.join("again/report.json").exists());
+    let told = refused(at, &format!("{eval} --shard 1/2 --scenario batch --out x"));
+    assert!(told.contains("--shard") && told.contains("each alone"), "{told}");
+    let told = refused(at, &format!("{eval} --shard 6/6 --out x"));
+    assert!(
+        told.contains("--shard") && told.contains("there are 5 cases, and 6/6 of them is none"),
+        "{told}"
+    );
+    for wrong in ["0/3", "4/3", "1", "1/x", "/"] {
+        assert!(refused(at, &format!("{eval} --shard {wrong}")).contains("I/N is expected"), "{wrong}");
+    }
+    compared(at);
+}
+
+/// Reports beside each other, through the binary.
+fn compared(at: &Path) {
+    let same = "eval compare whole/report.json merged/report.json --fail-below ES=0 --fail-below NS=-0.5";
+    assert!(good(at, same).contains("nothing changed beyond noise"));
+    let told = refused(at, "eval compare whole/report.json merged/report.json --fail-below ES=0.5");
+    assert!(told.contains("ft-m: ES gained +0.0000, at least +0.5000 was asked"), "{told}");
+    let part = json(at, "eval compare whole/report.json s1/report.json");
+    assert_eq!(
+        (&part["runs"][1]["cases"], &part["runs"][1]["scores"]["ES"]["difference"]),
+        (&json!(2), &json!(0.0))
+    );
+    assert_eq!(
+        (&part["runs"][1]["scores"]["ES"]["tendency"], &part["shortfalls"]),
+        (&json!("noise"), &json!([]))
+    );
+    let told = refused(at, "eval compare s1/report.json s2/report.json");
+    assert!(told.contains("the reports share no case"), "{told}");
+    let told = refused(at, "eval compare whole/report.json merged/report.json --fail-below ESS=0");
+    assert!(told.contains("--fail-below") && told.contains("there are S, ES, EM"), "{told}");
+    std::fs::write(at.join("no.json"), "{\"schema\": 2}").unwrap();
+    for (name, expected) in [("no.json", "is no report.json"), ("gone.json", "cannot read")] {
+        let told = refused(at, &format!("eval compare whole/report.json {name}"));
+        assert!(told.contains(expected) && told.contains(name), "{told}");
+    }
+    let lines = std::fs::read_to_string(at.join("whole/report.csv")).unwrap();
+    assert_eq!(lines.lines().count(), 1 + 2 * 5, "{lines}");
+}
+
+/// A report of a sequence has every part that one can have.
+#[test]
+fn a_report_of_a_sequence_conforms_to_the_schema() {
+    let dir = workshop("gpt2-tiny");
+    let at = dir.path();
+    let mut unknown = entry("dog");
+    unknown["rephrase_prompt"] = "".into();
+    write(at, &[entry("sea"), entry("cat"), unknown]);
+    std::fs::write(at.join("probe.json"), r#"[{"prompt": "the sun is", "answer": "old"}]"#).unwrap();
+    good(at, &format!("{EVAL} --scenario sequential --probe probe.json"));
+    let report = report(at);
+    assert!(
+        report["runs"][1]["free"].is_object() && !report["runs"][1]["curve"].as_array().unwrap().is_empty()
+    );
+    conforms(&report);
+}
+
+/// Whether a report conforms to the schema that is published, and has nothing that the schema does not name.
+fn conforms(report: &Value) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/report.schema.json");
+    let schema: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let mut wrong = Vec::new();
+    check(&schema, &schema, report, "", &mut wrong);
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    // The check can fail.
+    let mut other = report.clone();
+    other["runs"][0]["metrics"]["ES"] = json!("1");
+    other["runs"][0].as_object_mut().unwrap().remove("notes");
+    other["seed"] = json!(-1);
+    other["device"] = Value::Null;
+    other["new"] = json!(1);
+    check(&schema, &schema, &other, "", &mut wrong);
+    assert_eq!(wrong.len(), 5, "{wrong:#?}");
+}
+
+/// The part of JSON Schema that the schema uses.
+fn check(root: &Value, schema: &Value, value: &Value, at: &str, wrong: &mut Vec<String>) {
+    if let Some(name) = schema["$ref"].as_str() {
+        let name = name.strip_prefix("#/$defs/").unwrap();
+        return check(root, &root["$defs"][name], value, at, wrong);
+    }
+    if let Some(any) = schema["anyOf"].as_array() {
+        let fits = |schema: &Value| {
+            let mut found = Vec::new();
+            check(root, schema, value, at, &mut found);
+            found.is_empty()
+        };
+        return if any.iter().any(fits) { () } else { wrong.push(format!("{at}: of no form")) };
+    }
+    let kinds = match &schema["type"] {
+        Value::Array(kinds) => kinds.clone(),
+        Value::Null => Vec::new(),
+        kind => vec![kind.clone()],
+    };
+    let is = |kind: &Value| match kind.as_str().unwrap() {
+        "null" => value.is_null(),
+        "boolean" => value.is_boolean(),
+        "integer" => value.is_u64() || value.is_i64(),
+        "number" => value.is_number(),
+        "string" => value.is_string(),
+        "array" => value.is_array(),
+        "object" => value.is_object(),
+        other => panic!("{other}"),
+    };
+    let stands = |key: &str, holds: &dyn Fn(&Value) -> bool| schema.get(key).is_none_or(holds);
+    let number = value.as_f64();
+    let fits = (kinds.is_empty() || kinds.iter().any(is))
+        && stands("const", &|only| only == value)
+        && stands("enum", &|all| all.as_array().unwrap().contains(value))
+        && stands("minimum", &|least| number.is_none_or(|number| number >= least.as_f64().unwrap()))
+        && stands("maximum", &|most| number.is_none_or(|number| number <= most.as_f64().unwrap()));
+    if !fits {
+        wrong.push(format!("{at}: {value}"));
+    }
+    for item in value.as_array().into_iter().flatten() {
+        check(root, &schema["items"], item, &format!("{at}[]"), wrong);
+    }
+    let Some(object) = value.as_object() else { return };
+    let required = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    wrong.extend(
+        required.filter(|key| !object.contains_key(*key)).map(|key| format!("{at}.{key} is missing")),
+    );
+    for (key, value) in object {
+        let inner = schema["properties"].get(key).or_else(|| schema.get("additionalProperties"));
+        match inner {
+            Some(inner) => check(root, inner, value, &format!("{at}.{key}"), wrong),
+            None => wrong.push(format!("{at}.{key} is in no schema")),
+        }
+    }
 }

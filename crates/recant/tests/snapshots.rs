@@ -74,7 +74,7 @@ fn commands<'a>(lines: impl Iterator<Item = &'a str>) -> Vec<String> {
 }
 
 /// Objects whose keys are data and not names of fields.
-const MAPS: [&str; 2] = ["settings", "unread"];
+const MAPS: [&str; 3] = ["settings", "unread", "about"];
 
 type Shape = BTreeMap<String, BTreeSet<&'static str>>;
 
@@ -133,6 +133,9 @@ fn the_shape_of_every_json_is_what_was_committed() {
         "layers model --data data.json --method ft-m".to_owned(),
         "trace model 'the sea is' --subject sea --samples 2".to_owned(),
         "trace model --data own.json --corrupt mean".to_owned(),
+        "eval compare report/report.json report/report.json".to_owned(),
+        format!("eval {model} --data data.json --method ft-m --out shard --shard 1/1"),
+        "eval merge merged shard/report.json".to_owned(),
         format!("edit {model} --method memory --state state {EDIT} {FACT}")
             .replace(" --set mom2_adjustment=false", ""),
         "facts list state".to_owned(),

@@ -1,6 +1,7 @@
 //! An evaluation that cannot be made.
 
 use recant_edit::EditError;
+use recant_eval::report::Part;
 use recant_eval::{DatasetError, ScoreError};
 
 use super::JournalError;
@@ -29,6 +30,24 @@ pub enum EvalFailure {
         cases: usize,
         /// How many were asked for.
         size: usize,
+    },
+    /// A batch or a sequence cannot be shared out.
+    #[error(
+        "only facts that are edited each alone can be shared out: a batch or a sequence is one edited model"
+    )]
+    SharedSteps,
+    /// The judgement of a model that something else edited cannot be shared out.
+    #[error(
+        "a model that something else edited is judged as a whole, and what it writes by itself is no sum of parts"
+    )]
+    SharedModel,
+    /// A part has no case.
+    #[error("there are {cases} cases, and {part} of them is none")]
+    EmptyPart {
+        /// The part.
+        part: Part,
+        /// Cases in all.
+        cases: usize,
     },
     /// What methods are made from cannot be had.
     #[error(transparent)]

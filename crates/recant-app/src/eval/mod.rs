@@ -4,10 +4,11 @@ mod error;
 mod journal;
 mod kept;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use recant_edit::Editor;
-use recant_eval::report::{DataInfo, ModelInfo, SCHEMA, StatisticsInfo};
+use recant_eval::report::{DataInfo, ModelInfo, Part, SCHEMA, Shard, StatisticsInfo};
 use recant_eval::{
     Dataset, Event, Exam, Report, Retained, Run, RunOptions, Scenario, attach_locality, check_retained,
     evaluate_lifelong, evaluate_rest, go_on, judge_given, not_applicable, read_retained, teach_alone,
@@ -75,6 +76,8 @@ pub struct EvalRequest {
     /// Where it is written down how far the runs have come, and gone on with if it is there: one sequence of a memory after
     /// each step; of anything else each case that is put in alone, and each run that is finished.
     pub journal: Option<JournalFiles>,
+    /// Only every N-th case, each edited alone: a shard.
+    pub part: Option<Part>,
 }
 
 /// The files of a request, read before minutes of work.
@@ -87,8 +90,11 @@ impl EvalRequest {
     /// Reads the files.
     ///
     /// # Errors
-    /// [`EvalFailure::Dataset`], [`EvalFailure::NoCases`].
+    /// [`EvalFailure::Dataset`], [`EvalFailure::NoCases`]; [`EvalFailure::SharedSteps`] where the request cannot be shared out.
     pub fn read(&self) -> Result<EvalData, EvalFailure> {
+        if self.part.is_some() && self.steps != Steps::Single {
+            return Err(EvalFailure::SharedSteps);
+        }
         let data = self.usable(Dataset::read(&self.data, self.limit)?)?;
         Ok(EvalData {
             data,
@@ -143,10 +149,16 @@ pub fn evaluate(
     for (_, given) in &request.given {
         comparable(&model, given)?;
     }
+    if request.part.is_some() && !request.given.is_empty() {
+        return Err(EvalFailure::SharedModel);
+    }
     attach_locality(&mut data.cases, &data.spare);
-    let cases = &data.cases[..];
-    let scenarios = request.steps.of(cases.len())?;
+    let scenarios = request.steps.of(data.cases.len())?;
     let Methods { resources, editors } = Methods::gather(request, &model, observer)?;
+    // What decides the runs of all shards, before only one is left.
+    let about = kept::about(request, &model, &data.cases, &retained, &resources);
+    let shard = request.part.map(|part| shared_out(part, &mut data, &about)).transpose()?;
+    let cases = &data.cases[..];
     let mut keeping = match (&request.journal, &scenarios[..], &request.methods[..], &editors[..]) {
         (None, ..) => Keeping::None,
         (Some(files), [Scenario::Sequential(step)], [name], [None]) => {
@@ -155,7 +167,8 @@ pub fn evaluate(
             Keeping::Sequence(Box::new(journal))
         }
         (Some(files), ..) => {
-            let about = kept::about(request, &model, cases, &retained, &resources);
+            let part = request.part.map_or_else(|| "1/1".to_owned(), |part| part.to_string());
+            let about = about.into_iter().chain([("shard".to_owned(), part)]).collect();
             Keeping::Runs(Box::new(KeptRuns::open(files.record(), &about, observer)?))
         }
     };
@@ -185,7 +198,21 @@ pub fn evaluate(
     observer.idle();
     // The first runs are of models that no file was read for.
     runs.iter_mut().skip(1 + request.given.len()).for_each(|run| run.notes.extend(resources.notes(&model)));
-    Ok(report(request, &model, &data, &resources, runs))
+    Ok(report(request, &model, &data, &resources, shard, runs))
+}
+
+/// Leaves the cases of one part, and says of which evaluation it is one.
+fn shared_out(
+    part: Part,
+    data: &mut Dataset,
+    about: &BTreeMap<String, String>,
+) -> Result<Shard, EvalFailure> {
+    let cases = data.cases.len();
+    part.keep(&mut data.cases);
+    match data.cases.is_empty() {
+        true => Err(EvalFailure::EmptyPart { part, cases }),
+        false => Ok(Shard { part, cases, about: about.clone() }),
+    }
 }
 
 /// Where it is written down how far the runs have come.
@@ -331,6 +358,7 @@ fn report(
     model: &Model,
     data: &Dataset,
     resources: &Resources,
+    shard: Option<Shard>,
     runs: Vec<Run>,
 ) -> Report {
     let spec = model.spec();
@@ -361,6 +389,7 @@ fn report(
             tokens: moments.tokens,
             corpus: recant_core::hex(&moments.corpus),
         }),
+        shard,
         bootstrap: None,
         differences: Vec::new(),
         cautions: Vec::new(),

@@ -85,7 +85,7 @@ fn capitalised(text: &str) -> String {
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
-/// A cell of the summary: a number, and below it where it lies.
+/// A cell of the summary: a number, below it where it lies, and that again for those who point at it.
 struct Cell {
     text: String,
     below: String,
@@ -96,8 +96,12 @@ struct Cell {
 fn cells(fields: &[Field], run: &Run, at: usize) -> Vec<Cell> {
     let cell = |field: &Field| {
         let interval = field.score.and_then(|column| run.interval(column));
-        let below = interval.map_or_else(String::new, table::between);
-        let title = interval.map_or_else(String::new, |found| format!("{below}, over {} cases", found.cases));
+        let between = interval.map_or_else(String::new, table::between);
+        let title =
+            interval.map_or_else(String::new, |found| format!("{between}, over {} cases", found.cases));
+        // There is no room for all of them.
+        let charted = field.score.is_some_and(|column| column.shown.bar.is_some());
+        let below = if charted { between } else { String::new() };
         Cell { text: field.cells[at].clone(), below, title }
     };
     fields.iter().map(cell).collect()

@@ -1,14 +1,18 @@
 //! What an evaluation found: one value, three forms (JSON for programs, a table and HTML for people).
 
 mod chart;
+mod compared;
 mod confidence;
+mod csv;
 mod html;
+mod shard;
 pub use confidence::RunDifference;
 pub use html::grouped;
+pub use shard::{MergeError, Part, PartError, Shard, merge};
 mod table;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use recant_files::{FileKind, OutputError, OutputFile, Outputs};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -39,6 +43,9 @@ pub struct Report {
     pub seed: u64,
     /// Second moments that the methods used.
     pub statistics: Option<StatisticsInfo>,
+    /// Which part of an evaluation this is; `None` of a whole one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<Shard>,
     /// How intervals were made; `None` in a report of a version that made none.
     #[serde(default)]
     pub bootstrap: Option<Bootstrap>,
@@ -294,6 +301,39 @@ pub enum ReportError {
     /// The report cannot be serialised.
     #[error(transparent)]
     Json(#[from] serde_json::Error),
+    /// The table of cases cannot be made.
+    #[error(transparent)]
+    Csv(#[from] ::csv::Error),
+}
+
+/// A report cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadReportError {
+    /// A file cannot be read.
+    #[error("cannot read {path}: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file is no report, or is damaged.
+    #[error("{path} is no report.json, or it is damaged: {source}")]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
+    /// A report is of a later version.
+    #[error("{path} has layout {schema}, and this version reads up to {SCHEMA}")]
+    Later {
+        /// The file.
+        path: PathBuf,
+        /// Its layout.
+        schema: u32,
+    },
 }
 
 const JSON: FileKind = FileKind {
@@ -308,36 +348,58 @@ const HTML: FileKind = FileKind {
     recognises: |head| String::from_utf8_lossy(head).contains("<title>recant: edits of "),
 };
 
-/// The two files of a report, which may be written.
+const CSV: FileKind =
+    FileKind { name: "table of cases", recognises: |head| head.starts_with(csv::BEGINS.as_bytes()) };
+
+/// The files of a report, which may be written.
 #[derive(Debug, Clone)]
 pub struct ReportFiles {
     /// For programs.
     pub json: OutputFile,
     /// For people.
     pub html: OutputFile,
+    /// The cases, for spreadsheets and statistics.
+    pub csv: OutputFile,
 }
 
 impl ReportFiles {
-    /// Decides for `report.json` and `report.html` in `dir`, which is made if it is not there.
+    /// Decides for `report.json`, `report.html` and `report.csv` in `dir`, which is made if it is not there.
     ///
     /// # Errors
     /// [`OutputError`].
     pub fn decide(outputs: &mut Outputs, dir: &Path) -> Result<Self, OutputError> {
         outputs.folder(dir)?;
         let json = outputs.file(&dir.join("report.json"), JSON)?;
-        Ok(Self { json, html: outputs.file(&dir.join("report.html"), HTML)? })
+        let html = outputs.file(&dir.join("report.html"), HTML)?;
+        Ok(Self { json, html, csv: outputs.file(&dir.join("report.csv"), CSV)? })
     }
 }
 
 impl Report {
-    /// Writes the report in both forms, each whole or not at all.
+    /// Reads a `report.json`, also one of an earlier version.
+    ///
+    /// # Errors
+    /// [`ReadReportError`].
+    pub fn read(path: &Path) -> Result<Self, ReadReportError> {
+        let bytes =
+            std::fs::read(path).map_err(|source| ReadReportError::File { path: path.to_owned(), source })?;
+        let report: Self = serde_json::from_slice(&bytes)
+            .map_err(|source| ReadReportError::Json { path: path.to_owned(), source })?;
+        match report.schema {
+            ..=SCHEMA => Ok(report),
+            schema => Err(ReadReportError::Later { path: path.to_owned(), schema }),
+        }
+    }
+
+    /// Writes the report in all forms, each whole or not at all.
     ///
     /// # Errors
     /// [`ReportError`].
     pub fn write(&self, files: &ReportFiles) -> Result<(), ReportError> {
         let text = serde_json::to_string_pretty(self)? + "\n";
-        let page = self.html()?;
+        let (page, cases) = (self.html()?, self.csv()?);
         files.json.write(text.as_bytes())?;
+        files.csv.write(&cases)?;
         Ok(files.html.write(page.as_bytes())?)
     }
 }

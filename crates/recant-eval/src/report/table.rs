@@ -49,7 +49,10 @@ impl Report {
 }
 
 /// A table for a terminal: the first column to the left, the others to the right.
-fn plain<'a>(heads: impl Iterator<Item = &'a str>, rows: impl Iterator<Item = Vec<String>>) -> String {
+pub(super) fn plain<'a>(
+    heads: impl Iterator<Item = &'a str>,
+    rows: impl Iterator<Item = Vec<String>>,
+) -> String {
     let mut table = Table::new();
     // Rules between a handful of rows would only hide the numbers; one below the heads is enough.
     table.load_style(NOTHING.header_separator(LineStyle::none().fill('─').junction('─')));
@@ -214,7 +217,7 @@ pub(super) fn data_notes(report: &Report) -> Vec<String> {
 }
 
 /// A note is one line, whatever it quotes.
-fn one_line(note: &str) -> String {
+pub(super) fn one_line(note: &str) -> String {
     note.replace('\n', "\\n")
 }
 

@@ -119,8 +119,8 @@ pub(crate) enum Command {
     Chat(chat::ChatCommand),
     /// Measure the second moments of keys that ROME needs, over a corpus.
     Stats(stats::StatsArgs),
-    /// Edit, score and take back many facts; write a report.
-    Eval(eval::EvalArgs),
+    /// Edit, score and take back many facts; write a report, compare two, or merge those of shards.
+    Eval(eval::EvalCommand),
     /// Try every layer on a handful of facts and recommend one.
     Layers(layers::LayersArgs),
     /// Show at which tokens and layers a model recalls a fact, by causal tracing.
@@ -258,9 +258,9 @@ pub(super) fn run(command: Command, session: &Session) -> Result<ExitCode, CliEr
         Command::Ask(args) => ask::run(&args),
         Command::Generate(args) => generate::run(&args),
         Command::Stats(args) => stats::run(&args, session),
-        Command::Eval(args) => eval::evaluate(&args, session),
         Command::Layers(args) => layers::run(&args, session),
         Command::Trace(args) => trace::run(&args, session),
+        Command::Eval(command) => eval::run(&command, session),
         Command::Info(args) => info::run(&args),
         Command::Methods(args) => methods::run(&args),
         Command::Facts(command) => facts::run(&command, session),

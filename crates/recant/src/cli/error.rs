@@ -85,6 +85,21 @@ pub enum CliError {
     /// A case cannot be scored.
     #[error(transparent)]
     Score(#[from] recant_eval::ScoreError),
+    /// A report cannot be read.
+    #[error(transparent)]
+    ReadReport(#[from] recant_eval::report::ReadReportError),
+    /// Two reports cannot be compared.
+    #[error(transparent)]
+    Compare(#[from] recant_eval::CompareError),
+    /// Reports cannot be merged.
+    #[error(transparent)]
+    Merge(#[from] recant_eval::report::MergeError),
+    /// A score fell short of what was asked.
+    #[error("below what was asked: {}", .short.join("; "))]
+    Shortfall {
+        /// Every run that falls short.
+        short: Vec<String>,
+    },
     /// A report cannot be written.
     #[error(transparent)]
     Report(#[from] recant_eval::report::ReportError),
@@ -345,6 +360,10 @@ impl CliError {
             ),
             Self::Failures { report, .. } => {
                 Some(format!("the other cases are scored; `failures` in {} has them all", report.display()))
+            }
+            Self::ReadReport(_) => Some("`recant eval` writes one as report.json".to_owned()),
+            Self::Merge(recant_eval::report::MergeError::Whole { .. }) => {
+                Some("`recant eval --shard I/N` makes a shard".to_owned())
             }
             Self::BrokenOff { .. } => Some("the same command goes on from there".to_owned()),
             Self::Resume(_) | Self::Collect(moments::CollectError::OtherCorpus { .. }) => Some(

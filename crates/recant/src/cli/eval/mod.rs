@@ -1,13 +1,19 @@
 //! `recant eval`, and what `cargo xtask eval` runs.
 
+mod command;
+mod compare;
+mod merge;
+
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use recant_app::{EvalFailure, EvalRequest, JournalFiles, ModelName, Steps, phase};
 use recant_eval::Report;
-use recant_eval::report::ReportFiles;
+use recant_eval::report::{Part, ReportFiles};
 use recant_files::Role;
 use recant_methods::DEFAULT_METHOD;
+
+pub(super) use command::{EvalCommand, run};
 
 use super::args::{ChatArgs, MethodArgs, ModelArgs};
 use super::error::CliError;
@@ -47,6 +53,10 @@ pub struct EvalArgs {
     /// Facts a step, or several sizes, separated by commas [default: all for batch, 1 for sequential].
     #[arg(long, value_name = "N", value_delimiter = ',')]
     pub batch_size: Vec<usize>,
+    /// Evaluate only every N-th case, from the I-th on: a shard, which another machine does another one of. With --scenario
+    /// single alone; `recant eval merge` puts the reports of all shards together.
+    #[arg(long, value_name = "I/N")]
+    pub shard: Option<Part>,
     /// Facts that no edit is about, a JSON array of `prompt` and `answer`: the share still answered is
     /// reported as `retained`.
     #[arg(long, value_name = "FILE")]
@@ -59,7 +69,7 @@ pub struct EvalArgs {
     /// in FILE.state).
     #[arg(long, value_name = "FILE")]
     pub resume: Option<PathBuf>,
-    /// Directory for report.json and report.html.
+    /// Directory for report.json, report.html and report.csv.
     #[arg(long, value_name = "DIR", default_value = "target/recant-eval")]
     pub out: PathBuf,
     /// Replace a report in --out.
@@ -122,6 +132,7 @@ impl EvalArgs {
             model: self.model.name().said().display().to_string(),
             given: Vec::new(),
             journal: None,
+            part: self.shard,
         })
     }
 
@@ -131,6 +142,9 @@ impl EvalArgs {
             EvalFailure::NoCases if self.limit == Some(0) => ("--limit", error.to_string()),
             EvalFailure::NoCases => ("--data", error.to_string()),
             EvalFailure::EmptyStep | EvalFailure::FewCases { .. } => ("--batch-size", error.to_string()),
+            EvalFailure::SharedSteps | EvalFailure::SharedModel | EvalFailure::EmptyPart { .. } => {
+                ("--shard", error.to_string())
+            }
             EvalFailure::OtherTokens { .. } => ("--after", error.to_string()),
             error => return error.into(),
         };
@@ -164,14 +178,20 @@ pub fn evaluate(args: &EvalArgs, session: &Session) -> Result<(), CliError> {
     }
     let report = recant_app::evaluate(&request, data, model, &terminal);
     let report = report.map_err(|error| args.refused(error))?;
-    report.write(&files)?;
-    if args.json {
-        super::print_json(&report)?;
+    finish(&report, &files, args.json)
+}
+
+/// Writes a report, prints it, and says in the exit code how it went.
+fn finish(report: &Report, files: &ReportFiles, json: bool) -> Result<(), CliError> {
+    report.write(files)?;
+    if json {
+        super::print_json(report)?;
     } else {
         super::out::lines(report.table().trim_end());
-        say!("report: {} and {}", files.json.path().display(), files.html.path().display());
+        let [json, html, csv] = [&files.json, &files.html, &files.csv].map(|file| file.path().display());
+        say!("report: {json}, {html} and {csv}");
     }
-    outcome(&report, files.json.path())
+    outcome(report, files.json.path())
 }
 
 /// What the exit code tells: whether every weight was put back, and every case edited and scored.
