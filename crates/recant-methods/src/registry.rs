@@ -30,7 +30,7 @@ pub const METHODS: [MethodSpec; 9] = [
 pub const MEMORIES: [MethodSpec; 3] = [wise::METHOD, grace::METHOD, retrieval::METHOD];
 
 /// The method where nobody names one.
-pub const DEFAULT_METHOD: &str = rome::R_ROME.name;
+pub const DEFAULT_METHOD: &str = rome::ROME.name;
 
 /// The memory where nobody names one.
 pub const DEFAULT_MEMORY: &str = wise::METHOD.name;

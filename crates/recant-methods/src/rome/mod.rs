@@ -10,7 +10,8 @@
 //!
 //! The two differ in k' alone: R-ROME takes k' = k_*, the mean key over all contexts; ROME's code takes the
 //! key of the bare prompt, which can be nearly orthogonal to C⁻¹k_* and then disables the model with one
-//! edit.
+//! edit. Where it is not, the bare prompt gets v_* exactly, and a real model holds more facts for it; so an edit of a user's
+//! model takes the bare key, and the mean key where the bare one has too little of its direction ([`RomeSettings::least_bare`]).
 
 mod settings;
 
@@ -79,6 +80,10 @@ impl Covariance {
     }
 }
 
+/// Told where the bare prompt's key gave way.
+const MENDED: &str = "the bare prompt's key has little of the mean key's direction: the mean key stands in the divisor, as in \
+                      R-ROME (least_bare)";
+
 /// The ROME family of editors.
 #[derive(Debug, Clone)]
 pub struct Rome {
@@ -127,11 +132,16 @@ impl Rome {
         let weights = context_weights(self.settings.bare_weight, seen.keys.len());
         let k_star = mean(&seen.keys, &weights);
         let u = self.direction(&k_star)?;
-        let (k_prime, output) = match self.settings.keys {
+        let along = |key: &[f32]| key.iter().zip(&u).map(|(&k, u)| f64::from(k) * u).sum::<f64>();
+        let (k_prime, output) = match self.settings.keys.for_divisor(
+            self.settings.least_bare,
+            along(&seen.keys[0]),
+            along(&k_star),
+        ) {
             KeyRule::Mean => (k_star.clone(), mean(&seen.outputs, &weights)),
             KeyRule::Bare => (seen.keys[0].clone(), seen.outputs[0].clone()),
         };
-        let divisor: f64 = k_prime.iter().zip(&u).map(|(&k, u)| f64::from(k) * u).sum();
+        let divisor = along(&k_prime);
         let residual = v_star.iter().zip(&output).map(|(&v, &wk)| f64::from(v) - f64::from(wk));
         let lambda: Vec<f64> = residual.map(|r| r / divisor).collect();
         if lambda.iter().any(|x| !x.is_finite()) {
@@ -154,6 +164,8 @@ impl Rome {
         let mut plan = Plan::new(express(model, layer, &form)?);
         plan.traces.push(trace(model, &rows, &seen, &found, &form));
         plan.notes.extend(self.notes().into_iter().chain(unused));
+        let mended = self.settings.keys == KeyRule::Bare && form.k_prime == form.k_star;
+        plan.notes.extend((mended && seen.keys.len() > 1).then(|| MENDED.to_owned()));
         Ok(plan)
     }
 

@@ -16,6 +16,14 @@ pub enum KeyRule {
     Bare,
 }
 
+impl KeyRule {
+    /// The rule for the divisor k'ᵀu, where the bare prompt's key has the component `bare` along u and the mean key `mean`:
+    /// a bare component below `least` of the mean one would make the update many times too long.
+    pub(super) fn for_divisor(self, least: f64, bare: f64, mean: f64) -> Self {
+        if self == Self::Bare && bare < least * mean { Self::Mean } else { self }
+    }
+}
+
 /// Settings of ROME and R-ROME.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RomeSettings {
@@ -28,6 +36,9 @@ pub struct RomeSettings {
     /// Weight of the bare prompt in the mean key; the other contexts share the rest. `None`: all alike, as
     /// published. MEMIT's rule is 0.5.
     pub bare_weight: Option<f64>,
+    /// Where k' is the bare prompt's key: the least share of the mean key's component along u that it has to have, or the mean
+    /// key takes its place. 0: always the bare prompt's, as published.
+    pub least_bare: f64,
     /// Whether the prompt inside the model's chat template, with an answer that repeats it, is a context too.
     pub chat_context: bool,
     /// Whether C⁻¹ is used; `false` means C = I.
@@ -39,7 +50,15 @@ impl RomeSettings {
     #[must_use]
     pub fn new(layer: usize, keys: KeyRule) -> Self {
         let search = SearchSettings::published();
-        Self { layer, keys, search, bare_weight: None, chat_context: false, mom2_adjustment: true }
+        Self {
+            layer,
+            keys,
+            search,
+            bare_weight: None,
+            least_bare: 0.0,
+            chat_context: false,
+            mom2_adjustment: true,
+        }
     }
 
     /// What an edit of a user's model is made with: the published values, and a search that keeps the subject's name
@@ -48,7 +67,7 @@ impl RomeSettings {
     pub fn standard(layer: usize, keys: KeyRule) -> Self {
         let published = Self::new(layer, keys);
         let search = SearchSettings { name_factor: 5.0, ..published.search };
-        Self { search, chat_context: true, ..published }
+        Self { search, chat_context: true, least_bare: 0.25, ..published }
     }
 
     /// Sets one hyper-parameter.
@@ -77,6 +96,13 @@ impl Tunable for RomeSettings {
                 },
             ),
             field!(
+                "least_bare",
+                "ROME: the least share of the mean key's component along C⁻¹k_star that the bare key has, or the mean key \
+                 stands in the divisor; 0: as published",
+                least_bare,
+                weight()
+            ),
+            field!(
                 "chat_context",
                 "whether the prompt in the model's chat template is a context too; false: as published",
                 chat_context,
@@ -92,5 +118,25 @@ impl Tunable for RomeSettings {
                 .map(|p| p.of(|s: &Self| &s.search, |s| &mut s.search)),
         );
         params
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A bare key that is nearly orthogonal to u would make the update as long as 1 / 0.
+    #[test]
+    fn a_bare_key_without_the_direction_gives_way() {
+        use KeyRule::{Bare, Mean};
+        for (rule, least, bare, expected) in [
+            (Bare, 0.25, 0.26, Bare),
+            (Bare, 0.25, 0.24, Mean),
+            (Bare, 0.25, -0.9, Mean),
+            (Bare, 0.0, 0.01, Bare),
+            (Mean, 0.25, 0.9, Mean),
+        ] {
+            assert_eq!(rule.for_divisor(least, bare, 1.0), expected, "{rule:?} {least} {bare}");
+        }
     }
 }
