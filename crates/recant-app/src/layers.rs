@@ -8,6 +8,7 @@ use recant_eval::{
     CaseScores, Contest, Dataset, DatasetError, Event, Exam, Metrics, Run, RunOptions, ScoreError, Standing,
     attach_locality, contest, evaluate, unedited,
 };
+use recant_methods::region::block_with_matrix;
 use recant_methods::{LayerRule, MethodSpec, method};
 use recant_model::Model;
 use serde::Serialize;
@@ -85,6 +86,8 @@ pub struct LayerOutcome {
     pub standing: Standing,
     /// Cases that could not be edited or scored, and count as not written.
     pub failures: Vec<Failure>,
+    /// Cases after which a weight was not the former one, which is a defect.
+    pub not_taken_back: usize,
 }
 
 /// What the comparison says.
@@ -136,13 +139,11 @@ impl LayersRequest {
         if data.cases.is_empty() { Err(EvalFailure::NoCases.into()) } else { Ok(data) }
     }
 
-    /// The layers to try, ascending.
-    fn layers(&self, model: &Model, spec: &MethodSpec) -> Vec<usize> {
-        match &self.layers {
-            Some(layers) => layers.clone(),
-            None if spec.needs_matrix => model.spec().blocks_with_matrix(),
-            None => (0..model.spec().layers).collect(),
-        }
+    /// The layers to try, ascending. All of them can be edited.
+    fn layers(&self, model: &Model) -> Result<Vec<usize>, EditError> {
+        let Some(layers) = &self.layers else { return Ok(model.spec().blocks_with_matrix()) };
+        layers.iter().try_for_each(|&layer| block_with_matrix(model, layer).map(|_| ()))?;
+        Ok(layers.clone())
     }
 
     /// How many layers' second moments are measured and held together.
@@ -169,8 +170,7 @@ pub fn compare_layers(
     let mut data = request.usable(data)?;
     attach_locality(&mut data.cases, &data.spare);
     let cases = &data.cases[..];
-    let spec = MethodSpec::find(&request.method)?;
-    let mut layers = request.layers(&model, spec);
+    let mut layers = request.layers(&model)?;
     let mut tried = Tried { layers: Vec::new(), runs: Vec::new(), notes: Vec::new() };
     let options = RunOptions { keep_prompts: false };
     let mut bar = Bar { observer, done: 0, of: 0, detail: "unedited".to_owned() };
@@ -239,6 +239,7 @@ impl Tried {
             layer,
             metrics: run.metrics,
             seconds_per_edit: run.seconds_per_edit,
+            not_taken_back: run.results.iter().filter(|result| result.rollback_exact == Some(false)).count(),
             standing,
             failures: run.failures,
         };

@@ -211,17 +211,30 @@ fn layers_and_traces_are_shown_within_a_hundred_columns() {
     let trace =
         "trace model 'the old cat is very' --subject 'old cat' --target cold --samples 2 --svg map.svg";
     let map = good(at, trace);
-    for expected in [
-        "cat*",
-        "restoring the MLP of one block",
-        "largest effect at the last subject token: states at layer",
-    ] {
+    for expected in
+        ["at*", "restoring the MLP of one block", "largest effect at the last subject token: states at layer"]
+    {
         assert!(map.contains(expected), "{expected}: {map}");
     }
     for text in [&told, &map] {
         assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
     }
     assert!(std::fs::read_to_string(at.join("map.svg")).unwrap().starts_with("<svg "));
+}
+
+/// A layer's scores are those that `recant eval` gives it.
+#[test]
+fn a_layer_is_tried_as_an_evaluation_does() {
+    let dir = workshop("gpt2-tiny");
+    let at = dir.path();
+    write(at, &[entry("sea"), entry("dog"), entry("cat")]);
+    let layers = json(at, "layers model --data data.json --method ft-m --layers 0,1 --limit 3");
+    for layer in [0, 1] {
+        good(at, &format!("{EVAL} --layer {layer} --limit 3"));
+        let report = report(at);
+        let found = &layers["layers"][layer];
+        assert_eq!((&found["layer"], &found["metrics"]), (&json!(layer), &report["runs"][1]["metrics"]));
+    }
 }
 
 /// A report without what no two runs have alike: seconds and memory.

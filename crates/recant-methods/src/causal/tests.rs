@@ -17,7 +17,7 @@ fn open(name: &str) -> Model {
 }
 
 fn question(target: Option<&str>) -> Question {
-    Question::new("old cat", "We saw that the {} was very", target).unwrap()
+    Question::new("old cat", "the {} is", target).unwrap()
 }
 
 fn settings(samples: usize, seed: u64) -> CausalSettings {
@@ -118,8 +118,12 @@ fn expected(
     Expected { clean, corrupted, effects }
 }
 
+/// Up to a share of the probabilities themselves: those of random models are tiny.
 fn assert_close(trace: &CausalTrace, expected: &Expected, name: &str) {
-    let close = |a: f64, b: f64, what: &str| assert!((a - b).abs() < 1e-6, "{name}, {what}: {a} and {b}");
+    let scale = expected.clean.max(expected.corrupted);
+    let close = |a: f64, b: f64, what: &str| {
+        assert!((a - b).abs() < 1e-4 * scale, "{name}, {what}: {a} and {b} of {scale}");
+    };
     close(trace.clean, expected.clean, "clean");
     close(trace.corrupted, expected.corrupted, "corrupted");
     for restored in Restored::ALL {
@@ -138,13 +142,16 @@ fn assert_close(trace: &CausalTrace, expected: &Expected, name: &str) {
 fn a_trace_equals_plain_passes_with_a_hook() {
     for name in ["gpt2-tiny", "llama-tiny-gqa", "mistral-tiny", "gptj-tiny", "gemma2-tiny", "mixtral-tiny"] {
         let model = open(name);
-        let question = question(Some("cold and old"));
+        let question = question(Some("cold"));
         let target = question.target_ids(&model).unwrap().unwrap();
         assert!(target.len() > 1, "{name}");
         let trace = traced(&model, &question, settings(2, 5));
         assert_close(&trace, &expected(&model, &question, &target, settings(2, 5), 2), name);
-        let numbers = Restored::ALL.map(|restored| trace.effects.of(restored).concat());
-        assert!(numbers.iter().all(|numbers| numbers.iter().any(|x| x.abs() > 1e-5)), "{name}: {trace:?}");
+        for restored in Restored::ALL {
+            let largest =
+                trace.effects.of(restored).concat().into_iter().fold(0.0, |a: f64, b| a.max(b.abs()));
+            assert!(largest > 0.02 * trace.clean, "{name}: {} {largest} of {}", restored.name(), trace.clean);
+        }
     }
 }
 
@@ -181,14 +188,15 @@ fn the_mean_embedding_and_the_own_answer_are_the_defaults_that_they_say() {
 #[test]
 fn the_ends_of_a_trace_are_the_clean_run_and_the_corrupted_one() {
     let model = open("llama-tiny-gqa");
-    let question = question(Some("cold"));
+    let question = question(None);
     let trace = traced(&model, &question, settings(3, 1));
     let (last, top) = (trace.tokens.len() - 1, trace.layers - 1);
-    assert!((trace.clean - trace.corrupted).abs() > 1e-4, "{trace:?}");
+    let total = trace.clean - trace.corrupted;
+    assert!(total.abs() > 0.02 * trace.clean, "{} and {}", trace.clean, trace.corrupted);
     let whole = trace.effects.states[last][top];
-    assert!((whole - (trace.clean - trace.corrupted)).abs() < 1e-6, "{whole}");
+    assert!((whole - total).abs() < 1e-5 * trace.clean, "{whole} and {total}");
     for token in 0..last {
-        assert!(trace.effects.states[token][top].abs() < 1e-7, "{token}");
+        assert!(trace.effects.states[token][top].abs() < 1e-5 * trace.corrupted, "{token}");
     }
     for restored in Restored::ALL {
         let before = &trace.effects.of(restored)[..trace.subject.start];
@@ -196,9 +204,9 @@ fn the_ends_of_a_trace_are_the_clean_run_and_the_corrupted_one() {
     }
     let faint = Corruption::Noise { factor: 1e-9, samples: 2, seed: 0 };
     let trace = traced(&model, &question, CausalSettings { corruption: faint, window: None });
-    assert!((trace.clean - trace.corrupted).abs() < 1e-6);
+    assert!((trace.clean - trace.corrupted).abs() < 1e-4 * trace.clean);
     let all = Restored::ALL.map(|restored| trace.effects.of(restored).concat()).concat();
-    assert!(all.iter().all(|effect| effect.abs() < 1e-6));
+    assert!(all.iter().all(|effect| effect.abs() < 1e-4 * trace.clean));
 }
 
 #[test]

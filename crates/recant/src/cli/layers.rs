@@ -43,8 +43,8 @@ pub(crate) struct LayersArgs {
     /// Write the layer into recant.toml, where --layer is looked for when nobody says it; what stands there stays.
     #[arg(long)]
     write: bool,
-    /// Print JSON: `layers[]` with `layer`, `metrics`, `seconds_per_edit`, `standing`, `failures[]`, and `best`,
-    /// `next`, `first`, `range[]`, `cases`, `method`, `seed`, `notes[]`, `written`.
+    /// Print JSON: `layers[]` with `layer`, `metrics`, `seconds_per_edit`, `standing`, `failures[]`,
+    /// `not_taken_back`, and `best`, `next`, `first`, `range[]`, `cases`, `method`, `seed`, `notes[]`, `written`.
     #[arg(long)]
     json: bool,
 }
@@ -76,6 +76,10 @@ pub(crate) fn run(args: &LayersArgs, session: &Session) -> Result<(), CliError> 
     let terminal = Terminal::default();
     let model = phase(&terminal, "open", || args.chat.applied(args.model.open(None, &terminal)?))?;
     let outcome = compare_layers(&request, data, model, &terminal)?;
+    let cases: usize = outcome.layers.iter().map(|layer| layer.not_taken_back).sum();
+    if cases > 0 {
+        return Err(CliError::Rollback { method: outcome.method, cases });
+    }
     let written = addition.as_ref().map(|addition| addition.write(outcome.best)).transpose()?;
     if args.json {
         let mut value = serde_json::to_value(&outcome)?;
@@ -84,6 +88,11 @@ pub(crate) fn run(args: &LayersArgs, session: &Session) -> Result<(), CliError> 
     }
     super::out::lines(&table(&outcome));
     outcome.notes.iter().for_each(|note| say!("{}: {note}", outcome.method));
+    for layer in &outcome.layers {
+        if let Some(first) = layer.failures.first() {
+            say!("layer {}, case {}: {}", layer.layer, first.case_id, first.error);
+        }
+    }
     told(&outcome);
     match written {
         Some(path) => say!("written to {}: layer = {}", path.display(), outcome.best),

@@ -186,7 +186,8 @@ fn tell_cases(args: &TraceArgs, traced: &TracedCases, svg: Option<&OutputFile>) 
         value["settings"] = args.told();
         return super::print_json(&value);
     }
-    say!("facts traced: {} of {}; the model does not know the others", average.facts, traced.cases);
+    let others = if traced.unknown > 0 { "; the model does not know the others" } else { "" };
+    say!("facts traced: {} of {}{others}", average.facts, traced.cases);
     say!("  {:>6.2} %  the answer, mean, with the subject as it is", 100.0 * average.clean);
     say!("  {:>6.2} %  with the subject corrupted", 100.0 * average.corrupted);
     show(&picture);
