@@ -8,6 +8,7 @@ use std::path::Path;
 use recant_backend::{Device, DeviceSpec};
 use recant_core::{Addend, Matrix};
 use recant_edit::{Carry, EditError, Editor, Fact, Plan, Watch, WeightSequence};
+use recant_eval::scores::{EM, ES, NS, PS};
 use recant_eval::{
     Case, Dataset, Event, Exam, Neighbour, Probe, Run, RunOptions, Scenario, check_retained, evaluate,
     evaluate_lifelong, read_retained, score_probes, unedited,
@@ -81,7 +82,7 @@ fn what_fails_in_the_middle_is_a_failure_of_its_case() {
     );
     assert_eq!((run.results.len(), run.rollback_exact), (4, Some(true)));
     let ruined = &run.results[2].scores;
-    assert_eq!((ruined.ES, ruined.EM, ruined.PS, ruined.NS), (Some(0.0), Some(0.0), Some(0.0), Some(0.0)));
+    assert_eq!([ES, EM, PS, NS].map(|score| ruined.get(&score)), [Some(0.0); 4]);
     // What is written can be read: no number of it is NaN.
     let text = serde_json::to_string(&run).unwrap();
     let again: Run = serde_json::from_str(&text).unwrap();
