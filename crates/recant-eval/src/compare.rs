@@ -95,17 +95,15 @@ pub fn contest(contestants: &[Vec<CaseScores>], seed: u64) -> Option<Contest> {
     order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]).then(margin(b).total_cmp(&margin(a))));
     let best = *order.first()?;
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let draws: Vec<Vec<f64>> = (0..DRAWS)
-        .map(|_| {
-            let drawn: Vec<usize> = (0..cases).map(|_| rng.random_range(0..cases)).collect();
-            let again = |scores: &Vec<CaseScores>| {
-                score_of(&Metrics::of(&drawn.iter().map(|&case| scores[case]).collect::<Vec<_>>()))
-            };
-            contestants.iter().map(again).collect::<Option<Vec<f64>>>()
-        })
-        // A draw of nothing but cases to which no score applies says nothing.
-        .flatten()
-        .collect();
+    // A draw of nothing but cases to which no score applies says nothing.
+    let draw = |_| {
+        let drawn: Vec<usize> = (0..cases).map(|_| rng.random_range(0..cases)).collect();
+        let again = |scores: &Vec<CaseScores>| {
+            score_of(&Metrics::of(&drawn.iter().map(|&case| scores[case]).collect::<Vec<_>>()))
+        };
+        contestants.iter().map(again).collect::<Option<Vec<f64>>>()
+    };
+    let draws: Vec<Vec<f64>> = (0..DRAWS).filter_map(draw).collect();
     let standing = |at: usize| Standing {
         score: scores[at],
         interval: middle(draws.iter().map(|draw| draw[at]).collect()),
