@@ -110,7 +110,8 @@ fn added(text: &str, option: &str, value: usize) -> Option<String> {
         *next += line.len();
         Some((start, line))
     });
-    let section = lines.filter(|(_, line)| line.trim_start().starts_with('[')).map(|(start, _)| start).next();
+    let mut sections = lines.filter(|(_, line)| line.trim_start().starts_with('['));
+    let section = sections.next().map(|(start, _)| start);
     let places = [section.unwrap_or(text.len()), mark];
     places.into_iter().map(at).find(|text| table(text).as_ref() == Some(&wanted))
 }

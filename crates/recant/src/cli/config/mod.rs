@@ -90,9 +90,9 @@ impl Config {
             entries.find(|entry| entry.path == path && entry.command == command && entry.option == option)
         };
         let ranks = self.places.iter().flat_map(|(path, _)| [(path, command), (path, "")]).enumerate();
-        let found = ranks.filter_map(|(rank, (path, command))| Some((rank, of(path, command)?)));
+        let mut found = ranks.filter_map(|(rank, (path, command))| Some((rank, of(path, command)?)));
         let apart = APART.contains(&(command, option));
-        found.filter(|(_, entry)| !apart || !entry.command.is_empty()).next()
+        found.find(|(_, entry)| !apart || !entry.command.is_empty())
     }
 
     /// The arguments with what the files say.
