@@ -175,7 +175,7 @@ fn edit_cases() -> Vec<Case> {
             "layers of a method that edits one",
             nothing,
             edit("The sea", "{} is", "cold", "--layers 0,2"),
-            &["layers 0,2 and r-rome at layers 1 contradict"],
+            &["layers 0,2 and rome at layers 1 contradict"],
         ),
         (
             "facts in another encoding",

@@ -211,9 +211,11 @@ fn layers_and_traces_are_shown_within_a_hundred_columns() {
     let trace =
         "trace model 'the old cat is very' --subject 'old cat' --target cold --samples 2 --svg map.svg";
     let map = good(at, trace);
-    for expected in
-        ["at*", "restoring the MLP of one block", "largest effect at the last subject token: states at layer"]
-    {
+    for expected in [
+        "at*",
+        "restoring the MLP of one block",
+        "largest effect at the last subject token\n  states     at layer",
+    ] {
         assert!(map.contains(expected), "{expected}: {map}");
     }
     for text in [&told, &map] {

@@ -46,7 +46,7 @@ fn a_history_from_import_to_checkout() {
     let diff = json(at, "diff v1~1 HEAD");
     assert_eq!((diff["added"].as_array().unwrap().len(), &diff["matrices"][0]["rank"]), (2, &Value::from(2)));
     let shown = good(at, "show v1");
-    assert!(shown.contains("rank 1") && shown.contains("method r-rome"), "{shown}");
+    assert!(shown.contains("rank 1") && shown.contains("method rome"), "{shown}");
 
     // The former edit goes, the later one is applied to what never saw it.
     let reverted = json(at, "revert v1");

@@ -107,7 +107,7 @@ pub(super) fn fields(report: &Report) -> Vec<Field> {
         |run: &Run| run.seconds_per_edit.map_or_else(|| NONE.to_owned(), |time| format!("{time:.2}"));
     fields.push(field("s/edit", 8, &seconds));
     let peak = |run: &Run| run.peak_rss_bytes.map_or_else(|| NONE.to_owned(), megabytes);
-    fields.push(field("peak MB", 2, &peak));
+    fields.push(field("peak MB", 3, &peak));
     fields.push(field("rollback", STAYS, &|run| rollback(run.rollback_exact).to_owned()));
     if runs.iter().any(|run| run.retained.is_some()) {
         fields.push(field(RETAINED, 7, &|run| number(run.retained)));
@@ -120,7 +120,9 @@ pub(super) fn fields(report: &Report) -> Vec<Field> {
 
 /// The columns that a terminal has room for, and a note about the others.
 fn fitting(mut fields: Vec<Field>) -> (Vec<Field>, Option<String>) {
-    let all: Vec<&str> = fields.iter().map(|field| field.head).collect();
+    // What applies nowhere goes first, and is not missed.
+    let says = |field: &Field| field.cells.iter().any(|cell| cell != NONE);
+    let all: Vec<&str> = fields.iter().filter(|field| says(field)).map(|field| field.head).collect();
     while fields.iter().map(Field::width).sum::<usize>() > WIDTH + GAP {
         let ranks = fields.iter().map(|field| field.rank).filter(|&rank| rank != STAYS);
         let Some(lowest) = ranks.min() else { break };

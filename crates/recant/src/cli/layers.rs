@@ -145,11 +145,12 @@ fn told(outcome: &LayersOutcome) {
             "the facts do not tell them apart"
         };
         say!(
-            "next is layer {next}, {:.3} behind (95 % of bootstrap draws: {:+.3} to {:+.3}): {verdict}",
+            "next is layer {next}, {:.3} behind (95 % of bootstrap draws: {:+.3} to {:+.3})",
             behind.difference,
             behind.low,
             behind.high
         );
+        say!("{verdict}");
         say!("in {:.0} % of the draws no layer scores higher than {best}", 100.0 * outcome.first);
     }
     match first == last {
@@ -157,8 +158,6 @@ fn told(outcome: &LayersOutcome) {
         false => say!("around it, layers {first} to {last} are not told apart from it"),
     }
     if *cases < FEW {
-        say!(
-            "{cases} facts are few: the intervals are of these facts, and others may say otherwise; --limit takes more"
-        );
+        say!("{cases} facts are few, and the intervals know no others: --limit takes more");
     }
 }

@@ -211,10 +211,10 @@ fn show(picture: &Picture) {
 /// Where restoring gives most back at the subject's last token: the place that edits write to.
 fn peaks(peak: impl Fn(Restored) -> Option<(usize, f64)>) {
     let found = Restored::ALL.into_iter().filter_map(|restored| Some((restored, peak(restored)?)));
-    let told: Vec<String> = found
-        .map(|(restored, (layer, effect))| format!("{} at layer {layer} ({effect:+.3})", restored.name()))
-        .collect();
-    say!("largest effect at the last subject token: {}", told.join(", "));
+    say!("largest effect at the last subject token");
+    for (restored, (layer, effect)) in found {
+        say!("  {:<9}  at layer {layer} ({effect:+.3})", restored.name());
+    }
 }
 
 fn written(svg: Option<&OutputFile>) {
