@@ -114,7 +114,7 @@ pub(crate) enum Command {
     Chat(chat::ChatCommand),
     /// Measure the second moments of keys that ROME needs, over a corpus.
     Stats(stats::StatsArgs),
-    /// Edit, score and take back many facts; write a report, compare two, or merge those of shards.
+    /// Edit, score and take back many facts; write, compare and merge reports.
     Eval(eval::EvalCommand),
     /// Say what a model is: family, sizes, files, what can be edited, and where methods edit it.
     Info(info::InfoArgs),
