@@ -87,6 +87,12 @@ pub struct Difference {
 }
 
 impl Difference {
+    /// Whether there is none, in any resample.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        (self.difference, self.low, self.high) == (0.0, 0.0, 0.0)
+    }
+
     /// Whether the interval does not hold zero.
     #[must_use]
     pub fn is_beyond_noise(&self) -> bool {

@@ -127,9 +127,9 @@ fn bar<'a>(area: &Area<'a>, plot: &Plot, column: &Column, run: &Run, top: i32) -
     if let Some(interval) = run.interval(column).filter(|interval| interval.width() > 0.0) {
         let ends = [plot.x(interval.low), plot.x(interval.high)];
         right = right.max(ends[1]);
-        area.draw(&PathElement::new(vec![(ends[0], middle), (ends[1], middle)], &TEXT))?;
+        area.draw(&PathElement::new(vec![(ends[0], middle), (ends[1], middle)], TEXT))?;
         for x in ends {
-            area.draw(&PathElement::new(vec![(x, middle - WHISKER), (x, middle + WHISKER)], &TEXT))?;
+            area.draw(&PathElement::new(vec![(x, middle - WHISKER), (x, middle + WHISKER)], TEXT))?;
         }
     }
     text(area, &number(score), (right + 6, middle), HPos::Left, FontStyle::Normal)

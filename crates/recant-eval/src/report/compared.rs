@@ -50,8 +50,11 @@ impl Comparison {
         let heads = ["score", "first", "second", "difference", &level, "beyond noise"];
         let settings: String =
             run.settings.iter().map(|found| format!("differs: {}\n", said(found))).collect();
-        let table = plain(heads.into_iter(), rows);
-        format!("{}, {} cases in both\n{settings}{table}\n{}", one_line(&run.run), run.cases, words(run))
+        let title = format!("{}, {} cases in both", one_line(&run.run), run.cases);
+        if COLUMNS.iter().filter_map(of).all(|change| change.difference.is_nothing()) {
+            return format!("{title}: every score is the same\n{settings}").trim_end().to_owned();
+        }
+        format!("{title}\n{settings}{}\n{}", plain(heads.into_iter(), rows), words(run))
     }
 }
 

@@ -120,21 +120,21 @@ pub const NM: Column = Column {
 
 fn wins(case: &Judged<'_>, prompt: &str) -> Option<f64> {
     let truth = case.after(prompt, case.former()?).mean_log_prob;
-    Some(f64::from(case.new(prompt).mean_log_prob > truth))
+    Some(f64::from(case.edited(prompt).mean_log_prob > truth))
 }
 
 fn gain(case: &Judged<'_>, prompt: &str) -> Option<f64> {
-    Some(case.new(prompt).probability() - case.after(prompt, case.former()?).probability())
+    Some(case.edited(prompt).probability() - case.after(prompt, case.former()?).probability())
 }
 
 fn stays(case: &Judged<'_>, about: &Neighbour) -> Option<f64> {
     let truth = case.after(&about.prompt, case.rival(&about.truth)?).mean_log_prob;
-    Some(f64::from(truth > case.new(&about.prompt).mean_log_prob))
+    Some(f64::from(truth > case.edited(&about.prompt).mean_log_prob))
 }
 
 fn lead(case: &Judged<'_>, about: &Neighbour) -> Option<f64> {
     let truth = case.after(&about.prompt, case.rival(&about.truth)?).probability();
-    Some(truth - case.new(&about.prompt).probability())
+    Some(truth - case.edited(&about.prompt).probability())
 }
 
 /// Harmonic mean; 0 where one is 0, `None` of none.

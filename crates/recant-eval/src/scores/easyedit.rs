@@ -15,7 +15,7 @@ pub const REWRITE_ACC: Column = Column {
           rewritten",
     needs: &[],
     shown: Shown { rank: 6, bar: None, curve: true },
-    scorer: Scorer::Case(|case| Some(case.new(&case.prompt()).accuracy())),
+    scorer: Scorer::Case(|case| Some(case.edited(&case.prompt()).accuracy())),
 };
 
 /// Token accuracy on paraphrases.
@@ -29,7 +29,7 @@ pub const REPHRASE_ACC: Column = Column {
     doc: "the same on other ways to ask",
     needs: &[Need::Paraphrase],
     shown: Shown { rank: 5, bar: None, curve: false },
-    scorer: Scorer::Case(|case| mean(case.paraphrases().map(|prompt| case.new(prompt).accuracy()))),
+    scorer: Scorer::Case(|case| mean(case.paraphrases().map(|prompt| case.edited(prompt).accuracy()))),
 };
 
 /// Token agreement with the unedited model on neighbourhood prompts.

@@ -43,7 +43,7 @@ impl<'a> Judged<'a> {
     }
 
     /// What the edited model makes of the new target.
-    pub(crate) fn new(&self, prompt: &str) -> &'a ProbeScore {
+    pub(crate) fn edited(&self, prompt: &str) -> &'a ProbeScore {
         self.after(prompt, &self.case.fact.target)
     }
 

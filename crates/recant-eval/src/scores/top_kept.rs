@@ -19,7 +19,7 @@ pub const TOP_KEPT: Column = Column {
         let first = |score: &ProbeScore| score.answers.first().map(|answer| answer.id);
         let keeps = |prompt: &str| {
             let before = first(case.unedited(prompt));
-            f64::from(before.is_some() && before == first(case.new(prompt)))
+            f64::from(before.is_some() && before == first(case.edited(prompt)))
         };
         mean(case.neighbours().map(|about| keeps(&about.prompt)))
     }),

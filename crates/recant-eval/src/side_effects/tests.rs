@@ -99,9 +99,9 @@ fn drift_is_that_of_single_passes() {
             tokens += 1.0;
         }
     }
-    for at in 0..2 {
-        let expected: f64 = (nll[at] / tokens).exp();
-        assert!((effects.perplexity[at] / expected - 1.0).abs() < 1e-4, "{effects:?} {expected}");
+    for (is, nll) in effects.perplexity.into_iter().zip(nll) {
+        let expected: f64 = (nll / tokens).exp();
+        assert!((is / expected - 1.0).abs() < 1e-4, "{effects:?} {expected}");
     }
     assert!((effects.kl / (kl / tokens) - 1.0).abs() < 1e-2, "{} {}", effects.kl, kl / tokens);
 }

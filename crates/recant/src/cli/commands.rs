@@ -119,7 +119,7 @@ pub(crate) enum Command {
     Chat(chat::ChatCommand),
     /// Measure the second moments of keys that ROME needs, over a corpus.
     Stats(stats::StatsArgs),
-    /// Edit, score and take back many facts; write a report, compare two, or merge those of shards.
+    /// Edit, score and take back many facts; write, compare and merge reports.
     Eval(eval::EvalCommand),
     /// Try every layer on a handful of facts and recommend one.
     Layers(layers::LayersArgs),
