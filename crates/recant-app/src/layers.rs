@@ -135,7 +135,7 @@ impl LayersRequest {
     }
 
     fn usable(&self, data: Dataset) -> Result<Dataset, LayersFailure> {
-        let data = if self.skip_bad { data } else { data.all_usable()? };
+        let data = data.usable(self.skip_bad)?;
         if data.cases.is_empty() { Err(EvalFailure::NoCases.into()) } else { Ok(data) }
     }
 

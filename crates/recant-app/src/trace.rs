@@ -105,11 +105,7 @@ impl TraceRequest {
     /// # Errors
     /// [`TraceFailure::Dataset`].
     pub fn read(&self) -> Result<Dataset, TraceFailure> {
-        self.usable(Dataset::read(&self.data, self.limit)?)
-    }
-
-    fn usable(&self, data: Dataset) -> Result<Dataset, TraceFailure> {
-        Ok(if self.skip_bad { data } else { data.all_usable()? })
+        Ok(Dataset::read(&self.data, self.limit)?.usable(self.skip_bad)?)
     }
 }
 
@@ -126,7 +122,7 @@ pub fn trace_cases(
     observer: &dyn Observer,
 ) -> Result<TracedCases, TraceFailure> {
     data.check(model);
-    let data = request.usable(data)?;
+    let data = data.usable(request.skip_bad)?;
     let mut known = Vec::new();
     for case in &data.cases {
         let Some(target) = &case.target_true else {

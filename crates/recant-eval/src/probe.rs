@@ -26,6 +26,12 @@ impl Probe {
     }
 }
 
+impl From<&Retained> for Probe {
+    fn from(fact: &Retained) -> Self {
+        Self { prompt: fact.prompt.clone(), target: fact.answer.clone(), literal: false }
+    }
+}
+
 /// What a model makes of a probe.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ProbeScore {
@@ -199,16 +205,50 @@ pub fn score_probes(model: &Model, probes: &[Probe]) -> Result<BTreeMap<Probe, P
         let mean_log_prob = log_probs.iter().sum::<f64>() / target.len() as f64;
         let best: Vec<u32> = places.iter().map(|row| top(row, 1)[0]).collect();
         let best_log_probs = of(&best);
-        let answers = top(&places[0], SHOWN).into_iter().map(|id| Answer {
-            token: model.tokenizer().token_text(id).unwrap_or_default(),
-            id,
-            logprob: places[0][id as usize],
-        });
-        let answers = answers.collect();
+        let answers = top(&places[0], SHOWN).into_iter().map(|id| answer(model, &places[0], id)).collect();
         let score = ProbeScore { mean_log_prob, log_probs, best, best_log_probs, answers, target };
         scores.insert(probe.clone(), score);
     }
     Ok(scores)
+}
+
+/// A prompt in tokens, checked against the model.
+fn prompt_ids(model: &Model, prompt: &str) -> Result<Vec<u32>, ScoreError> {
+    let ask = |source: AskError| ScoreError::Ask { prompt: prompt.to_owned(), source };
+    let ids = model.tokenizer().encode(prompt).map_err(|error| ask(error.into()))?;
+    TokenBatch::new(std::slice::from_ref(&ids), model.spec()).map_err(|error| ask(error.into()))?;
+    Ok(ids)
+}
+
+/// Whether a model can be asked what comes next.
+pub(crate) fn check_prompt(model: &Model, prompt: &str) -> Result<(), ScoreError> {
+    prompt_ids(model, prompt).map(|_| ())
+}
+
+/// The most probable next token behind each prompt, the lowest id among equals; `None` of a model whose numbers are not
+/// finite.
+///
+/// # Errors
+/// [`ScoreError`] names the prompt that cannot be asked.
+pub(crate) fn next_tokens(model: &Model, prompts: &[String]) -> Result<Vec<Option<Answer>>, ScoreError> {
+    let rows = prompts.iter().map(|prompt| prompt_ids(model, prompt)).collect::<Result<Vec<_>, _>>()?;
+    let lengths: Vec<usize> = rows.iter().map(Vec::len).collect();
+    let places: Vec<(usize, usize)> = lengths.iter().map(|length| length - 1).enumerate().collect();
+    // Every row was checked by itself: this fails only where there is none.
+    let none = |error: InputError| ScoreError::Ask { prompt: String::new(), source: error.into() };
+    let batch = TokenBatch::new(&rows, model.spec()).map_err(none)?.with_prompts(&lengths);
+    let answer = |log_probs: Vec<f32>| {
+        let finite = !log_probs.iter().any(|x| x.is_nan());
+        let id = top(&log_probs, 1).first().copied().filter(|_| finite)?;
+        Some(answer(model, &log_probs, id))
+    };
+    Ok(model.log_probs(&batch, &places).into_iter().map(answer).collect())
+}
+
+/// A next token with its text.
+fn answer(model: &Model, log_probs: &[f32], id: u32) -> Answer {
+    let token = model.tokenizer().token_text(id).unwrap_or_default();
+    Answer { token, id, logprob: log_probs[id as usize] }
 }
 
 /// How many facts a model answers greedily, every token of the answer in its place.
@@ -216,9 +256,7 @@ pub fn score_probes(model: &Model, probes: &[Probe]) -> Result<BTreeMap<Probe, P
 /// # Errors
 /// [`ScoreError`].
 pub(crate) fn answered(model: &Model, facts: &[Retained]) -> Result<usize, ScoreError> {
-    let probe =
-        |fact: &Retained| Probe { prompt: fact.prompt.clone(), target: fact.answer.clone(), literal: false };
-    let probes: Vec<Probe> = facts.iter().map(probe).collect();
+    let probes: Vec<Probe> = facts.iter().map(Probe::from).collect();
     let mut right = 0;
     for together in probes.chunks(32) {
         let scores = score_probes(model, together)?;

@@ -74,8 +74,7 @@ impl Fact {
         prompt: impl Into<String>,
         target: impl Into<String>,
     ) -> Result<Self, FactError> {
-        let (prompt, target) = (prompt.into(), target.into());
-        Self::of(subject.into(), prompt.trim_end_matches(is_blank), target.trim(), false)
+        Self::of(&subject.into(), &prompt.into(), &target.into(), false)
     }
 
     /// A fact that is about no subject: a text, and what the model shall say behind it, as running text ([`Fact::new`]) or
@@ -92,11 +91,8 @@ impl Fact {
         if text.trim().is_empty() {
             return Err(FactError::EmptyPrompt);
         }
-        let stem = if literal { text.trim_end_matches(' ') } else { text.trim_end_matches(is_blank) };
-        let target =
-            if literal { format!("{}{target}", &text[stem.len()..]) } else { target.trim().to_owned() };
-        let (subject, prompt) = (stem.to_owned(), WHOLE.to_owned());
-        Self { subject, prompt, target, locality: Vec::new(), literal }.checked()
+        let (text, target) = cut(text, target, literal);
+        Self::whole(text.to_owned(), WHOLE.to_owned(), target, literal)
     }
 
     /// Whether it is about a subject, and not a text as a whole.
@@ -115,16 +111,17 @@ impl Fact {
         prompt: impl Into<String>,
         target: impl Into<String>,
     ) -> Result<Self, FactError> {
-        let (prompt, target): (String, String) = (prompt.into(), target.into());
-        let stem = prompt.trim_end_matches(' ');
-        let target = format!("{}{target}", &prompt[stem.len()..]);
-        Self::of(subject.into(), stem, &target, true)
+        Self::of(&subject.into(), &prompt.into(), &target.into(), true)
     }
 
-    fn of(subject: String, prompt: &str, target: &str, literal: bool) -> Result<Self, FactError> {
-        let (subject, prompt) = Self::slotted(&subject, prompt)?;
-        let fact = Self { subject, prompt, target: target.to_owned(), locality: Vec::new(), literal };
-        fact.checked()
+    fn of(subject: &str, prompt: &str, target: &str, literal: bool) -> Result<Self, FactError> {
+        let (prompt, target) = cut(prompt, target, literal);
+        let (subject, prompt) = Self::slotted(subject, prompt)?;
+        Self::whole(subject, prompt, target, literal)
+    }
+
+    fn whole(subject: String, prompt: String, target: String, literal: bool) -> Result<Self, FactError> {
+        Self { subject, prompt, target, locality: Vec::new(), literal }.checked()
     }
 
     /// A subject without blanks around it, and a prompt that has a `{}` slot, or names the subject exactly once, with the
@@ -217,6 +214,15 @@ impl Fact {
     pub fn statement(&self) -> Statement<'_> {
         Statement { subject: &self.subject, prompt: &self.prompt, target: &self.target }
     }
+}
+
+/// A prompt and its target, with the blanks between them cut off, or to the letter all of them the target's.
+fn cut<'a>(prompt: &'a str, target: &str, literal: bool) -> (&'a str, String) {
+    if !literal {
+        return (prompt.trim_end_matches(is_blank), target.trim().to_owned());
+    }
+    let stem = prompt.trim_end_matches(' ');
+    (stem, format!("{}{target}", &prompt[stem.len()..]))
 }
 
 /// The prompt with `{}` in the place of the only mention of the subject: the only one as a word or, in scripts

@@ -82,7 +82,19 @@ fn what_else_moved_is_told_and_a_gate_keeps_it_out() {
     );
     good(at, "init");
     good(at, "import --model model");
-    good(at, &format!("{} --gate gates/wide.toml", STRONG.replace("--model model", "--store .recant")));
+    let passed =
+        good(at, &format!("{} --gate gates/wide.toml", STRONG.replace("--model model", "--store .recant")));
+    assert!(passed.contains("gate: facts is 1.000, at least 1 is asked"), "{passed}");
+    // Facts that the model cannot be asked about are told before the work.
+    write(at, "long.json", json!([{ "prompt": "sea ".repeat(999), "answer": "cold" }]).to_string());
+    let refused = run(at, &format!("-v {STRONG} --check --probe long.json"));
+    let told = text(&refused.stderr);
+    assert!(refused.status.code() == Some(1) && told.contains("long.json, entry 0, `prompt`"), "{told}");
+    assert!(!told.contains("plan"), "{told}");
+    // Of prompts that were made, those that do not fit are left out.
+    let wide = STRONG.replace("'The sea'", &format!("'{}'", "sea ".repeat(8)));
+    let told = json(at, &format!("{wide} --check"));
+    assert!(told["side_effects"]["groups"].as_array().is_some(), "{told}");
     let shown = json(at, "show");
     assert_eq!(
         shown["scores"]["kept_retained"].as_f64().map(|share| (0.0..=1.0).contains(&share)),

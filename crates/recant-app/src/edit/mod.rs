@@ -246,6 +246,8 @@ pub fn edit(
         true => None,
         false => Some(phase(observer, "ask", || asked(model, &request))?),
     };
+    let probes = request.side_effects.as_ref();
+    let probes = probes.map(|retained| SideProbes::of(&request.facts, retained).that_fit(model));
     let basis = phase(observer, "resources", || basis(place, spec, &request.sources, observer))?;
     let started = Instant::now();
     let planned = phase(observer, "plan", || planned(place, spec, &request, &basis.inputs, observer))?;
@@ -264,13 +266,8 @@ pub fn edit(
         let asked = asked.map_or_else(|| Asked::of(&before, &request.facts), Ok)?;
         verdicts(&asked, &after, &request.facts)
     })?;
-    let side_effects = match &request.side_effects {
-        None => None,
-        Some(retained) => {
-            let probes = SideProbes::of(&request.facts, retained);
-            Some(phase(observer, "side effects", || beside(&probes, [&before, &after], observer))?)
-        }
-    };
+    let beside = |probes| phase(observer, "side effects", || beside(&probes, [&before, &after], observer));
+    let side_effects = probes.map(beside).transpose()?;
     Ok(EditOutcome {
         side_effects,
         gated: Vec::new(),

@@ -104,7 +104,7 @@ impl EvalRequest {
 
     /// The cases of a data set, all of which have to be usable unless the others may be left out.
     fn usable(&self, data: Dataset) -> Result<Dataset, EvalFailure> {
-        let data = if self.skip_bad { data } else { data.all_usable()? };
+        let data = data.usable(self.skip_bad)?;
         if data.cases.is_empty() { Err(EvalFailure::NoCases) } else { Ok(data) }
     }
 }

@@ -14,7 +14,7 @@ use recant_edit::{Fact, FactError, TextError, TextRecord, read_records};
 use recant_model::Model;
 use serde::Deserialize;
 
-use crate::probe::{Probe, ScoreError, check_probe};
+use crate::probe::{ScoreError, check_probe};
 use entry::Fault;
 use forms::Fields;
 
@@ -247,6 +247,14 @@ impl Dataset {
         self.unusable.sort_by_key(|unusable| unusable.entry);
     }
 
+    /// As it is with `skip_bad`: entries that cannot be used are left out. Without, one of them is an error.
+    ///
+    /// # Errors
+    /// [`DatasetError::Unusable`].
+    pub fn usable(self, skip_bad: bool) -> Result<Self, DatasetError> {
+        if skip_bad { Ok(self) } else { self.all_usable() }
+    }
+
     /// The first entry that cannot be used, as an error.
     ///
     /// # Errors
@@ -290,8 +298,7 @@ pub fn read_retained(path: &Path) -> Result<Vec<Retained>, DatasetError> {
 /// [`DatasetError::Unusable`] names the entry.
 pub fn check_retained(path: &Path, facts: &[Retained], model: &Model) -> Result<(), DatasetError> {
     for (entry, fact) in facts.iter().enumerate() {
-        let probe = Probe { prompt: fact.prompt.clone(), target: fact.answer.clone(), literal: false };
-        check_probe(model, &probe).map_err(|error| {
+        check_probe(model, &fact.into()).map_err(|error| {
             let field = Some(if error.is_target() { "answer" } else { "prompt" }.to_owned());
             let first = Unusable { entry, line: None, field, reason: error.into() };
             DatasetError::Unusable { path: path.to_owned(), first: Box::new(first), further: 0 }

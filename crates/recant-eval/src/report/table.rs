@@ -120,9 +120,9 @@ pub(super) fn fields(report: &Report) -> Vec<Field> {
 
 /// The columns that a terminal has room for, and a note about the others.
 fn fitting(mut fields: Vec<Field>) -> (Vec<Field>, Option<String>) {
-    // What applies nowhere goes first, and is not missed.
-    let says = |field: &Field| field.cells.iter().any(|cell| cell != NONE);
-    let all: Vec<&str> = fields.iter().filter(|field| says(field)).map(|field| field.head).collect();
+    // What applies nowhere is not missed.
+    let says = |field: &&Field| field.cells.iter().any(|cell| cell != NONE);
+    let all: Vec<&str> = fields.iter().filter(says).map(|field| field.head).collect();
     while fields.iter().map(Field::width).sum::<usize>() > WIDTH + GAP {
         let ranks = fields.iter().map(|field| field.rank).filter(|&rank| rank != STAYS);
         let Some(lowest) = ranks.min() else { break };

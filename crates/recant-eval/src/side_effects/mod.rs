@@ -8,13 +8,13 @@ mod probes;
 
 use std::ops::ControlFlow;
 
-use recant_model::{AskError, Continuation, InputError, Model, TokenBatch};
+use recant_model::{Answer, AskError, InputError, Model, TokenBatch};
 use serde::Serialize;
 
-use crate::probe::ScoreError;
+use crate::probe::{Probe, ScoreError, next_tokens, score_probes};
 
 pub use probes::SideProbes;
-use probes::{Side, TEXTS};
+use probes::TEXTS;
 
 /// A group of prompts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -155,120 +155,91 @@ pub fn side_effects(
     [before, after]: [&Model; 2],
     goes_on: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
 ) -> Result<Option<SideEffects>, ScoreError> {
-    let groups = [
-        (SideKind::Relation, &probes.relation),
-        (SideKind::Namesake, &probes.namesakes),
-        (SideKind::Name, &probes.names),
-        (SideKind::Retained, &probes.retained),
-    ];
-    let passes: usize = groups.iter().map(|(_, asked)| asked.chunks(AT_ONCE).len()).sum();
-    let passes = passes + TEXTS.chunks(TEXTS_AT_ONCE).len();
+    let SideProbes { relation, namesakes, names, retained } = probes;
+    let open = [(SideKind::Relation, relation), (SideKind::Namesake, namesakes)];
+    let known = [(SideKind::Name, names), (SideKind::Retained, retained)];
+    let passes = open.iter().map(|(_, asked)| asked.chunks(AT_ONCE).len()).sum::<usize>()
+        + known.iter().map(|(_, asked)| asked.chunks(AT_ONCE).len()).sum::<usize>()
+        + TEXTS.chunks(TEXTS_AT_ONCE).len();
     let mut done = 0;
-    let mut told = Vec::new();
-    for (kind, asked) in groups {
-        let mut group = SideGroup { kind, asked: 0, kept: 0, changed: Vec::new() };
+    let mut stops = || {
+        done += 1;
+        goes_on(done - 1, passes).is_break()
+    };
+    let mut groups = Vec::new();
+    for (kind, asked) in open {
+        let mut group = SideGroup::new(kind);
         for together in asked.chunks(AT_ONCE) {
-            if goes_on(done, passes).is_break() {
+            if stops() {
                 return Ok(None);
             }
-            group.compare(together, [before, after])?;
-            done += 1;
+            group.ask_open(together, [before, after])?;
         }
-        group.changed.sort_by(|a, b| b.probability_before.total_cmp(&a.probability_before));
-        told.extend((group.asked > 0).then_some(group));
+        groups.push(group);
+    }
+    for (kind, asked) in known {
+        let mut group = SideGroup::new(kind);
+        for together in asked.chunks(AT_ONCE) {
+            if stops() {
+                return Ok(None);
+            }
+            group.ask_known(together, [before, after])?;
+        }
+        groups.push(group);
     }
     let mut drift = Drift::default();
     for together in TEXTS.chunks(TEXTS_AT_ONCE) {
-        if goes_on(done, passes).is_break() {
+        if stops() {
             return Ok(None);
         }
         drift.read(together, [before, after])?;
-        done += 1;
+    }
+    groups.retain(|group| group.asked > 0);
+    for group in &mut groups {
+        group.changed.sort_by(|a, b| b.probability_before.total_cmp(&a.probability_before));
     }
     let (perplexity, kl) = drift.means();
-    Ok(Some(SideEffects { groups: told, perplexity, kl }))
+    Ok(Some(SideEffects { groups, perplexity, kl }))
 }
 
 impl SideGroup {
-    /// Asks both models some prompts and counts them.
-    fn compare(&mut self, asked: &[Side], models: [&Model; 2]) -> Result<(), ScoreError> {
-        let [was, is] = models.map(|model| said(model, asked));
-        for ((side, was), is) in asked.iter().zip(was?).zip(is?) {
-            let kept = match side.answer {
-                // The answer is not known: it is whatever the model said.
-                None => was.token == is.token,
-                Some(_) if !was.holds => continue,
-                Some(_) => is.holds,
-            };
-            self.asked += 1;
-            if kept {
-                self.kept += 1;
-                continue;
-            }
-            self.changed.push(SideChange {
-                prompt: side.prompt.clone(),
-                before: was.text,
-                probability_before: was.probability,
-                after: is.text,
-                probability_after: is.probability,
-            });
+    fn new(kind: SideKind) -> Self {
+        Self { kind, asked: 0, kept: 0, changed: Vec::new() }
+    }
+
+    /// Prompts whose right answer nobody knows: it is whatever the model said.
+    fn ask_open(&mut self, prompts: &[String], models: [&Model; 2]) -> Result<(), ScoreError> {
+        let [was, is] = models.map(|model| next_tokens(model, prompts));
+        for ((prompt, was), is) in prompts.iter().zip(was?).zip(is?) {
+            let id = |answer: &Option<Answer>| answer.as_ref().map(|answer| answer.id);
+            self.count(prompt, id(&was) == id(&is), [was.as_ref(), is.as_ref()]);
         }
         Ok(())
     }
-}
 
-/// What a model says first behind a prompt.
-struct Said {
-    /// The most probable next token; `None` of a model whose numbers are not finite.
-    token: Option<u32>,
-    text: String,
-    probability: f64,
-    /// Whether it says the answer that is asked for, to its end.
-    holds: bool,
-}
-
-fn said(model: &Model, asked: &[Side]) -> Result<Vec<Said>, ScoreError> {
-    let (mut rows, mut places, mut answers) = (Vec::new(), Vec::new(), Vec::new());
-    for side in asked {
-        let ask = |source: AskError| ScoreError::Ask { prompt: side.prompt.clone(), source };
-        let (prompt, answer) = match &side.answer {
-            None => (model.tokenizer().encode(&side.prompt).map_err(|error| ask(error.into()))?, Vec::new()),
-            Some(answer) => {
-                let tokens = model.tokenizer().continuation(&side.prompt, answer, false);
-                let Continuation { prompt, target } = tokens.map_err(|error| ask(error.into()))?;
-                (prompt, target)
-            }
-        };
-        let last = prompt.len().checked_sub(1).ok_or_else(|| ask(InputError::Empty.into()))?;
-        let fed = answer.len().saturating_sub(1);
-        places.extend((0..=fed).map(|i| (rows.len(), last + i)));
-        let ids = [&prompt, &answer[..fed]].concat();
-        TokenBatch::new(std::slice::from_ref(&ids), model.spec()).map_err(|error| ask(error.into()))?;
-        rows.push(ids);
-        answers.push((prompt.len(), answer));
+    /// Prompts with an answer, of those that the model gave.
+    fn ask_known(&mut self, probes: &[Probe], models: [&Model; 2]) -> Result<(), ScoreError> {
+        let [was, is] = models.map(|model| score_probes(model, probes));
+        let (was, is) = (was?, is?);
+        for probe in probes.iter().filter(|probe| was[*probe].holds()) {
+            let (was, is) = (&was[probe], &is[probe]);
+            self.count(&probe.prompt, is.holds(), [was, is].map(|score| score.answers.first()));
+        }
+        Ok(())
     }
-    let prompts: Vec<usize> = answers.iter().map(|(prompt, _)| *prompt).collect();
-    // Every row was checked by itself.
-    let none = |error: InputError| ScoreError::Ask { prompt: String::new(), source: error.into() };
-    let batch = TokenBatch::new(&rows, model.spec()).map_err(none)?.with_prompts(&prompts);
-    let mut read = model.log_probs(&batch, &places).into_iter();
-    let one = |(_, answer): (usize, Vec<u32>)| {
-        let rows: Vec<Vec<f32>> = read.by_ref().take(answer.len().max(1)).collect();
-        let best: Vec<Option<u32>> = rows.iter().map(|row| largest(row)).collect();
-        let token = best.first().copied().flatten();
-        let text = token.and_then(|id| model.tokenizer().token_text(id).ok()).unwrap_or_default();
-        let probability = token.map_or(0.0, |id| f64::from(rows[0][id as usize]).exp());
-        let holds = best.iter().copied().eq(answer.iter().copied().map(Some));
-        Said { token, text, probability, holds }
-    };
-    Ok(answers.into_iter().map(one).collect())
-}
 
-/// The id of the largest number, the lowest id among equals; `None` where one is not a number.
-fn largest(row: &[f32]) -> Option<u32> {
-    let better = |best: usize, at: usize| if row[at] > row[best] { at } else { best };
-    let best = (0..row.len()).reduce(better)?;
-    (!row.iter().any(|x| x.is_nan())).then_some(best as u32)
+    fn count(&mut self, prompt: &str, kept: bool, answers: [Option<&Answer>; 2]) {
+        self.asked += 1;
+        if kept {
+            self.kept += 1;
+            return;
+        }
+        let said = |answer: &Answer| (answer.token.clone(), f64::from(answer.logprob).exp());
+        let [(before, probability_before), (after, probability_after)] =
+            answers.map(|answer| answer.map(said).unwrap_or_default());
+        let prompt = prompt.to_owned();
+        self.changed.push(SideChange { prompt, before, probability_before, after, probability_after });
+    }
 }
 
 /// Sums over the tokens of plain texts.

@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 
 use recant_edit::Fact;
+use recant_model::Model;
 
 use crate::dataset::Retained;
+use crate::probe::{Probe, check_probe, check_prompt};
 
 /// Subjects of many kinds that stand in a fact's sentence for its own. No method trains on them.
 const OTHERS: [&str; 32] = [
@@ -69,24 +71,17 @@ pub(super) const TEXTS: [&str; 12] = [
     "She had learned to play the violin as a child and still practised every evening.",
 ];
 
-/// A prompt, and its answer where that is known.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Side {
-    pub(super) prompt: String,
-    pub(super) answer: Option<String>,
-}
-
 /// What is asked of a model before and after an edit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SideProbes {
     /// The facts' sentences about other subjects.
-    pub(super) relation: Vec<Side>,
+    pub(super) relation: Vec<String>,
     /// The facts' sentences about names that are nearly the subjects'.
-    pub(super) namesakes: Vec<Side>,
+    pub(super) namesakes: Vec<String>,
     /// A text that says a subject's name, to be followed by the name.
-    pub(super) names: Vec<Side>,
+    pub(super) names: Vec<Probe>,
     /// Facts that no edit is about.
-    pub(super) retained: Vec<Side>,
+    pub(super) retained: Vec<Probe>,
 }
 
 impl SideProbes {
@@ -96,28 +91,37 @@ impl SideProbes {
     pub fn of(facts: &[Fact], retained: &[Retained]) -> Self {
         // A text about nothing in particular has no neighbours that could be made.
         let facts: Vec<Fact> = facts.iter().filter(|fact| fact.has_subject()).cloned().collect();
-        let name = |subject: &str| Side {
+        let name = |subject: &str| Probe {
             prompt: format!("The name is {subject}. Once more, the name is"),
-            answer: Some(subject.to_owned()),
+            target: subject.to_owned(),
+            literal: false,
         };
-        let retain =
-            |fact: &Retained| Side { prompt: fact.prompt.clone(), answer: Some(fact.answer.clone()) };
-        let open = |prompt: String| Side { prompt, answer: None };
         let chosen = (0..facts.len().min(NAMED)).map(|i| &facts[i * facts.len() / facts.len().min(NAMED)]);
         let beside = |fact: &Fact| {
             let names = namesakes(fact.subject.trim()).into_iter();
             let fresh = names.filter(|name| facts.iter().all(|fact| fact.subject.trim() != name));
-            fresh.map(|name| open(fact.prompt.replacen("{}", &name, 1))).collect::<Vec<_>>()
+            fresh.map(|name| fact.prompt.replacen("{}", &name, 1)).collect::<Vec<_>>()
         };
         Self {
-            relation: relation(&facts).into_iter().map(open).collect(),
+            relation: relation(&facts),
             namesakes: chosen.flat_map(beside).collect(),
             names: spread(&distinct(&facts, |fact| fact.subject.trim()), NAMES)
                 .into_iter()
                 .map(name)
                 .collect(),
-            retained: retained.iter().map(retain).collect(),
+            retained: retained.iter().map(Probe::from).collect(),
         }
+    }
+
+    /// Without the prompts that were made and that a model cannot be asked, such as a long sentence about a longer name:
+    /// known before minutes of work, not behind them. Facts to be retained are somebody's own and stay.
+    #[must_use]
+    pub fn that_fit(mut self, model: &Model) -> Self {
+        let fits = |prompt: &String| check_prompt(model, prompt).is_ok();
+        self.relation.retain(fits);
+        self.namesakes.retain(fits);
+        self.names.retain(|probe| check_probe(model, probe).is_ok());
+        self
     }
 }
 
@@ -183,30 +187,26 @@ mod tests {
         assert_eq!(of("Jean de Brown"), "Jean de Miller, Jean de Lindqvist, Anna de Brown, John de Brown");
         assert_eq!(of("Москва"), "");
         let facts = [fact("Anna Brown", "{} is"), fact("Anna Miller", "{} is")];
-        let asked: Vec<String> =
-            SideProbes::of(&facts, &[]).namesakes.into_iter().map(|side| side.prompt).collect();
+        let asked = SideProbes::of(&facts, &[]).namesakes;
         assert!(asked.contains(&"John Miller is".to_owned()), "{asked:?}");
         assert!(!asked.contains(&"Anna Miller is".to_owned()), "it is edited: {asked:?}");
     }
 
     #[test]
     fn others_stand_in_the_facts_sentences() {
-        let of = |probes: &SideProbes| -> Vec<String> {
-            probes.relation.iter().map(|side| side.prompt.clone()).collect()
-        };
         let one = SideProbes::of(&[fact("BERLIN", "{} is in")], &[]);
         assert_eq!(one.relation.len(), OTHERS.len() - 1);
-        assert!(of(&one).contains(&"Tokyo is in".to_owned()));
-        assert!(!of(&one).contains(&"Berlin is in".to_owned()), "an edited subject is no other");
+        assert!(one.relation.contains(&"Tokyo is in".to_owned()));
+        assert!(!one.relation.contains(&"Berlin is in".to_owned()), "an edited subject is no other");
         assert_eq!(one.names[0].prompt, "The name is BERLIN. Once more, the name is");
 
         let facts: Vec<Fact> = (0..1000).map(|i| fact(&format!("S{i}"), &format!("{{}} is {i}"))).collect();
         let many = SideProbes::of(&facts, &[]);
         assert_eq!((many.relation.len(), many.names.len()), (PROMPTS, NAMES));
-        assert_eq!(of(&many).into_iter().collect::<BTreeSet<_>>().len(), PROMPTS);
-        assert!(of(&many).iter().any(|prompt| prompt.ends_with("is 875")), "{:?}", of(&many));
+        assert_eq!(many.relation.iter().collect::<BTreeSet<_>>().len(), PROMPTS);
+        assert!(many.relation.iter().any(|prompt| prompt.ends_with("is 875")), "{:?}", many.relation);
         assert_eq!(many, SideProbes::of(&facts, &[]));
-        assert_eq!(SideProbes::of(&[], &[]).relation, []);
+        assert_eq!(SideProbes::of(&[], &[]).relation, Vec::<String>::new());
         let whole = Fact::about_nothing("In the beginning was the", "x", false).unwrap();
         assert_eq!(SideProbes::of(&[whole], &[]), SideProbes::of(&[], &[]));
     }

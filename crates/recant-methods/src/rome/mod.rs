@@ -81,7 +81,7 @@ impl Covariance {
 }
 
 /// Told where the bare prompt's key gave way.
-const MENDED: &str = "the bare prompt's key has little of the mean key's direction: the mean key stands in the divisor, as in \
+const GAVE_WAY: &str = "the bare prompt's key has little of the mean key's direction: the mean key stands in the divisor, as in \
                       R-ROME (least_bare)";
 
 /// The ROME family of editors.
@@ -99,6 +99,8 @@ pub struct RankOne {
     pub k_star: Vec<f32>,
     /// u = C⁻¹k* / ‖C⁻¹k*‖, `[d_mlp]`.
     pub u: Vec<f64>,
+    /// Which key k' is.
+    pub keys: KeyRule,
     /// k', the key of the divisor, `[d_mlp]`.
     pub k_prime: Vec<f32>,
     /// W k' with the bias: what the MLP answers to k' now, `[d_model]`.
@@ -133,11 +135,9 @@ impl Rome {
         let k_star = mean(&seen.keys, &weights);
         let u = self.direction(&k_star)?;
         let along = |key: &[f32]| key.iter().zip(&u).map(|(&k, u)| f64::from(k) * u).sum::<f64>();
-        let (k_prime, output) = match self.settings.keys.for_divisor(
-            self.settings.least_bare,
-            along(&seen.keys[0]),
-            along(&k_star),
-        ) {
+        let (bare, mean_key) = (along(&seen.keys[0]), along(&k_star));
+        let keys = self.settings.keys.for_divisor(self.settings.least_bare, bare, mean_key);
+        let (k_prime, output) = match keys {
             KeyRule::Mean => (k_star.clone(), mean(&seen.outputs, &weights)),
             KeyRule::Bare => (seen.keys[0].clone(), seen.outputs[0].clone()),
         };
@@ -147,7 +147,7 @@ impl Rome {
         if lambda.iter().any(|x| !x.is_finite()) {
             return Err(EditError::Divisor { divisor });
         }
-        Ok(RankOne { k_star, u, k_prime, output, lambda, divisor })
+        Ok(RankOne { k_star, u, keys, k_prime, output, lambda, divisor })
     }
 
     fn plan_one(&self, model: &Model, fact: &Fact, watch: &dyn Watch) -> Result<Plan, EditError> {
@@ -164,8 +164,7 @@ impl Rome {
         let mut plan = Plan::new(express(model, layer, &form)?);
         plan.traces.push(trace(model, &rows, &seen, &found, &form));
         plan.notes.extend(self.notes().into_iter().chain(unused));
-        let mended = self.settings.keys == KeyRule::Bare && form.k_prime == form.k_star;
-        plan.notes.extend((mended && seen.keys.len() > 1).then(|| MENDED.to_owned()));
+        plan.notes.extend((form.keys != self.settings.keys).then(|| GAVE_WAY.to_owned()));
         Ok(plan)
     }
 

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use recant_app::{EditRequest, Gate};
-use recant_eval::{Reach, SideChange, SideEffects, SideKind, read_retained};
+use recant_app::{EditRequest, Gate, Gated};
+use recant_eval::{Reach, SideChange, SideEffects, SideKind, check_retained, read_retained};
 use recant_files::{Outputs, Role};
+use recant_model::Model;
 
 use crate::cli::error::CliError;
 
@@ -36,19 +37,36 @@ impl CheckArgs {
     /// Asks for it, and reads the gate.
     pub(super) fn ask(&self, request: &mut EditRequest) -> Result<Option<Gate>, CliError> {
         let gate = self.gate.as_deref().map(read_gate).transpose()?;
-        let retained = gate.as_ref().map_or(self.probe.as_ref(), |gate| gate.retained_facts.as_ref());
         if self.check || gate.is_some() {
-            let retained = retained.map(|path| read_retained(path)).transpose()?;
+            let retained = self.retained(gate.as_ref()).map(read_retained).transpose()?;
             request.side_effects = Some(retained.unwrap_or_default());
         }
         Ok(gate)
+    }
+
+    /// The file of the facts to be retained.
+    fn retained<'a>(&'a self, gate: Option<&'a Gate>) -> Option<&'a Path> {
+        gate.map_or(self.probe.as_deref(), |gate| gate.retained_facts.as_deref())
+    }
+
+    /// Whether the model can be asked about the facts to be retained: before minutes of work, not after them.
+    pub(super) fn fits(
+        &self,
+        request: &EditRequest,
+        gate: Option<&Gate>,
+        model: &Model,
+    ) -> Result<(), CliError> {
+        match (self.retained(gate), &request.side_effects) {
+            (Some(path), Some(retained)) => Ok(check_retained(path, retained, model)?),
+            _ => Ok(()),
+        }
     }
 }
 
 /// A gate from its file; files that it names are beside it.
 fn read_gate(path: &Path) -> Result<Gate, CliError> {
     let wrong = |reason: String| CliError::Read { path: path.to_owned(), reason };
-    let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+    let text = recant_edit::read_text(path)?;
     let mut gate: Gate =
         toml::from_str(&text).map_err(|error| wrong(error.to_string().trim_end().to_owned()))?;
     gate.check().map_err(|error| wrong(error.to_string()))?;
@@ -89,6 +107,11 @@ pub(super) fn print(effects: &SideEffects) {
     }
     let [was, is] = effects.perplexity;
     say!("  plain texts: perplexity {was:.2} -> {is:.2}, KL {:.4} nats a token", effects.kl);
+}
+
+/// Says by what an edit passed a gate, and of what nothing could be measured.
+pub(super) fn print_gated(gated: &[Gated]) {
+    gated.iter().for_each(|gated| say!("gate: {gated}"));
 }
 
 fn words(reach: Reach) -> &'static str {

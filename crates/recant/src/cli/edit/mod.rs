@@ -303,6 +303,7 @@ pub(crate) fn run(args: &EditArgs, session: &Session) -> Result<ExitCode, CliErr
         let place = from.open(method, &Device::open(args.device)?, &terminal)?;
         Ok::<_, CliError>(EditPlace { model: args.chat(asks).applied(place.model)?, ..place })
     })?;
+    args.check.fits(&request, gate.as_ref(), &place.model)?;
     let mut outcome = edit(&place, request, &terminal).map_err(|error| match error {
         EditFailure::Ledger(error) if store.is_some() => {
             CliError::Option { option: "--store", reason: error.to_string() }

@@ -47,6 +47,7 @@ fn print(args: &EditArgs, outcome: &EditOutcome) {
     }
     crate::cli::verdict::print(judged);
     outcome.side_effects.iter().for_each(super::check::print);
+    super::check::print_gated(&outcome.gated);
     describe(&outcome.plan.patch).iter().for_each(|line| say!("changed {line}"));
     outcome.plan.notes.iter().for_each(|note| say!("note: {note}"));
     let place = args.ledger.clone().or_else(|| args.store());

@@ -29,8 +29,8 @@ pub struct EvalArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub chat: ChatArgs,
-    /// Cases, in one JSON array or one a line: CounterFact in the original form or EasyEdit's, zsRE in MEND's or
-    /// EasyEdit's, KnowEdit.
+    /// Cases, in one JSON array, one a line, or a table: CounterFact in the original form or EasyEdit's, zsRE in MEND's or
+    /// EasyEdit's, KnowEdit, WikiBigEdit, UnKE.
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
     #[arg(long, value_name = "NAMES", value_delimiter = ',', help = method_help())]
