@@ -13,7 +13,7 @@ use criterion::{Criterion, SamplingMode};
 use recant::backend::{Device, DeviceSpec};
 use recant::eval::memory;
 use recant::methods::lookup::{FactRows, Row};
-use recant::methods::search::{Base, Evaluator, SearchSettings, full::Full, search, tail::Tail};
+use recant::methods::search::{Base, Evaluator, Reading, SearchSettings, full::Full, search, tail::Tail};
 use recant::model::Model;
 
 const LAYER: usize = 4;
@@ -54,7 +54,9 @@ fn edit(model: &Model, rows: &FactRows, cached: bool) -> Duration {
         true => Box::new(Tail::new(model, &base, rows)),
         false => Box::new(Full::new(model, &base, rows)),
     };
-    let found = search(SETTINGS, rows, &base.outputs[0], &*evaluator, model.device(), &()).unwrap();
+    let (init, device) = (&base.outputs[0], model.device());
+    let reading = Reading::new(SETTINGS, rows, init, &*evaluator, device);
+    let found = search(SETTINGS, init, &[reading], device, &()).unwrap();
     assert_eq!(found.losses.len(), SETTINGS.v_num_grad_steps);
     started.elapsed()
 }

@@ -124,6 +124,7 @@ pub(crate) fn run(args: DemoEvalArgs) -> Result<(), Error> {
         probe,
         with,
         resume: None,
+        jobs: 1,
         force: args.force || out.is_none(),
         out: out.unwrap_or_else(|| demo::near(demo::root().join("target/recant-eval"))),
         json,

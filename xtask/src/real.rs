@@ -72,6 +72,7 @@ pub(crate) fn run(args: &RealArgs) -> Result<(), Error> {
             probe: args.probe.clone().filter(|_| scenario == ScenarioArg::Batch),
             with: with.clone(),
             resume: None,
+            jobs: 1,
             force: true,
             out: demo::near(demo::root().join("target/recant-real").join(name)),
             json: false,

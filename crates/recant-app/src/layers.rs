@@ -172,7 +172,7 @@ pub fn compare_layers(
     let cases = &data.cases[..];
     let mut layers = request.layers(&model)?;
     let mut tried = Tried { layers: Vec::new(), runs: Vec::new(), notes: Vec::new() };
-    let options = RunOptions { keep_prompts: false };
+    let options = RunOptions::default();
     let mut bar = Bar { observer, done: 0, of: 0, detail: "unedited".to_owned() };
     let (base, _) = phase(observer, "unedited", || unedited(&model, cases, &[], options, &mut |_| ()))?;
     let exam = Exam { cases, retained: &[], base: &base, options };

@@ -58,6 +58,25 @@ impl Request {
         Ok(Self { fact: fact.clone(), target })
     }
 
+    /// The same with a full stop behind the target, so that whoever searches for it searches for an answer that ends there.
+    /// As it is where the target ends itself, where it is taken literally, where prompts are read in a chat, whose answers
+    /// have an end of their own, and where the stop would make other tokens of the target.
+    ///
+    /// # Errors
+    /// [`RequestError::Tokenizer`].
+    pub fn with_stop(mut self, model: &Model) -> Result<Self, RequestError> {
+        let Fact { target, literal, .. } = &self.fact;
+        let ends = target.chars().next_back().is_some_and(|last| !last.is_alphanumeric());
+        if ends || *literal || model.tokenizer().chat().is_some() {
+            return Ok(self);
+        }
+        let stopped = model.tokenizer().continuation(&self.fact.text(), &format!("{target}."), false)?.target;
+        if stopped.starts_with(&self.target) {
+            self.target = stopped;
+        }
+        Ok(self)
+    }
+
     /// As [`Request::new`], for whoever plans an edit.
     ///
     /// # Errors

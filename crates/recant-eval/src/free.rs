@@ -4,53 +4,48 @@
 //! reads only the prompt and continues greedily.
 
 use recant_model::{AskError, Generation, Model, Row, Strategy, TokenBatch};
-use serde::{Deserialize, Serialize};
 
 use crate::dataset::Case;
 use crate::probe::{ScoreError, mean};
 
-/// Longest answer that is waited for when it must end by itself.
-const NATURAL_TOKENS: usize = 16;
+/// Tokens beyond the target's own in which an answer that is the target and no more has ended; some are for a target that is
+/// written in other tokens.
+const ENDED_WITHIN: usize = 4;
 
-/// Shares of prompts that are answered with exactly the target, in 0..=1; `None` of no prompts.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+/// Shares of a case's prompts that are answered with exactly the target, in 0..=1; `None` of no prompts.
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FreeScores {
-    /// Rewrite prompts, read up to the target's length.
+    /// The rewrite prompt, read up to the target's length.
     pub rewrite: Option<f64>,
     /// Paraphrases, read up to the target's length.
     pub rephrase: Option<f64>,
-    /// Rewrite prompts, read up to the answer's own end: an end-of-text token, a full stop or a line break.
+    /// The rewrite prompt, read up to the answer's own end: an end-of-text token, a full stop or a line break.
     pub rewrite_natural: Option<f64>,
     /// Paraphrases, read up to the answer's own end.
     pub rephrase_natural: Option<f64>,
 }
 
-/// Scores what a model writes behind every prompt of some cases.
+/// Scores what a model writes behind every prompt of each of some cases.
 ///
 /// # Errors
 /// [`ScoreError`] names the prompt that cannot be asked.
-pub fn free_scores(model: &Model, cases: &[Case]) -> Result<FreeScores, ScoreError> {
+pub fn free_scores(model: &Model, cases: &[Case]) -> Result<Vec<FreeScores>, ScoreError> {
     let of_case = |case: &Case| {
         let prompts = [case.fact.text()].into_iter().chain(case.paraphrases.iter().cloned());
         prompts.map(|prompt| (prompt, case.fact.target.clone())).collect::<Vec<_>>()
     };
     let mut judged = judge(model, &cases.iter().flat_map(of_case).collect::<Vec<_>>())?.into_iter();
-    let (mut rewrite, mut rephrase) = (Vec::new(), Vec::new());
-    for case in cases {
-        rewrite.extend(judged.next());
-        let judged: Vec<[f64; 2]> = judged.by_ref().take(case.paraphrases.len()).collect();
-        let share = |of: fn(&[f64; 2]) -> f64| mean(judged.iter().map(of));
-        if let (Some(length), Some(natural)) = (share(|both| both[0]), share(|both| both[1])) {
-            rephrase.push([length, natural]);
+    let scores = cases.iter().map(|case| {
+        let rewrite = judged.next();
+        let rephrase: Vec<[f64; 2]> = judged.by_ref().take(case.paraphrases.len()).collect();
+        FreeScores {
+            rewrite: rewrite.map(|both| both[0]),
+            rephrase: mean(rephrase.iter().map(|both| both[0])),
+            rewrite_natural: rewrite.map(|both| both[1]),
+            rephrase_natural: mean(rephrase.iter().map(|both| both[1])),
         }
-    }
-    let over = |scores: &[[f64; 2]], at: usize| mean(scores.iter().map(|both| both[at]));
-    Ok(FreeScores {
-        rewrite: over(&rewrite, 0),
-        rephrase: over(&rephrase, 0),
-        rewrite_natural: over(&rewrite, 1),
-        rephrase_natural: over(&rephrase, 1),
-    })
+    });
+    Ok(scores.collect())
 }
 
 /// Whether the model's own continuation of each prompt is its target: up to the target's length, and up to its own end.
@@ -60,7 +55,7 @@ fn judge(model: &Model, asked: &[(String, String)]) -> Result<Vec<[f64; 2]>, Sco
         let ask = |source: AskError| ScoreError::Ask { prompt: prompt.clone(), source };
         let tokens = model.tokenizer().continuation(prompt, target, false);
         let tokens = tokens.map_err(|error| ask(error.into()))?;
-        let max_new = NATURAL_TOKENS.max(tokens.target.len());
+        let max_new = tokens.target.len() + ENDED_WITHIN;
         rows.push(Row { prompt: tokens.prompt, max_new, strategy: Strategy::Greedy });
         targets.push(tokens.target);
     }
@@ -116,14 +111,14 @@ mod tests {
             neighbours: vec![],
             consequences: vec![],
         };
-        let scores = free_scores(&model, std::slice::from_ref(&case)).unwrap();
+        let scores = free_scores(&model, std::slice::from_ref(&case)).unwrap()[0];
         assert_eq!(scores.rewrite, Some(f64::from(rank == 0)));
         assert_eq!(scores.rephrase, None);
         let written = model.generate(prompt, 2, Strategy::Greedy).unwrap();
         let ids = model.tokenizer().continuation(prompt, written.text.trim(), false).unwrap().target;
         let same = ids[..] == written.ids[written.prompt_tokens..];
         let fact = Fact::new("The sea", "{} is", written.text.trim()).unwrap();
-        let scores = free_scores(&model, &[Case { fact, ..case }]).unwrap();
+        let scores = free_scores(&model, &[Case { fact, ..case }]).unwrap()[0];
         assert_eq!(scores.rewrite, Some(f64::from(same)));
     }
 }

@@ -6,7 +6,7 @@ use crate::free::free_scores;
 use crate::memory;
 use crate::probe::ScoreError;
 use crate::report::Run;
-use crate::runner::{Event, result, run_of, score};
+use crate::runner::{Answers, Event, free_or_note, result, run_of, score};
 use crate::scenario::{Exam, share_answered};
 
 /// Scores a model on every case beside the unedited one. Nothing is edited, so nothing is taken back, and there is no time
@@ -22,18 +22,18 @@ pub fn judge_given(
 ) -> Result<Run, ScoreError> {
     memory::restart_peak();
     let Exam { cases, retained, base, options } = exam;
-    let (mut results, mut failures) = (Vec::with_capacity(cases.len()), Vec::new());
+    let (mut results, mut failures, mut notes) = (Vec::with_capacity(cases.len()), Vec::new(), Vec::new());
+    let free = free_or_note(free_scores(model, cases), &mut notes);
     for (at, case) in cases.iter().enumerate() {
-        let after = score(model, case, base.scores(at), &mut failures);
-        results.push(result(case, base.scores(at), &after, None, None, options));
+        let before = base.scores(at);
+        let after = score(model, case, before, &mut failures);
+        let answers = Answers { before, after: &after, free: free.get(at).copied() };
+        results.push(result(case, answers, None, None, options));
         on_event(Event::Case { method: name, done: at + 1, of: cases.len() });
     }
-    let free = free_scores(model, cases);
-    let notes = free.as_ref().err().map(|error| format!("free generation is not scored: {error}"));
     Ok(Run {
         settings: [("digest".to_owned(), model.digest().to_string())].into(),
-        notes: notes.into_iter().collect(),
-        free: free.ok(),
+        notes,
         failures,
         retained: share_answered(model, retained)?,
         ..run_of(name, "given", model, results)

@@ -1,6 +1,8 @@
 //! Editing, scoring and taking back, case by case.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
 use std::time::Instant;
 
 use recant_core::{Blobs, ModelDigest};
@@ -9,6 +11,7 @@ use recant_model::Model;
 use serde::{Deserialize, Serialize};
 
 use crate::dataset::{Case, Retained};
+use crate::free::{FreeScores, free_scores};
 use crate::memory;
 use crate::probe::{Probe, ProbeScore, ScoreError, probes, score_probes};
 use crate::report::{CaseResult, Failure, Outcome, PromptKind, PromptResult, Run, UNEDITED};
@@ -53,6 +56,9 @@ pub enum Event<'a> {
 pub struct RunOptions {
     /// Keep every prompt's outcome in the report.
     pub keep_prompts: bool,
+    /// Cases that are edited alone at the same time, each on a fork of the model; 0 and 1: one after the other. Scores do
+    /// not depend on it.
+    pub jobs: usize,
 }
 
 /// The unedited model's scores, kept for comparison.
@@ -91,7 +97,8 @@ pub fn unedited(
     let mut results = Vec::with_capacity(cases.len());
     for (done, case) in cases.iter().enumerate() {
         let of_case = score_probes(model, &probes(case))?;
-        results.push(result(case, &of_case, &of_case, None, None, options));
+        let answers = Answers { before: &of_case, after: &of_case, free: None };
+        results.push(result(case, answers, None, None, options));
         scores.push(of_case);
         on_event(Event::Case { method: UNEDITED, done: done + 1, of: cases.len() });
     }
@@ -124,7 +131,7 @@ pub fn evaluate_rest(
     on_event: &mut dyn FnMut(Event<'_>),
 ) -> Run {
     memory::restart_peak();
-    let one = |case: &Case, before: &Scores| {
+    let one = |model: &mut Model, case: &Case, before: &Scores| {
         let (mut failures, mut notes) = (Vec::new(), Vec::new());
         let started = Instant::now();
         let planned = editor.plan(model, std::slice::from_ref(&case.fact));
@@ -138,19 +145,28 @@ pub fn evaluate_rest(
         let seconds = started.elapsed().as_secs_f64();
         let after = planned.and_then(|plan| {
             note_once(&mut notes, plan.notes.iter().cloned());
-            let scored = scoped(model, &plan.patch, |edited| score(edited, case, before, &mut failures));
+            let scored = scoped(model, &plan.patch, |edited| {
+                (score(edited, case, before, &mut failures), free_scores(edited, std::slice::from_ref(case)))
+            });
             scored.map_err(|error| error.to_string())
         });
-        let after = after.unwrap_or_else(|error| {
+        let (after, free) = after.unwrap_or_else(|error| {
             failures.push(Failure { case_id: case.id, error });
-            before.clone()
+            (before.clone(), free_scores(model, std::slice::from_ref(case)))
         });
+        let free = free_or_note(free, &mut notes).into_iter().next();
         let exact = exam.base.is(model);
-        let result = result(case, before, &after, Some(seconds), Some(exact), exam.options);
+        let result =
+            result(case, Answers { before, after: &after, free }, Some(seconds), Some(exact), exam.options);
         Single { result, failures, notes, state_bytes: None }
     };
-    let singles = each_alone(editor.name(), exam, done, one, on_event);
-    let run = singles_run(singles, editor.name(), model, editor.settings());
+    let name = editor.name();
+    let left = exam.cases.len().saturating_sub(done.len());
+    let singles = match exam.options.jobs.min(left) {
+        0 | 1 => each_alone(name, exam, done, |case, before| one(model, case, before), on_event),
+        jobs => side_by_side(name, exam, done, vec![model.clone(); jobs], &one, on_event),
+    };
+    let run = singles_run(singles, name, model, editor.settings());
     Run { contexts: editor.contexts().to_vec(), ..run }
 }
 
@@ -165,6 +181,17 @@ pub struct Single {
     pub notes: Vec<String>,
     /// Bytes of what was learned, where it is kept beside the weights.
     pub state_bytes: Option<u64>,
+}
+
+/// The scores of free generation; a note where there are none.
+pub(crate) fn free_or_note(
+    free: Result<Vec<FreeScores>, ScoreError>,
+    notes: &mut Vec<String>,
+) -> Vec<FreeScores> {
+    free.unwrap_or_else(|error| {
+        note_once(notes, [format!("free generation is not scored: {error}")]);
+        Vec::new()
+    })
 }
 
 /// Does `one` with every case that is not `done`.
@@ -183,6 +210,54 @@ pub(crate) fn each_alone(
         on_event(Event::Case { method, done: at + 1, of: cases.len() });
         done.push(single);
     }
+    done
+}
+
+/// As [`each_alone`], with a thread for each of some models, which stay as they are between the cases. Events come in the
+/// order of the cases, from the thread that calls.
+fn side_by_side(
+    method: &str,
+    exam: Exam<'_>,
+    mut done: Vec<Single>,
+    models: Vec<Model>,
+    one: &(dyn Fn(&mut Model, &Case, &Scores) -> Single + Sync),
+    on_event: &mut dyn FnMut(Event<'_>),
+) -> Vec<Single> {
+    let Exam { cases, base, .. } = exam;
+    done.truncate(cases.len());
+    let next = AtomicUsize::new(done.len());
+    let (sender, receiver) = mpsc::channel();
+    let threads = (rayon::current_num_threads() / models.len().max(1)).max(1);
+    std::thread::scope(|scope| {
+        for mut model in models {
+            let (sender, next) = (sender.clone(), &next);
+            let mut work = move || {
+                loop {
+                    let at = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(case) = cases.get(at) else { break };
+                    let single = one(&mut model, case, base.scores(at));
+                    if sender.send((at, single)).is_err() {
+                        break;
+                    }
+                }
+            };
+            // A pool for each: products of different cases do not wait for each other.
+            scope.spawn(move || match rayon::ThreadPoolBuilder::new().num_threads(threads).build() {
+                Ok(pool) => pool.install(work),
+                Err(_) => work(),
+            });
+        }
+        drop(sender);
+        let mut early: BTreeMap<usize, Single> = BTreeMap::new();
+        for (at, single) in receiver {
+            early.insert(at, single);
+            while let Some(single) = early.remove(&done.len()) {
+                on_event(Event::Single { method, single: &single });
+                on_event(Event::Case { method, done: done.len() + 1, of: cases.len() });
+                done.push(single);
+            }
+        }
+    });
     done
 }
 
@@ -257,7 +332,6 @@ pub(crate) fn run_of(method: &str, scenario: &str, model: &Model, results: Vec<C
         seconds_per_edit: None,
         peak_rss_bytes: memory::peak_rss_bytes(),
         rollback_exact: None,
-        free: None,
         failures: Vec::new(),
         contexts: Vec::new(),
         step: None,
@@ -273,10 +347,18 @@ pub(crate) fn metrics(results: &[CaseResult]) -> Metrics {
     Metrics::of(&results.iter().map(|result| result.scores).collect::<Vec<_>>())
 }
 
+/// What the unedited and the edited model make of a case.
+#[derive(Clone, Copy)]
+pub(crate) struct Answers<'a> {
+    pub(crate) before: &'a Scores,
+    pub(crate) after: &'a Scores,
+    /// What the edited one writes by itself, where it was asked to.
+    pub(crate) free: Option<FreeScores>,
+}
+
 pub(crate) fn result(
     case: &Case,
-    before: &Scores,
-    after: &Scores,
+    Answers { before, after, free }: Answers<'_>,
     seconds: Option<f64>,
     rollback_exact: Option<bool>,
     options: RunOptions,
@@ -301,7 +383,7 @@ pub(crate) fn result(
         subject: case.fact.subject.clone(),
         target_new: case.fact.target.clone(),
         target_true: case.target_true.clone(),
-        scores: CaseScores::of(&Judged::of(case, before, after)),
+        scores: CaseScores::of(&Judged::of(case, before, after, free)),
         seconds,
         rollback_exact,
         prompts: prompts.unwrap_or_default(),

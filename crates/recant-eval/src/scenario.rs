@@ -7,13 +7,13 @@ use recant_model::Model;
 use serde::{Deserialize, Serialize};
 
 use crate::dataset::{Case, Retained};
-use crate::free::free_scores;
+use crate::free::{FreeScores, free_scores};
 use crate::memory;
 use crate::probe::{ScoreError, answered};
 use crate::report::{CaseResult, CurvePoint, Failure, Run};
 use crate::runner::{
-    Event, RunOptions, Scores, Single, Unedited, each_alone, metrics, note_once, result, run_of, score,
-    singles_run,
+    Answers, Event, RunOptions, Scores, Single, Unedited, each_alone, free_or_note, metrics, note_once,
+    result, run_of, score, singles_run,
 };
 use crate::scores::{CaseScores, Metrics};
 
@@ -97,7 +97,7 @@ pub fn go_on(
     on_event: &mut dyn FnMut(Event<'_>),
 ) -> Result<Run, ScoreError> {
     memory::restart_peak();
-    let Exam { cases, retained, base, options } = exam;
+    let Exam { cases, retained, base, .. } = exam;
     let (name, cases, step) = match scenario {
         Scenario::Single => ("sequential", cases, 1),
         Scenario::Batch(size) => ("batch", &cases[..size.min(cases.len())], size),
@@ -124,10 +124,10 @@ pub fn go_on(
         let done = first + chunk.len();
         let each = took / chunk.len() as f64;
         if step < cases.len() {
-            let results = scored(learner.model(), chunk, first, each, base, options, &mut so_far.failures);
+            let results = scored(learner.model(), chunk, first, each, exam, &[], &mut so_far.failures);
             so_far.immediate.extend(results.into_iter().map(|result| result.scores));
             if done / every > first / every && done < cases.len() {
-                so_far.curve.push(point(learner.model(), &cases[..done], step, retained, base)?);
+                so_far.curve.push(point(learner.model(), &cases[..done], step, exam)?);
             }
         }
         (so_far.cases, so_far.steps) = (done, learner.steps());
@@ -138,12 +138,11 @@ pub fn go_on(
     }
     let Progress { seconds, immediate, mut curve, mut notes, mut failures, .. } = so_far;
     let each = seconds / cases.len().max(1) as f64;
-    let results = scored(learner.model(), cases, 0, each, base, options, &mut failures);
+    let free = free_or_note(free_scores(learner.model(), cases), &mut notes);
+    let results = scored(learner.model(), cases, 0, each, exam, &free, &mut failures);
     if step < cases.len() {
-        curve.push(point(learner.model(), cases, step, retained, base)?);
+        curve.push(point(learner.model(), cases, step, exam)?);
     }
-    let free = free_scores(learner.model(), cases);
-    notes.extend(free.as_ref().err().map(|error| format!("free generation is not scored: {error}")));
     let kept = share_answered(learner.model(), retained)?;
     let (settings, state_bytes) = (learner.settings(), learner.state_bytes() as u64);
     let run = run_of(&method, name, learner.model(), results);
@@ -159,7 +158,6 @@ pub fn go_on(
         notes,
         seconds_per_edit: Some(each),
         rollback_exact: Some(exact),
-        free: free.ok(),
         failures,
         contexts: learner.contexts().to_vec(),
         step: Some(step),
@@ -191,10 +189,13 @@ pub fn teach_alone(
             Err(error) => failures.push(Failure { case_id: case.id, error: error.to_string() }),
         }
         let after = score(learner.model(), case, before, &mut failures);
+        let free = free_scores(learner.model(), std::slice::from_ref(case));
+        let free = free_or_note(free, &mut notes).into_iter().next();
         let state_bytes = Some(learner.state_bytes() as u64);
         let back = learner.roll_back(0);
         let exact = back.is_ok() && exam.base.is(learner.model());
-        let result = result(case, before, &after, Some(seconds), Some(exact), exam.options);
+        let result =
+            result(case, Answers { before, after: &after, free }, Some(seconds), Some(exact), exam.options);
         Single { result, failures, notes, state_bytes }
     };
     let singles = each_alone(&method, exam, done, one, on_event);
@@ -202,33 +203,31 @@ pub fn teach_alone(
     Run { contexts: learner.contexts().to_vec(), ..run }
 }
 
-/// Scores of some cases on a model; `first` is the place of the first among all.
+/// Scores of some cases on a model; `first` is the place of the first among all, `free` what it writes to each, where it was
+/// asked to.
 fn scored(
     model: &Model,
     cases: &[Case],
     first: usize,
     seconds: f64,
-    base: &Unedited,
-    options: RunOptions,
+    exam: Exam<'_>,
+    free: &[FreeScores],
     failures: &mut Vec<Failure>,
 ) -> Vec<CaseResult> {
     let one = |(at, case): (usize, &Case)| {
-        let before = base.scores(first + at);
-        result(case, before, &score(model, case, before, failures), Some(seconds), None, options)
+        let before = exam.base.scores(first + at);
+        let after = score(model, case, before, failures);
+        let answers = Answers { before, after: &after, free: free.get(at).copied() };
+        result(case, answers, Some(seconds), None, exam.options)
     };
     cases.iter().enumerate().map(one).collect()
 }
 
 /// A point of the retention curve: every edit so far, and those of the first step apart.
-fn point(
-    model: &Model,
-    so_far: &[Case],
-    step: usize,
-    retained: &[Retained],
-    base: &Unedited,
-) -> Result<CurvePoint, ScoreError> {
+fn point(model: &Model, so_far: &[Case], step: usize, exam: Exam<'_>) -> Result<CurvePoint, ScoreError> {
     // What fails here was told when its step was scored, or is told at the end.
-    let results = scored(model, so_far, 0, 0.0, base, RunOptions::default(), &mut Vec::new());
+    let exam = Exam { options: RunOptions::default(), ..exam };
+    let results = scored(model, so_far, 0, 0.0, exam, &[], &mut Vec::new());
     // The earliest facts: the first step, or a quarter of a long sequence of small steps.
     let earliest = step.max(10).min(results.len());
     Ok(CurvePoint {
@@ -236,7 +235,7 @@ fn point(
         all: metrics(&results),
         earliest: metrics(&results[..earliest]),
         earliest_count: earliest,
-        retained: share_answered(model, retained)?,
+        retained: share_answered(model, exam.retained)?,
     })
 }
 

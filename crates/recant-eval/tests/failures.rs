@@ -72,7 +72,7 @@ fn what_fails_in_the_middle_is_a_failure_of_its_case() {
     let (mut model, cases) = (model(), cases());
     let quiet = &mut |_: Event<'_>| ();
     let (base, _) = unedited(&model, &cases, &[], RunOptions::default(), quiet).unwrap();
-    let options = RunOptions { keep_prompts: true };
+    let options = RunOptions { keep_prompts: true, ..RunOptions::default() };
     let exam = Exam { cases: &cases, retained: &[], base: &base, options };
     let run = evaluate(&mut model, &Clumsy, exam, quiet);
     let failures = failed(&run);

@@ -5,8 +5,10 @@
 use recant_eval::report::{
     CaseResult, DataInfo, Failure, ModelInfo, Outcome, PromptKind, PromptResult, Report, Run, StatisticsInfo,
 };
-use recant_eval::scores::{COLUMNS, Column, REPHRASE_ACC, REWRITE_ACC};
-use recant_eval::{CompareError, FreeScores, Metrics, NotApplicable, Tendency, Threshold, compare};
+use recant_eval::scores::{
+    COLUMNS, Column, END_REWRITE, FREE_REPHRASE, FREE_REWRITE, REPHRASE_ACC, REWRITE_ACC,
+};
+use recant_eval::{CompareError, Metrics, NotApplicable, Tendency, Threshold, compare};
 
 /// Names, prompts and answers that hold `text`, in a report of three runs: unedited, exact, and one with a
 /// failure and a byte left behind.
@@ -77,7 +79,6 @@ fn run(method: &str) -> Run {
         seconds_per_edit: None,
         peak_rss_bytes: None,
         rollback_exact: None,
-        free: None,
         failures: vec![],
         contexts: vec![],
         step: None,
@@ -231,13 +232,10 @@ fn the_page_of_scores_is_what_they_declare() {
 fn what_a_model_writes_stands_beside_what_it_was_dictated() {
     let mut report = report("");
     assert!(!report.html().unwrap().contains("Dictated and free"));
-    let scores = FreeScores {
-        rewrite: Some(0.25),
-        rephrase: None,
-        rewrite_natural: Some(0.125),
-        rephrase_natural: None,
-    };
-    report.runs[1].free = Some(scores);
+    let free = [(&FREE_REWRITE, Some(0.25)), (&FREE_REPHRASE, None), (&END_REWRITE, Some(0.125))];
+    let known = COLUMNS.iter().map(|column| (column.key, report.runs[1].metrics.get(column)));
+    let known: Vec<_> = known.chain(free.map(|(column, value)| (column.key, value))).collect();
+    report.runs[1].metrics = known.into_iter().collect();
     let html = report.html().unwrap();
     let metrics = report.runs[1].metrics;
     let dictated = |score: Option<f64>| score.map_or_else(|| "-".to_owned(), |score| format!("{score:.3}"));
@@ -420,11 +418,11 @@ fn the_table_of_cases_has_a_line_for_each() {
     assert_eq!(
         lines[0],
         "method,scenario,step,case_id,subject,target_new,target_true,ES,EM,PS,PM,NS,NM,rewrite_acc,rephrase_acc,\
-         locality_acc,portability_acc,top_kept,seconds,rollback_exact,failed"
+         locality_acc,portability_acc,top_kept,free_rewrite,free_rephrase,end_rewrite,end_rephrase,seconds,rollback_exact,failed"
     );
     assert_eq!(
         lines[3],
-        "rome,single,,7,\"Darrieux, \"\"Danielle\"\"\",English,French,0,-0.25,0.5,-0.0001,0.5,0.125,0,0.5,,,,1.25,true,false"
+        "rome,single,,7,\"Darrieux, \"\"Danielle\"\"\",English,French,0,-0.25,0.5,-0.0001,0.5,0.125,0,0.5,,,,,,,,1.25,true,false"
     );
     assert_eq!(lines.len(), 1 + 6);
 }

@@ -45,21 +45,33 @@ impl Temporaries {
             held.insert(path.clone());
             drop(held);
             let folder = TemporaryFolder { path, owner: None, temporaries: self.clone() };
+            // Another process's sweep can take it for one that a dead process left, until it has an owner.
             match File::create_new(folder.path.join(MARKER)) {
-                Ok(owner) => return Self::marked(folder, owner),
-                // Another process's sweep took it for an empty folder that a dead process left.
+                Ok(owner) => {
+                    if let Some(folder) = Self::marked(folder, owner)? {
+                        return Ok(folder);
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::NotFound && dir.is_dir() => {}
                 Err(error) => return Err(error),
             }
         }
     }
 
-    fn marked(mut folder: TemporaryFolder, mut owner: File) -> io::Result<TemporaryFolder> {
+    /// The folder with its owner; `None` where a sweep was faster.
+    fn marked(mut folder: TemporaryFolder, mut owner: File) -> io::Result<Option<TemporaryFolder>> {
         // Locked before it is marked: nobody finds a mark without an owner while there is one.
-        owner.try_lock().map_err(io::Error::from)?;
+        match owner.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        if !folder.path.join(MARKER).is_file() {
+            return Ok(None);
+        }
         owner.write_all(MARK)?;
         folder.owner = Some(owner);
-        Ok(folder)
+        Ok(Some(folder))
     }
 
     /// Removes every folder, and lets nothing made in them come to its place afterwards while `then` runs, which
@@ -179,7 +191,9 @@ fn remove_if_dead(path: &Path) -> io::Result<()> {
     let mut owner = File::open(path.join(MARKER))?;
     let mut mark = Vec::new();
     (&mut owner).take(MARK.len() as u64 + 1).read_to_end(&mut mark)?;
-    if mark != MARK {
+    // Killed while it was marked: there is nothing yet but the marker.
+    let begun = MARK.starts_with(&mark) && fs::read_dir(path)?.count() == 1;
+    if mark != MARK && !begun {
         return Ok(());
     }
     match owner.try_lock() {
@@ -236,12 +250,24 @@ mod tests {
         fs::copy(dead.path.join(MARKER), at("mark")).unwrap();
         fs::rename(&dead.path, at(".recant-dead.tmp")).unwrap();
         drop(dead);
-        let keeps = [".recant-mine.tmp", ".recant-other.tmp", ".recant-former.tmp", "recant", "new.tmp"];
+        for (name, mark) in [(".recant-begun.tmp", ""), (".recant-half.tmp", "recant temp")] {
+            fs::create_dir(at(name)).unwrap();
+            fs::write(at(name).join(MARKER), mark).unwrap();
+        }
+        let keeps = [
+            ".recant-mine.tmp",
+            ".recant-other.tmp",
+            ".recant-former.tmp",
+            ".recant-empty.tmp",
+            "recant",
+            "new.tmp",
+        ];
         for name in keeps {
             fs::create_dir(at(name)).unwrap();
             fs::write(at(name).join("thesis.txt"), "mine").unwrap();
         }
         fs::write(at(".recant-other.tmp/owner"), "somebody else").unwrap();
+        fs::write(at(".recant-empty.tmp/owner"), "").unwrap();
         for name in [".recant-former.tmp", "recant", "new.tmp"] {
             fs::copy(at("mark"), at(name).join(MARKER)).unwrap();
         }
@@ -250,7 +276,7 @@ mod tests {
         let before = names(dir.path());
         Temporaries::sweep(dir.path());
         let gone: Vec<String> = before.into_iter().filter(|name| !names(dir.path()).contains(name)).collect();
-        assert_eq!(gone, [".recant-dead.tmp"]);
+        assert_eq!(gone, [".recant-begun.tmp", ".recant-dead.tmp", ".recant-half.tmp"]);
         assert!(keeps.iter().all(|name| at(name).join("thesis.txt").exists()));
         let path = living.path().to_owned();
         drop(living);

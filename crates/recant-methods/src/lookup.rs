@@ -78,6 +78,33 @@ impl FactRows {
         let names = self.names.iter().map(|name| &name.row);
         self.rewriting.iter().chain([&self.essence]).chain(names)
     }
+
+    /// The rows in parts that steps of a search read in turn: the bare prompt and the essence in each, at most `contexts`
+    /// of the other rewriting rows, and the names shared out as evenly. 0: one part with all.
+    #[must_use]
+    pub fn in_turns(&self, contexts: usize) -> Vec<Self> {
+        let others = self.rewriting.len().saturating_sub(1);
+        let turns = if contexts == 0 { 1 } else { others.div_ceil(contexts).max(1) };
+        let part = |turn: usize| {
+            let own = |row: &usize| *row == 0 || Self::turn(*row, turns).0 == turn;
+            let rows: Vec<usize> = (0..self.rewriting.len()).filter(own).collect();
+            Self {
+                rewriting: rows.iter().map(|&row| self.rewriting[row].clone()).collect(),
+                prompt_lengths: rows.iter().map(|&row| self.prompt_lengths[row]).collect(),
+                essence: self.essence.clone(),
+                names: self.names.iter().skip(turn).step_by(turns).cloned().collect(),
+                target: self.target.clone(),
+            }
+        };
+        (0..turns).map(part).collect()
+    }
+
+    /// The turn at which the rewriting row at a place is read, and its place there. The bare prompt, which every turn
+    /// reads, counts for the first.
+    #[must_use]
+    pub fn turn(place: usize, turns: usize) -> (usize, usize) {
+        place.checked_sub(1).map_or((0, 0), |other| (other % turns, 1 + other / turns))
+    }
 }
 
 /// Lays out the rows of a request.

@@ -14,7 +14,7 @@ use recant_methods::lookup::{FactRows, rows_of};
 use recant_methods::memit::Memit;
 use recant_methods::rome::{KeyRule, Rome, RomeSettings};
 use recant_methods::search::many::{Inject, search_many};
-use recant_methods::search::{Base, Found, SearchSettings, search, tail::Tail};
+use recant_methods::search::{Base, Found, Reading, SearchSettings, search, tail::Tail};
 use recant_methods::{MethodInputs, Setting, method};
 use recant_model::{Model, Slot};
 
@@ -55,7 +55,9 @@ fn the_search_for_many_is_the_search_for_one() {
             for (fact, found) in rows.iter().zip(&together) {
                 let base = Base::observe(&model, 1, fact).unwrap();
                 let tail = Tail::new(&model, &base, fact);
-                let alone = search(settings, fact, &base.outputs[0], &tail, model.device(), &()).unwrap();
+                let (init, device) = (&base.outputs[0], model.device());
+                let reading = Reading::new(settings, fact, init, &tail, device);
+                let alone = search(settings, init, &[reading], device, &()).unwrap();
                 assert_eq!(alone.losses.len(), found.losses.len(), "{name}");
                 for (a, b) in alone.losses.iter().zip(&found.losses) {
                     assert!((a[0] - b[0]).abs() <= 1e-4 * a[0].abs(), "{name}: {a:?} and {b:?}");

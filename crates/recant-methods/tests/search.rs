@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 
 use recant_backend::{Device, DeviceSpec};
 use recant_edit::{Contexts, Fact, Request};
-use recant_methods::lookup::{fact_rows, rows_of};
+use recant_methods::lookup::{FactRows, fact_rows, rows_of};
 use recant_methods::names::ChatForm;
 use recant_methods::search::split::{Parts, Split};
-use recant_methods::search::{Base, Loss, SearchSettings, full::Full, search, tail::Tail};
+use recant_methods::search::turns::Turns;
+use recant_methods::search::{Base, Loss, Reading, SearchSettings, full::Full, search, tail::Tail};
 use recant_model::Model;
 
 fn fixture(name: &str) -> PathBuf {
@@ -115,7 +116,10 @@ fn a_search_is_deterministic_and_bounded() {
     let rows = rows_of(&model, &Fact::new("cat", "the {} was", "old").unwrap(), &contexts()).unwrap();
     let base = Base::observe(&model, 1, &rows).unwrap();
     let tail = Tail::new(&model, &base, &rows);
-    let run = |settings| search(settings, &rows, &base.outputs[0], &tail, &device, &()).unwrap();
+    let run = |settings| {
+        let init = &base.outputs[0];
+        search(settings, init, &[Reading::new(settings, &rows, init, &tail, &device)], &device, &()).unwrap()
+    };
     let found = run(SETTINGS);
     assert_eq!(found, run(SETTINGS));
     assert_eq!(found.losses.len(), SETTINGS.v_num_grad_steps);
@@ -207,4 +211,56 @@ fn a_name_is_asked_for_token_by_token() {
     assert_eq!(model.tokenizer().decode(&ids).unwrap().trim(), "The sea");
     assert_eq!(name.row.again, [name.row.ids.len() - 1]);
     assert!(name.asked().all(|(place, id)| name.row.ids[place + 1] == id));
+}
+
+/// Steps that take turns read every context and every name, the bare prompt at each; keys and outputs are those of one
+/// reading; and the search ends when a whole round has found the target.
+#[test]
+fn steps_take_turns_at_all_contexts() {
+    let device = Device::open(DeviceSpec::Flex).unwrap();
+    let dir = with_template("llama-tiny-tied");
+    let model = Model::open(dir.path(), &device).unwrap();
+    let chat = ChatForm::of(&model).unwrap().unwrap();
+    let request = Request::new(&model, &Fact::new("cat", "the {} was", "old").unwrap()).unwrap();
+    let rows = fact_rows(&model, &request, &contexts()).unwrap();
+    let rows = rows.with_chat(&model, &request, &chat).unwrap();
+    let rows = rows.with_names(&model, &request, Some(&chat)).unwrap();
+    assert_eq!((rows.rewriting.len(), rows.names.len()), (5, 4));
+    for (contexts, turns) in [(0, 1), (1, 4), (2, 2), (3, 2), (4, 1), (9, 1)] {
+        let parts = rows.in_turns(contexts);
+        assert_eq!(parts.len(), turns, "{contexts}");
+        let bare = &rows.rewriting[0];
+        assert!(parts.iter().all(|part| &part.rewriting[0] == bare && part.essence == rows.essence));
+        assert!(parts.iter().all(|part| part.rewriting.len() == part.prompt_lengths.len()));
+        for (at, row) in rows.rewriting.iter().enumerate().skip(1) {
+            let holders = parts.iter().filter(|part| part.rewriting[1..].contains(row)).count();
+            let (turn, place) = FactRows::turn(at, turns);
+            assert_eq!((holders, &parts[turn].rewriting[place]), (1, row), "{contexts} {at}");
+        }
+        let names: usize = parts.iter().map(|part| part.names.len()).sum();
+        assert_eq!(names, rows.names.len());
+    }
+    let settings = SearchSettings { name_factor: 1.0, ..SETTINGS };
+    let (whole, turns) =
+        (Turns::observe(&model, 1, &rows, 0).unwrap(), Turns::observe(&model, 1, &rows, 2).unwrap());
+    let numbers = |of: &Turns| of.keys.iter().chain(&of.outputs).flatten().copied().collect::<Vec<f32>>();
+    let (one, other) = (numbers(&whole), numbers(&turns));
+    assert_eq!(one.len(), other.len());
+    assert!(one.iter().zip(&other).all(|(a, b)| (a - b).abs() <= 1e-5 * a.abs().max(1.0)));
+    // In one turn it is the search over all rows.
+    let parts = Parts::observe(&model, 1, &rows).unwrap();
+    let split = Split::new(&model, &parts);
+    let init = &parts.outputs[0];
+    let reading = Reading::new(settings, &rows, init, &split, &device);
+    assert_eq!(
+        whole.search(settings, &model, &()).unwrap(),
+        search(settings, init, &[reading], &device, &()).unwrap()
+    );
+    let found = turns.search(settings, &model, &()).unwrap();
+    assert_eq!(found, turns.search(settings, &model, &()).unwrap());
+    assert_eq!(found.losses.len(), SETTINGS.v_num_grad_steps);
+    // Any loss is small enough, so the first round ends it: one step, and one a turn.
+    let enough = SearchSettings { early_stop: 1e9, ..settings };
+    assert_eq!(whole.search(enough, &model, &()).unwrap().losses.len(), 1);
+    assert_eq!(turns.search(enough, &model, &()).unwrap().losses.len(), 2);
 }

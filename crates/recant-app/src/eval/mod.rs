@@ -78,6 +78,8 @@ pub struct EvalRequest {
     pub journal: Option<JournalFiles>,
     /// Only every N-th case, each edited alone: a shard.
     pub part: Option<Part>,
+    /// Cases that are edited alone at the same time, by methods that plan changes of weights.
+    pub jobs: usize,
 }
 
 /// The files of a request, read before minutes of work.
@@ -175,7 +177,7 @@ pub fn evaluate(
     let steps = cases.len() * (editors.len() * scenarios.len() + request.given.len() + 1);
     let mut bar = Bar { observer, done: 0, of: steps as u64, detail: "unedited".to_owned() };
     bar.tell();
-    let options = RunOptions { keep_prompts: true };
+    let options = RunOptions { keep_prompts: true, jobs: request.jobs };
     let first = || unedited(&model, cases, &retained, options, &mut |event| bar.hear(&event));
     let (base, first) = phase(observer, "unedited", first)?;
     let exam = Exam { cases, retained: &retained, base: &base, options };

@@ -21,7 +21,7 @@ use crate::scores::{CaseScores, Column, Metrics, NotApplicable};
 use crate::uncertainty::{Bootstrap, ByScore, Interval};
 
 /// Version of `report.json`'s layout; `docs/report.md` describes it.
-pub const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 3;
 
 /// The name of the base model's run.
 pub const UNEDITED: &str = "unedited";
@@ -138,9 +138,6 @@ pub struct Run {
     /// Whether the digest of all weights, on the host and on the device, was the former one after every
     /// case; `None` for the unedited model.
     pub rollback_exact: Option<bool>,
-    /// What the model writes by itself at the end of a batch or sequence.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub free: Option<crate::free::FreeScores>,
     /// Cases that could not be edited or scored.
     pub failures: Vec<Failure>,
     /// Context templates that the method used; none where it reads only the prompt itself.

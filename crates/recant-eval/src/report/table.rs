@@ -4,7 +4,10 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table};
 
 use super::{DataInfo, Report, Run, RunDifference};
-use crate::scores::{COLUMNS, Column, Metrics, Need, NotApplicable, REPHRASE_ACC, REWRITE_ACC};
+use crate::scores::{
+    COLUMNS, Column, END_REPHRASE, END_REWRITE, FREE_REPHRASE, FREE_REWRITE, Metrics, Need, NotApplicable,
+    REPHRASE_ACC, REWRITE_ACC,
+};
 use crate::uncertainty::Interval;
 
 /// What a terminal is sure to have room for, in characters.
@@ -37,7 +40,7 @@ impl Report {
         let table = plain(shown.iter().map(|field| field.head), rows);
         let mut more: String = intervals(self).into_iter().chain(differences(self)).collect();
         more.extend(self.runs.iter().filter_map(curve));
-        more.extend(self.runs.iter().filter_map(free));
+        more.extend(free(self));
         let noted = self.runs.iter().flat_map(|run| run.notes.iter().map(move |note| (&run.method, note)));
         let noted = noted.map(|(method, note)| format!("{method}: {note}"));
         let cautions = self.cautions.iter().cloned();
@@ -102,7 +105,7 @@ pub(super) fn fields(report: &Report) -> Vec<Field> {
         Field { score: Some(column), ..field }
     };
     let mut fields = vec![field("method", STAYS, &Run::label)];
-    fields.extend(COLUMNS.iter().map(score));
+    fields.extend(COLUMNS.iter().filter(|column| column.shown.rank > 0).map(score));
     let seconds =
         |run: &Run| run.seconds_per_edit.map_or_else(|| NONE.to_owned(), |time| format!("{time:.2}"));
     fields.push(field("s/edit", 8, &seconds));
@@ -268,24 +271,17 @@ pub(super) const FREE_HEADS: [&str; 7] = [
 
 /// A run's row under [`FREE_HEADS`]; `None` of a run that was not asked to write.
 pub(super) fn free_cells(run: &Run) -> Option<Vec<String>> {
-    let free = run.free?;
-    let dictated = |column| run.metrics.get(column);
-    let rewrite = [dictated(&REWRITE_ACC), free.rewrite, free.rewrite_natural];
-    let scores = rewrite.into_iter().chain([dictated(&REPHRASE_ACC), free.rephrase, free.rephrase_natural]);
-    Some(std::iter::once(run.label()).chain(scores.map(number)).collect())
+    run.metrics.get(&FREE_REWRITE)?;
+    let scores = [REWRITE_ACC, FREE_REWRITE, END_REWRITE, REPHRASE_ACC, FREE_REPHRASE, END_REPHRASE].iter();
+    let scores = scores.map(|column| number(run.metrics.get(column)));
+    Some(std::iter::once(run.label()).chain(scores).collect())
 }
 
-/// What a model writes by itself, as one line.
-fn free(run: &Run) -> Option<String> {
-    let scores = run.free?;
-    Some(format!(
-        "\n{}, free generation: rewrite {}, rephrase {}; to its own end: rewrite {}, rephrase {}\n",
-        run.label(),
-        number(scores.rewrite),
-        number(scores.rephrase),
-        number(scores.rewrite_natural),
-        number(scores.rephrase_natural)
-    ))
+/// What the models write by themselves, beside what they would say if the answer were dictated, as plain text.
+fn free(report: &Report) -> Option<String> {
+    let rows: Vec<Vec<String>> = report.runs.iter().filter_map(free_cells).collect();
+    let table = plain(FREE_HEADS.into_iter(), rows.iter().cloned());
+    (!rows.is_empty()).then(|| format!("\nDictated and free\n{table}\n"))
 }
 
 /// A sequence's retention curve as plain text.

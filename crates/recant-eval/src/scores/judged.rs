@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::dataset::{Case, Consequence, Neighbour};
+use crate::free::FreeScores;
 use crate::probe::{Probe, ProbeScore};
 
 /// A case and the answers to its prompts, on the unedited and on the edited model.
@@ -11,6 +12,8 @@ pub struct Judged<'a> {
     case: &'a Case,
     before: &'a BTreeMap<Probe, ProbeScore>,
     after: &'a BTreeMap<Probe, ProbeScore>,
+    /// What the edited model writes by itself, where it was asked to.
+    pub(crate) free: Option<FreeScores>,
 }
 
 impl<'a> Judged<'a> {
@@ -18,8 +21,9 @@ impl<'a> Judged<'a> {
         case: &'a Case,
         before: &'a BTreeMap<Probe, ProbeScore>,
         after: &'a BTreeMap<Probe, ProbeScore>,
+        free: Option<FreeScores>,
     ) -> Self {
-        Self { case, before, after }
+        Self { case, before, after, free }
     }
 
     /// The prompt that was rewritten.

@@ -6,6 +6,7 @@
 mod applies;
 mod counterfact;
 mod easyedit;
+mod free;
 mod judged;
 #[cfg(test)]
 mod tests;
@@ -16,13 +17,30 @@ pub use applies::{Need, NotApplicable, not_applicable};
 pub(crate) use counterfact::harmonic;
 pub use counterfact::{EM, ES, NM, NS, PM, PS, S};
 pub use easyedit::{LOCALITY_ACC, PORTABILITY_ACC, REPHRASE_ACC, REWRITE_ACC};
+pub use free::{END_REPHRASE, END_REWRITE, FREE_REPHRASE, FREE_REWRITE};
 pub use judged::Judged;
 pub use top_kept::TOP_KEPT;
 pub use values::{CaseScores, Metrics};
 
 /// Every score, in the order of tables.
-pub const COLUMNS: &[Column] =
-    &[S, ES, EM, PS, PM, NS, NM, REWRITE_ACC, REPHRASE_ACC, LOCALITY_ACC, PORTABILITY_ACC, TOP_KEPT];
+pub const COLUMNS: &[Column] = &[
+    S,
+    ES,
+    EM,
+    PS,
+    PM,
+    NS,
+    NM,
+    REWRITE_ACC,
+    REPHRASE_ACC,
+    LOCALITY_ACC,
+    PORTABILITY_ACC,
+    TOP_KEPT,
+    FREE_REWRITE,
+    FREE_REPHRASE,
+    END_REWRITE,
+    END_REPHRASE,
+];
 
 /// A score as it is declared.
 #[derive(Debug, Clone, Copy)]
@@ -93,7 +111,8 @@ impl Better {
 /// Where a score is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shown {
-    /// Which scores go first from a table that is too wide: those with the lowest number.
+    /// Which scores go first from a table that is too wide: those with the lowest number. 0: they stand in a table of their
+    /// own.
     pub rank: u8,
     /// The colour of its bars in the chart, red, green and blue, where it has some.
     pub bar: Option<[u8; 3]>,

@@ -7,6 +7,7 @@ use recant_model::Answer;
 
 use super::*;
 use crate::dataset::{Case, Consequence, Neighbour};
+use crate::free::FreeScores;
 use crate::probe::{Probe, ProbeScore};
 
 type Scores = BTreeMap<Probe, ProbeScore>;
@@ -62,7 +63,7 @@ fn scores_follow_their_definitions() {
         ("N1", 0.1, 0.8, 2),
         ("N2", 0.5, 0.4, 1),
     ]);
-    let scores = CaseScores::of(&Judged::of(&case, &before, &after));
+    let scores = CaseScores::of(&Judged::of(&case, &before, &after, None));
     let close = |a: f64, b: f64| (a - b).abs() < 1e-12;
     assert!(close(scores.get(&ES).unwrap(), 1.0) && close(scores.get(&EM).unwrap(), 0.5));
     assert!(close(scores.get(&PS).unwrap(), 0.5) && close(scores.get(&PM).unwrap(), 0.0));
@@ -73,6 +74,17 @@ fn scores_follow_their_definitions() {
     assert_eq!(scores.get(&TOP_KEPT), Some(0.5));
     // Both tokens of the answer to C1, one of two to C2.
     assert_eq!(scores.get(&PORTABILITY_ACC), Some(0.75));
+    let written = [FREE_REWRITE, FREE_REPHRASE, END_REWRITE, END_REPHRASE];
+    assert_eq!(written.map(|column| scores.get(&column)), [None; 4], "it was not asked to write");
+    let free = FreeScores {
+        rewrite: Some(1.0),
+        rephrase: Some(0.5),
+        rewrite_natural: Some(0.0),
+        rephrase_natural: Some(0.25),
+    };
+    let scores = CaseScores::of(&Judged::of(&case, &before, &after, Some(free)));
+    let found = written.map(|column| scores.get(&column));
+    assert_eq!(found, [Some(1.0), Some(0.5), Some(0.0), Some(0.25)]);
     assert_eq!(not_applicable(std::slice::from_ref(&case)), []);
     unknown_answers(&case, &before, &after);
 }
@@ -86,7 +98,7 @@ fn unknown_answers(case: &Case, before: &Scores, after: &Scores) {
     let with = |truth: Option<&str>| Case { target_true: truth.map(str::to_owned), ..case.clone() };
     for (truth, reason) in [(None, "no former answer"), (Some("new"), "is the former one")] {
         let case = with(truth);
-        let scores = CaseScores::of(&Judged::of(&case, before, after));
+        let scores = CaseScores::of(&Judged::of(&case, before, after, None));
         assert_eq!(
             (scores.get(&ES), scores.get(&EM), scores.get(&PS), scores.get(&PM)),
             (None, None, None, None)
@@ -102,7 +114,7 @@ fn unknown_answers(case: &Case, before: &Scores, after: &Scores) {
         neighbours[1].truth = second.map(str::to_owned);
         Case { neighbours, ..case.clone() }
     };
-    let scores = CaseScores::of(&Judged::of(&about(None), before, after));
+    let scores = CaseScores::of(&Judged::of(&about(None), before, after, None));
     assert_eq!(
         (scores.get(&NS), scores.get(&LOCALITY_ACC)),
         (Some(1.0), Some(1.0)),
@@ -110,7 +122,7 @@ fn unknown_answers(case: &Case, before: &Scores, after: &Scores) {
     );
     assert_eq!(scores.get(&TOP_KEPT), Some(0.5), "both prompts count");
     assert_eq!(reasons(&about(None)), ["a neighbourhood prompt has no true answer"]);
-    let scores = CaseScores::of(&Judged::of(&about(Some("new")), before, after));
+    let scores = CaseScores::of(&Judged::of(&about(Some("new")), before, after, None));
     assert_eq!((scores.get(&NS), scores.get(&LOCALITY_ACC)), (Some(1.0), Some(0.5)));
     assert_eq!(reasons(&about(Some("new"))), ["a neighbourhood prompt's true answer is the new one"]);
     let bare = Case { paraphrases: vec![], neighbours: vec![], consequences: vec![], ..case.clone() };

@@ -22,7 +22,7 @@ use crate::lifelong::places::{Answer, PlaceHook, Progress, Table, Where};
 use crate::lifelong::{Pair, PairRule, Pairs, settings_of};
 use crate::lookup::{FactRows, fact_rows};
 use crate::region::block;
-use crate::search::{Base, SearchSettings, norm, search, tail::Tail};
+use crate::search::{Base, Reading, SearchSettings, norm, search, tail::Tail};
 use crate::settings::{Param, Setting, Tunable, field, one_layer};
 use crate::spec::{LayerRule, Make, MethodSpec};
 
@@ -137,7 +137,9 @@ impl PairRule for Retrieval {
         let observed = Base::observe(base, self.settings.layer, &rows)?;
         let evaluator = Tail::new(base, &observed, &rows);
         let init = &observed.outputs[0];
-        let found = search(self.settings.search, &rows, init, &evaluator, base.device(), watch)?;
+        let (settings, device) = (self.settings.search, base.device());
+        let reading = Reading::new(settings, &rows, init, &evaluator, device);
+        let found = search(settings, init, &[reading], device, watch)?;
         // r = v* − W k* with both at the bare prompt, where v* was asked for: W k* + r = v* there exactly.
         let loss = found.losses.last().map_or(0.0, |losses| losses[0]);
         Ok((Pair { key: mean_key(&observed, &rows), value: found.delta, target: request.target }, loss))

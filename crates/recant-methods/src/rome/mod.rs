@@ -32,8 +32,8 @@ use crate::mean::{context_weights, weighted};
 use crate::moments::Moments;
 use crate::names::ChatForm;
 use crate::region::{block_with_matrix, no_matrix};
-use crate::search::split::{Parts, Split};
-use crate::search::{self, Found};
+use crate::search::Found;
+use crate::search::turns::Turns;
 use crate::settings::Tunable;
 use crate::spec::{LayerRule, Make, MethodSpec};
 
@@ -130,7 +130,7 @@ impl Rome {
     }
 
     /// The closed form, given v*.
-    fn rank_one(&self, seen: &Parts, v_star: &[f32]) -> Result<RankOne, EditError> {
+    fn rank_one(&self, seen: &Turns, v_star: &[f32]) -> Result<RankOne, EditError> {
         let weights = context_weights(self.settings.bare_weight, seen.keys.len());
         let k_star = mean(&seen.keys, &weights);
         let u = self.direction(&k_star)?;
@@ -153,13 +153,14 @@ impl Rome {
     fn plan_one(&self, model: &Model, fact: &Fact, watch: &dyn Watch) -> Result<Plan, EditError> {
         let layer = self.settings.layer;
         block_with_matrix(model, layer)?;
-        let request = Request::to_edit(model, fact)?;
+        let mut request = Request::to_edit(model, fact)?;
+        if self.settings.full_stop {
+            request = request.with_stop(model).map_err(EditError::about(fact))?;
+        }
         let (chat, unused) = self.chat(model);
         let rows = self.rows(model, &request, chat.as_ref()).map_err(EditError::about(fact))?;
-        let seen = Parts::observe(model, layer, &rows)?;
-        let evaluator = Split::new(model, &seen);
-        let (settings, init) = (self.settings.search, &seen.outputs[0]);
-        let found = search::search(settings, &rows, init, &evaluator, model.device(), watch)?;
+        let seen = Turns::observe(model, layer, &rows, self.settings.contexts_per_step)?;
+        let found = seen.search(self.settings.search, model, watch)?;
         let form = self.rank_one(&seen, &found.v_star())?;
         let mut plan = Plan::new(express(model, layer, &form)?);
         plan.traces.push(trace(model, &rows, &seen, &found, &form));
@@ -256,7 +257,7 @@ fn express(model: &Model, layer: usize, form: &RankOne) -> Result<WeightPatch, E
     model.express(Slot::MlpDown(layer), addend).ok_or_else(|| no_matrix(model, layer))
 }
 
-fn trace(model: &Model, rows: &FactRows, seen: &Parts, found: &Found, form: &RankOne) -> Trace {
+fn trace(model: &Model, rows: &FactRows, seen: &Turns, found: &Found, form: &RankOne) -> Trace {
     #[expect(clippy::cast_possible_truncation, reason = "for looking at")]
     let narrow = |x: &[f64]| x.iter().map(|&x| x as f32).collect::<Vec<f32>>();
     let vector = |x: Vec<f32>| (vec![x.len()], x);

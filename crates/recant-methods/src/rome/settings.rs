@@ -41,6 +41,11 @@ pub struct RomeSettings {
     pub least_bare: f64,
     /// Whether the prompt inside the model's chat template, with an answer that repeats it, is a context too.
     pub chat_context: bool,
+    /// Contexts beside the bare prompt that one step of the search reads; the steps take turns. 0: all of them, as
+    /// published.
+    pub contexts_per_step: usize,
+    /// Whether the search asks for a full stop behind the target, so that the answer ends there.
+    pub full_stop: bool,
     /// Whether C⁻¹ is used; `false` means C = I.
     pub mom2_adjustment: bool,
 }
@@ -57,6 +62,8 @@ impl RomeSettings {
             bare_weight: None,
             least_bare: 0.0,
             chat_context: false,
+            contexts_per_step: 0,
+            full_stop: false,
             mom2_adjustment: true,
         }
     }
@@ -106,6 +113,18 @@ impl Tunable for RomeSettings {
                 "chat_context",
                 "whether the prompt in the model's chat template is a context too; false: as published",
                 chat_context,
+                flag()
+            ),
+            field!(
+                "contexts_per_step",
+                "contexts beside the bare prompt that one step reads, in turns, which is faster and worse; 0: all, as published",
+                contexts_per_step,
+                number()
+            ),
+            field!(
+                "full_stop",
+                "whether the search asks for a full stop behind the target too; false: as published",
+                full_stop,
                 flag()
             ),
             field!("mom2_adjustment", "whether C is used; false: C = I", mom2_adjustment, flag()),

@@ -9,7 +9,8 @@ use super::{Found, LossParts, SearchSettings, clamp, norm};
 use crate::descent::Descent;
 
 /// Searches a δ for each of some facts, whose values before are `inits`. `losses` gives the loss of each fact at `deltas`
-/// `[facts, d_model]`, which may track gradients; `goes_on` is asked before each step.
+/// `[facts, d_model]`, which may track gradients, as step number `step` reads it: steps take `turns` turns at reading a
+/// part of a fact's contexts, and a fact is done when a whole round found it so. `goes_on` is asked before each step.
 ///
 /// The gradient is not computed where nothing follows from it: at the last step, and when every fact is done.
 ///
@@ -19,17 +20,18 @@ pub(super) fn descend(
     settings: SearchSettings,
     inits: &[Vec<f32>],
     device: &Device,
+    turns: usize,
     goes_on: &dyn Fn(usize) -> Result<(), EditError>,
-    losses: &dyn Fn(&Tensor<2>) -> Vec<LossParts>,
+    losses: &dyn Fn(usize, &Tensor<2>) -> Vec<LossParts>,
 ) -> Result<Vec<Found>, EditError> {
-    let mut walk = Walk::new(settings, inits);
+    let mut walk = Walk::new(settings, inits, turns);
     let shape = [inits.len(), walk.width];
     let mut descent = Descent::from(upload_f32(walk.deltas.clone(), shape, device));
     for step in 0..settings.v_num_grad_steps {
         goes_on(step)?;
         let last = step + 1 == settings.v_num_grad_steps;
         let leaf = if last { descent.value().clone() } else { descent.leaf() };
-        let parts = losses(&leaf);
+        let parts = losses(step, &leaf);
         let told = Tensor::cat(parts.iter().flat_map(LossParts::told).collect(), 0);
         if walk.record(step, host(&told).as_chunks::<4>().0)? || last {
             break;
@@ -51,18 +53,23 @@ struct Walk {
     width: usize,
     deltas: Vec<f32>,
     done: Vec<bool>,
+    /// How many of the last steps found a fact where it should be, and how many have to.
+    reached: Vec<usize>,
+    turns: usize,
     losses: Vec<Vec<LossStep>>,
     bounds: Vec<f64>,
 }
 
 impl Walk {
-    fn new(settings: SearchSettings, inits: &[Vec<f32>]) -> Self {
+    fn new(settings: SearchSettings, inits: &[Vec<f32>], turns: usize) -> Self {
         let width = inits.first().map_or(0, Vec::len);
         Self {
             settings,
             width,
             deltas: vec![0.0; inits.len() * width],
             done: vec![false; inits.len()],
+            reached: vec![0; inits.len()],
+            turns,
             losses: vec![Vec::new(); inits.len()],
             bounds: inits.iter().map(|init| settings.clamp_norm_factor * norm(init)).collect(),
         }
@@ -70,15 +77,16 @@ impl Walk {
 
     /// Takes down the losses of the facts that are still on their way; true when none is left.
     fn record(&mut self, step: usize, now: &[LossStep]) -> Result<bool, EditError> {
-        for ((loss, done), past) in now.iter().zip(&mut self.done).zip(&mut self.losses) {
-            if *done {
-                continue;
-            }
+        for (fact, loss) in now.iter().enumerate().filter(|(fact, _)| !self.done[*fact]) {
             if !loss[0].is_finite() {
                 return Err(EditError::NonFinite { step, loss: loss[0] });
             }
-            past.push(*loss);
-            *done = f64::from(loss[0]) < self.settings.early_stop;
+            let there = f64::from(loss[0]) < self.settings.early_stop;
+            self.losses[fact].push(*loss);
+            self.reached[fact] = if there { self.reached[fact] + 1 } else { 0 };
+        }
+        for (done, &reached) in self.done.iter_mut().zip(&self.reached) {
+            *done = reached >= self.turns;
         }
         Ok(self.done.iter().all(|&done| done))
     }

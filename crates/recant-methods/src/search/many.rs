@@ -169,7 +169,7 @@ impl<'a> Group<'a> {
             Loss::given(settings, self.facts[fact], &self.inits[fact], before, device)
         };
         let losses: Vec<Loss> = (0..count).map(loss).collect();
-        let at = |deltas: &Tensor<2>| {
+        let at = |_, deltas: &Tensor<2>| {
             let log_probs = tail.log_probs_each(deltas.clone());
             let parts = |(fact, loss): (usize, &Loss)| {
                 let (first, len) = self.span(fact);
@@ -178,6 +178,6 @@ impl<'a> Group<'a> {
             };
             losses.iter().enumerate().map(parts).collect()
         };
-        descend(settings, &self.inits, device, &|_| goes_on(), &at)
+        descend(settings, &self.inits, device, 1, &|_| goes_on(), &at)
     }
 }

@@ -19,6 +19,7 @@ pub mod many;
 mod settings;
 pub mod split;
 pub mod tail;
+pub mod turns;
 
 use burn::tensor::{Int, Tensor, activation};
 use recant_backend::{Device, host, upload_f32, upload_ints};
@@ -264,23 +265,46 @@ impl Found {
     }
 }
 
-/// Searches δ with Adam; `watch` hears each step.
+/// What one step of a search reads: some contexts of a fact, their loss and who computes it.
+pub struct Reading<'a> {
+    loss: Loss,
+    evaluator: &'a dyn Evaluator,
+}
+
+impl<'a> Reading<'a> {
+    /// What is read in `rows` by `evaluator`; `init` is the MLP's output v₀ at the first row.
+    #[must_use]
+    pub fn new(
+        settings: SearchSettings,
+        rows: &FactRows,
+        init: &[f32],
+        evaluator: &'a dyn Evaluator,
+        device: &Device,
+    ) -> Self {
+        Self { loss: Loss::new(settings, rows, init, evaluator, device), evaluator }
+    }
+}
+
+/// Searches δ with Adam, from v₀ = `init`; the steps take turns at the readings. `watch` hears each step.
 ///
 /// # Errors
 /// [`EditError::NonFinite`] when the loss stops being a number; [`EditError::Cancelled`].
 pub fn search(
     settings: SearchSettings,
-    rows: &FactRows,
     init: &[f32],
-    evaluator: &dyn Evaluator,
+    readings: &[Reading<'_>],
     device: &Device,
     watch: &dyn Watch,
 ) -> Result<Found, EditError> {
-    let loss = Loss::new(settings, rows, init, evaluator, device);
     let steps = settings.v_num_grad_steps;
     let goes_on = |step| watch.tell(Work::Search, step, steps);
-    let at = |deltas: &Tensor<2>| vec![loss.at(deltas.clone().reshape([init.len()]), evaluator)];
-    let mut found = descent::descend(settings, &[init.to_vec()], device, &goes_on, &at)?;
+    let at = |step: usize, deltas: &Tensor<2>| {
+        let delta = deltas.clone().reshape([init.len()]);
+        let now = readings.get(step % readings.len().max(1));
+        now.map(|reading| reading.loss.at(delta, reading.evaluator)).into_iter().collect()
+    };
+    let turns = readings.len();
+    let mut found = descent::descend(settings, &[init.to_vec()], device, turns, &goes_on, &at)?;
     let nothing = || Found { delta: vec![0.0; init.len()], init: init.to_vec(), losses: Vec::new() };
     Ok(found.pop().unwrap_or_else(nothing))
 }

@@ -69,6 +69,10 @@ pub struct EvalArgs {
     /// in FILE.state).
     #[arg(long, value_name = "FILE")]
     pub resume: Option<PathBuf>,
+    /// Edit this many cases at the same time, each on a fork of the model that shares its weights; same scores, with
+    /// --scenario single and methods that write weights. For machines with many cores.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u16).range(1..))]
+    pub jobs: u16,
     /// Directory for report.json, report.html and report.csv.
     #[arg(long, value_name = "DIR", default_value = "target/recant-eval")]
     pub out: PathBuf,
@@ -133,6 +137,7 @@ impl EvalArgs {
             given: Vec::new(),
             journal: None,
             part: self.shard,
+            jobs: self.jobs.into(),
         })
     }
 
