@@ -105,6 +105,33 @@ fn what_fails_in_the_middle_is_a_failure_of_its_case() {
     assert_eq!((run.results.len(), run.rollback_exact), (4, Some(true)));
 }
 
+/// However many cases are edited at the same time, the run is the same, failures included, and whoever listens hears of the
+/// cases in their order.
+#[test]
+fn cases_side_by_side_are_heard_in_order() {
+    let (mut model, cases) = (model(), cases());
+    let (base, _) = unedited(&model, &cases, &[], RunOptions::default(), &mut |_| ()).unwrap();
+    let mut with = |jobs| {
+        let options = RunOptions { jobs, ..RunOptions::default() };
+        let exam = Exam { cases: &cases, retained: &[], base: &base, options };
+        let mut heard = Vec::new();
+        let mut run = evaluate(&mut model, &Clumsy, exam, &mut |event| match event {
+            Event::Single { single, .. } => heard.push((single.result.case_id, 0)),
+            Event::Case { done, of, .. } => heard.push((done as u64, of)),
+            _ => {}
+        });
+        (run.seconds_per_edit, run.peak_rss_bytes) = (None, None);
+        run.results.iter_mut().for_each(|result| result.seconds = None);
+        (serde_json::to_value(&run).unwrap(), heard)
+    };
+    let alone = with(1);
+    assert_eq!(alone.1, [(0, 0), (1, 4), (1, 0), (2, 4), (2, 0), (3, 4), (3, 0), (4, 4)]);
+    assert_eq!(alone.0["failures"].as_array().unwrap().len(), 2);
+    for jobs in [0, 2, 3, 4, 9] {
+        assert_eq!(with(jobs), alone, "{jobs} at a time");
+    }
+}
+
 /// The text that is named is the text that cannot be scored, wherever it stands among the others.
 #[test]
 fn the_text_that_fails_is_named() {

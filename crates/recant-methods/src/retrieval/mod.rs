@@ -14,7 +14,7 @@ use std::sync::Arc;
 use burn::tensor::Tensor;
 use recant_backend::{Device, host, upload_f32};
 use recant_core::{AdapterState, Point};
-use recant_edit::{Contexts, EditError, Fact, Request, Watch};
+use recant_edit::{Contexts, EditError, Fact, Request, Watch, Work};
 use recant_model::{Adapter, Hook, Model};
 
 use crate::inputs::MethodInputs;
@@ -134,6 +134,7 @@ impl PairRule for Retrieval {
     fn find(&self, base: &Model, fact: &Fact, watch: &dyn Watch) -> Result<(Pair, f32), EditError> {
         let request = Request::to_edit(base, fact)?;
         let rows = fact_rows(base, &request, &self.contexts).map_err(EditError::about(fact))?;
+        watch.tell(Work::Search, 0, self.settings.search.v_num_grad_steps)?;
         let observed = Base::observe(base, self.settings.layer, &rows)?;
         let evaluator = Tail::new(base, &observed, &rows);
         let init = &observed.outputs[0];

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use recant_core::{Addend, Matrix, ModelDigest, WeightPatch};
 use recant_edit::{
     Carry, Contexts, EditError, Editor, Fact, Plan, Request, RequestError, StatisticsError, Trace, Watch,
+    Work,
 };
 use recant_model::{Model, Slot};
 
@@ -157,6 +158,8 @@ impl Rome {
         if self.settings.full_stop {
             request = request.with_stop(model).map_err(EditError::about(fact))?;
         }
+        // Observing takes seconds too.
+        watch.tell(Work::Search, 0, self.settings.search.v_num_grad_steps)?;
         let (chat, unused) = self.chat(model);
         let rows = self.rows(model, &request, chat.as_ref()).map_err(EditError::about(fact))?;
         let seen = Turns::observe(model, layer, &rows, self.settings.contexts_per_step)?;

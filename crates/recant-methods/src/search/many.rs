@@ -64,6 +64,7 @@ pub fn search_many(
         let together = (max_bytes / a_row.saturating_mul(rows).max(1)).max(1);
         for chunk in members.chunks(together) {
             let rows: Vec<&FactRows> = chunk.iter().map(|&at| &facts[at]).collect();
+            watch.tell(Work::Values, found.len(), facts.len())?;
             let group = Group::observe(model, layer, rows, tokens, inject)?;
             let step = || watch.tell(Work::Values, found.len(), facts.len());
             let of_group = group.search(settings, model, frame, &step)?;
