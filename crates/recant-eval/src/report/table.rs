@@ -108,12 +108,12 @@ pub(super) fn fields(report: &Report) -> Vec<Field> {
     fields.extend(COLUMNS.iter().filter(|column| column.shown.rank > 0).map(score));
     let seconds =
         |run: &Run| run.seconds_per_edit.map_or_else(|| NONE.to_owned(), |time| format!("{time:.2}"));
-    fields.push(field("s/edit", 8, &seconds));
+    fields.push(field("s/edit", 9, &seconds));
     let peak = |run: &Run| run.peak_rss_bytes.map_or_else(|| NONE.to_owned(), megabytes);
     fields.push(field("peak MB", 3, &peak));
     fields.push(field("rollback", STAYS, &|run| rollback(run.rollback_exact).to_owned()));
     if runs.iter().any(|run| run.retained.is_some()) {
-        fields.push(field(RETAINED, 7, &|run| number(run.retained)));
+        fields.push(field(RETAINED, 8, &|run| number(run.retained)));
     }
     if runs.iter().any(|run| !run.failures.is_empty()) {
         fields.push(field(FAILURES, STAYS, &|run| run.failures.len().to_string()));
@@ -269,19 +269,23 @@ pub(super) const FREE_HEADS: [&str; 7] = [
     "rephrase, to its end",
 ];
 
+/// The scores under [`FREE_HEADS`].
+const FREE_SCORES: [Column; 6] =
+    [REWRITE_ACC, FREE_REWRITE, END_REWRITE, REPHRASE_ACC, FREE_REPHRASE, END_REPHRASE];
+
 /// A run's row under [`FREE_HEADS`]; `None` of a run that was not asked to write.
 pub(super) fn free_cells(run: &Run) -> Option<Vec<String>> {
     run.metrics.get(&FREE_REWRITE)?;
-    let scores = [REWRITE_ACC, FREE_REWRITE, END_REWRITE, REPHRASE_ACC, FREE_REPHRASE, END_REPHRASE].iter();
-    let scores = scores.map(|column| number(run.metrics.get(column)));
+    let scores = FREE_SCORES.iter().map(|column| number(run.metrics.get(column)));
     Some(std::iter::once(run.label()).chain(scores).collect())
 }
 
 /// What the models write by themselves, beside what they would say if the answer were dictated, as plain text.
 fn free(report: &Report) -> Option<String> {
     let rows: Vec<Vec<String>> = report.runs.iter().filter_map(free_cells).collect();
-    let table = plain(FREE_HEADS.into_iter(), rows.iter().cloned());
-    (!rows.is_empty()).then(|| format!("\nDictated and free\n{table}\n"))
+    // The heads of the page are too long for a terminal.
+    let heads = ["method"].into_iter().chain(FREE_SCORES.iter().map(|column| column.title));
+    (!rows.is_empty()).then(|| format!("\nDictated and free\n{}\n", plain(heads, rows.into_iter())))
 }
 
 /// A sequence's retention curve as plain text.

@@ -9,7 +9,7 @@ const PARAPHRASE: &[Need] = &[Need::Former, Need::OtherFormer, Need::Paraphrase]
 const NEIGHBOUR: &[Need] = &[Need::Neighbour, Need::NeighbourTruth, Need::OtherNeighbourTruth];
 
 /// The means above the others: they are what is read first.
-const FIRST: u8 = 9;
+const FIRST: u8 = 10;
 /// Magnitudes say the same in another unit.
 const MAGNITUDE: u8 = 1;
 

@@ -14,7 +14,7 @@ pub const REWRITE_ACC: Column = Column {
     doc: "share of the new target's tokens that are the most probable ones in their place, on the prompt that was \
           rewritten",
     needs: &[],
-    shown: Shown { rank: 6, bar: None, curve: true },
+    shown: Shown { rank: 7, bar: None, curve: true },
     scorer: Scorer::Case(|case| Some(case.edited(&case.prompt()).accuracy())),
 };
 
@@ -28,7 +28,7 @@ pub const REPHRASE_ACC: Column = Column {
     better: Better::Higher,
     doc: "the same on other ways to ask",
     needs: &[Need::Paraphrase],
-    shown: Shown { rank: 5, bar: None, curve: false },
+    shown: Shown { rank: 6, bar: None, curve: false },
     scorer: Scorer::Case(|case| mean(case.paraphrases().map(|prompt| case.edited(prompt).accuracy()))),
 };
 
@@ -43,7 +43,7 @@ pub const LOCALITY_ACC: Column = Column {
     doc: "share of the true target's places on prompts about other subjects at which the most probable token is the \
           unedited model's; agreement, not correctness",
     needs: &[Need::Neighbour, Need::NeighbourTruth],
-    shown: Shown { rank: 4, bar: None, curve: false },
+    shown: Shown { rank: 5, bar: None, curve: false },
     scorer: Scorer::Case(|case| {
         mean(case.neighbours().filter_map(|about| {
             let truth = about.truth.as_deref()?;

@@ -14,7 +14,7 @@ pub const TOP_KEPT: Column = Column {
     doc: "share of prompts about other subjects whose most probable next token is the unedited model's; it needs no true \
           answer",
     needs: &[Need::Neighbour],
-    shown: Shown { rank: 3, bar: None, curve: false },
+    shown: Shown { rank: 4, bar: None, curve: false },
     scorer: Scorer::Case(|case| {
         let first = |score: &ProbeScore| score.answers.first().map(|answer| answer.id);
         let keeps = |prompt: &str| {
