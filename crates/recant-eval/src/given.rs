@@ -2,7 +2,6 @@
 
 use recant_model::Model;
 
-use crate::free::free_scores;
 use crate::memory;
 use crate::probe::ScoreError;
 use crate::report::Run;
@@ -23,7 +22,7 @@ pub fn judge_given(
     memory::restart_peak();
     let Exam { cases, retained, base, options } = exam;
     let (mut results, mut failures, mut notes) = (Vec::with_capacity(cases.len()), Vec::new(), Vec::new());
-    let free = free_or_note(free_scores(model, cases), &mut notes);
+    let free = free_or_note(model, cases, &mut notes);
     for (at, case) in cases.iter().enumerate() {
         let before = base.scores(at);
         let after = score(model, case, before, &mut failures);

@@ -146,15 +146,14 @@ pub fn evaluate_rest(
         let after = planned.and_then(|plan| {
             note_once(&mut notes, plan.notes.iter().cloned());
             let scored = scoped(model, &plan.patch, |edited| {
-                (score(edited, case, before, &mut failures), free_scores(edited, std::slice::from_ref(case)))
+                (score(edited, case, before, &mut failures), free_score(edited, case, &mut notes))
             });
             scored.map_err(|error| error.to_string())
         });
         let (after, free) = after.unwrap_or_else(|error| {
             failures.push(Failure { case_id: case.id, error });
-            (before.clone(), free_scores(model, std::slice::from_ref(case)))
+            (before.clone(), free_score(model, case, &mut notes))
         });
-        let free = free_or_note(free, &mut notes).into_iter().next();
         let exact = exam.base.is(model);
         let result =
             result(case, Answers { before, after: &after, free }, Some(seconds), Some(exact), exam.options);
@@ -183,15 +182,17 @@ pub struct Single {
     pub state_bytes: Option<u64>,
 }
 
-/// The scores of free generation; a note where there are none.
-pub(crate) fn free_or_note(
-    free: Result<Vec<FreeScores>, ScoreError>,
-    notes: &mut Vec<String>,
-) -> Vec<FreeScores> {
-    free.unwrap_or_else(|error| {
+/// The scores of free generation, one a case; a note where there are none.
+pub(crate) fn free_or_note(model: &Model, cases: &[Case], notes: &mut Vec<String>) -> Vec<FreeScores> {
+    free_scores(model, cases).unwrap_or_else(|error| {
         note_once(notes, [format!("free generation is not scored: {error}")]);
         Vec::new()
     })
+}
+
+/// The same of one case.
+pub(crate) fn free_score(model: &Model, case: &Case, notes: &mut Vec<String>) -> Option<FreeScores> {
+    free_or_note(model, std::slice::from_ref(case), notes).pop()
 }
 
 /// Does `one` with every case that is not `done`.
@@ -205,12 +206,22 @@ pub(crate) fn each_alone(
     let Exam { cases, base, .. } = exam;
     done.truncate(cases.len());
     for at in done.len()..cases.len() {
-        let single = one(&cases[at], base.scores(at));
-        on_event(Event::Single { method, single: &single });
-        on_event(Event::Case { method, done: at + 1, of: cases.len() });
-        done.push(single);
+        keep(one(&cases[at], base.scores(at)), method, cases.len(), &mut done, on_event);
     }
     done
+}
+
+/// Tells of a single that is done, and keeps it behind those before it.
+fn keep(
+    single: Single,
+    method: &str,
+    of: usize,
+    done: &mut Vec<Single>,
+    on_event: &mut dyn FnMut(Event<'_>),
+) {
+    on_event(Event::Single { method, single: &single });
+    done.push(single);
+    on_event(Event::Case { method, done: done.len(), of });
 }
 
 /// As [`each_alone`], with a thread for each of some models, which stay as they are between the cases. Events come in the
@@ -252,9 +263,7 @@ fn side_by_side(
         for (at, single) in receiver {
             early.insert(at, single);
             while let Some(single) = early.remove(&done.len()) {
-                on_event(Event::Single { method, single: &single });
-                on_event(Event::Case { method, done: done.len() + 1, of: cases.len() });
-                done.push(single);
+                keep(single, method, cases.len(), &mut done, on_event);
             }
         }
     });

@@ -7,13 +7,13 @@ use recant_model::Model;
 use serde::{Deserialize, Serialize};
 
 use crate::dataset::{Case, Retained};
-use crate::free::{FreeScores, free_scores};
+use crate::free::FreeScores;
 use crate::memory;
 use crate::probe::{ScoreError, answered};
 use crate::report::{CaseResult, CurvePoint, Failure, Run};
 use crate::runner::{
-    Answers, Event, RunOptions, Scores, Single, Unedited, each_alone, free_or_note, metrics, note_once,
-    result, run_of, score, singles_run,
+    Answers, Event, RunOptions, Scores, Single, Unedited, each_alone, free_or_note, free_score, metrics,
+    note_once, result, run_of, score, singles_run,
 };
 use crate::scores::{CaseScores, Metrics};
 
@@ -138,7 +138,7 @@ pub fn go_on(
     }
     let Progress { seconds, immediate, mut curve, mut notes, mut failures, .. } = so_far;
     let each = seconds / cases.len().max(1) as f64;
-    let free = free_or_note(free_scores(learner.model(), cases), &mut notes);
+    let free = free_or_note(learner.model(), cases, &mut notes);
     let results = scored(learner.model(), cases, 0, each, exam, &free, &mut failures);
     if step < cases.len() {
         curve.push(point(learner.model(), cases, step, exam)?);
@@ -189,8 +189,7 @@ pub fn teach_alone(
             Err(error) => failures.push(Failure { case_id: case.id, error: error.to_string() }),
         }
         let after = score(learner.model(), case, before, &mut failures);
-        let free = free_scores(learner.model(), std::slice::from_ref(case));
-        let free = free_or_note(free, &mut notes).into_iter().next();
+        let free = free_score(learner.model(), case, &mut notes);
         let state_bytes = Some(learner.state_bytes() as u64);
         let back = learner.roll_back(0);
         let exact = back.is_ok() && exam.base.is(learner.model());

@@ -192,8 +192,8 @@ fn remove_if_dead(path: &Path) -> io::Result<()> {
     let mut mark = Vec::new();
     (&mut owner).take(MARK.len() as u64 + 1).read_to_end(&mut mark)?;
     // Killed while it was marked: there is nothing yet but the marker.
-    let begun = MARK.starts_with(&mark) && fs::read_dir(path)?.count() == 1;
-    if mark != MARK && !begun {
+    let begun = || Ok::<_, io::Error>(MARK.starts_with(&mark) && fs::read_dir(path)?.count() == 1);
+    if mark != MARK && !begun()? {
         return Ok(());
     }
     match owner.try_lock() {

@@ -5,9 +5,10 @@
 use std::path::{Path, PathBuf};
 
 use recant_backend::{Device, DeviceSpec};
-use recant_edit::{Contexts, Fact, Request};
+use recant_edit::{Contexts, Editor, Fact, Request};
 use recant_methods::lookup::{FactRows, fact_rows, rows_of};
 use recant_methods::names::ChatForm;
+use recant_methods::rome::{Covariance, KeyRule, Rome, RomeSettings};
 use recant_methods::search::split::{Parts, Split};
 use recant_methods::search::turns::Turns;
 use recant_methods::search::{Base, Loss, Reading, SearchSettings, full::Full, search, tail::Tail};
@@ -263,4 +264,35 @@ fn steps_take_turns_at_all_contexts() {
     let enough = SearchSettings { early_stop: 1e9, ..settings };
     assert_eq!(whole.search(enough, &model, &()).unwrap().losses.len(), 1);
     assert_eq!(turns.search(enough, &model, &()).unwrap().losses.len(), 2);
+}
+
+/// A target that shall end has the full stop's token behind its own. One that ends itself, one to the letter and one in a
+/// chat are as they are; a plan follows.
+#[test]
+fn a_full_stop_follows_a_target_that_does_not_end() {
+    let device = Device::open(DeviceSpec::Flex).unwrap();
+    let dir = with_template("llama-tiny-tied");
+    let model = Model::open(dir.path(), &device).unwrap();
+    let both = |fact: &Fact, model: &Model| {
+        let request = Request::new(model, fact).unwrap();
+        (request.target.clone(), request.with_stop(model).unwrap().target)
+    };
+    let fact = Fact::new("The sea", "{} is", "cold").unwrap();
+    let (target, stopped) = both(&fact, &model);
+    assert!(stopped.starts_with(&target) && stopped.len() > target.len());
+    assert_eq!(model.tokenizer().decode(&stopped).unwrap().trim(), "cold.");
+    let literal = Fact::new_literal("The sea", "{} is", " cold").unwrap();
+    let ended = Fact::new("The sea", "{} is", "cold.").unwrap();
+    for (fact, model) in [(&literal, &model), (&ended, &model), (&fact, &model.in_chat(false).unwrap())] {
+        let (target, stopped) = both(fact, model);
+        assert_eq!(target, stopped, "{fact:?}");
+    }
+    let losses = |fact: &Fact, full_stop| {
+        let settings =
+            RomeSettings { full_stop, mom2_adjustment: false, ..RomeSettings::new(1, KeyRule::Bare) };
+        let rome = Rome::new(settings, contexts(), Covariance::Identity);
+        rome.plan(&model, std::slice::from_ref(fact)).unwrap().traces.remove(0).losses
+    };
+    assert_ne!(losses(&fact, true), losses(&fact, false));
+    assert_eq!(losses(&ended, true), losses(&ended, false));
 }

@@ -301,6 +301,8 @@ fn shards_make_the_report_of_the_whole() {
     assert!(!at.join("again/report.json").exists());
     let told = refused(at, &format!("{eval} --shard 1/2 --scenario batch --out x"));
     assert!(told.contains("--shard") && told.contains("each alone"), "{told}");
+    let told = refused(at, &format!("{eval} --jobs 2 --scenario batch --out x"));
+    assert!(told.contains("--jobs") && told.contains("--scenario single"), "{told}");
     let told = refused(at, &format!("{eval} --shard 6/6 --out x"));
     assert!(
         told.contains("--shard") && told.contains("there are 5 cases, and 6/6 of them is none"),
@@ -318,6 +320,23 @@ fn compared(at: &Path) {
     assert!(good(at, same).contains("ft-m, 5 cases in both: every score is the same"));
     let told = refused(at, "eval compare whole/report.json merged/report.json --fail-below ES=0.5");
     assert!(told.contains("ft-m: ES gained +0.0000, at least +0.5000 was asked"), "{told}");
+    // What the version before wrote, which had no scores of free generation for each case.
+    let text = std::fs::read_to_string(at.join("whole/report.json")).unwrap();
+    let mut former: Value = serde_json::from_str(&text).unwrap();
+    former["schema"] = json!(2);
+    for run in former["runs"].as_array_mut().unwrap() {
+        run["free"] =
+            json!({ "rewrite": 1.0, "rephrase": null, "rewrite_natural": 0.0, "rephrase_natural": null });
+        let written = |key: &String| key.starts_with("free_") || key.starts_with("end_");
+        run["metrics"].as_object_mut().unwrap().retain(|key, _| !written(key));
+        for case in run["results"].as_array_mut().unwrap() {
+            case["scores"].as_object_mut().unwrap().retain(|key, _| !written(key));
+        }
+    }
+    std::fs::write(at.join("former.json"), former.to_string()).unwrap();
+    let told = json(at, "eval compare former.json merged/report.json");
+    assert_eq!(told["runs"][1]["scores"]["ES"]["difference"], json!(0.0));
+    assert!(told["runs"][1]["scores"]["free_rewrite"].is_null());
     let part = json(at, "eval compare whole/report.json s1/report.json");
     assert_eq!(
         (&part["runs"][1]["cases"], &part["runs"][1]["scores"]["ES"]["difference"]),

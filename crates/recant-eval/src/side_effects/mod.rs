@@ -166,25 +166,16 @@ pub fn side_effects(
         done += 1;
         goes_on(done - 1, passes).is_break()
     };
+    let models = [before, after];
     let mut groups = Vec::new();
-    for (kind, asked) in open {
-        let mut group = SideGroup::new(kind);
-        for together in asked.chunks(AT_ONCE) {
-            if stops() {
-                return Ok(None);
-            }
-            group.ask_open(together, [before, after])?;
-        }
+    for (kind, prompts) in open {
+        let ask = |group: &mut SideGroup, some: &[String]| group.ask_open(some, models);
+        let Some(group) = SideGroup::of(kind, prompts, &mut stops, ask)? else { return Ok(None) };
         groups.push(group);
     }
-    for (kind, asked) in known {
-        let mut group = SideGroup::new(kind);
-        for together in asked.chunks(AT_ONCE) {
-            if stops() {
-                return Ok(None);
-            }
-            group.ask_known(together, [before, after])?;
-        }
+    for (kind, probes) in known {
+        let ask = |group: &mut SideGroup, some: &[Probe]| group.ask_known(some, models);
+        let Some(group) = SideGroup::of(kind, probes, &mut stops, ask)? else { return Ok(None) };
         groups.push(group);
     }
     let mut drift = Drift::default();
@@ -192,7 +183,7 @@ pub fn side_effects(
         if stops() {
             return Ok(None);
         }
-        drift.read(together, [before, after])?;
+        drift.read(together, models)?;
     }
     groups.retain(|group| group.asked > 0);
     for group in &mut groups {
@@ -203,8 +194,21 @@ pub fn side_effects(
 }
 
 impl SideGroup {
-    fn new(kind: SideKind) -> Self {
-        Self { kind, asked: 0, kept: 0, changed: Vec::new() }
+    /// A group, whose prompts are asked some at a time; `None` when that was broken off.
+    fn of<T>(
+        kind: SideKind,
+        prompts: &[T],
+        stops: &mut dyn FnMut() -> bool,
+        ask: impl Fn(&mut Self, &[T]) -> Result<(), ScoreError>,
+    ) -> Result<Option<Self>, ScoreError> {
+        let mut group = Self { kind, asked: 0, kept: 0, changed: Vec::new() };
+        for together in prompts.chunks(AT_ONCE) {
+            if stops() {
+                return Ok(None);
+            }
+            ask(&mut group, together)?;
+        }
+        Ok(Some(group))
     }
 
     /// Prompts whose right answer nobody knows: it is whatever the model said.

@@ -53,8 +53,7 @@ struct Walk {
     width: usize,
     deltas: Vec<f32>,
     done: Vec<bool>,
-    /// How many of the last steps found a fact where it should be, and how many have to.
-    reached: Vec<usize>,
+    /// How many of a fact's last losses have to be small enough.
     turns: usize,
     losses: Vec<Vec<LossStep>>,
     bounds: Vec<f64>,
@@ -68,7 +67,6 @@ impl Walk {
             width,
             deltas: vec![0.0; inits.len() * width],
             done: vec![false; inits.len()],
-            reached: vec![0; inits.len()],
             turns,
             losses: vec![Vec::new(); inits.len()],
             bounds: inits.iter().map(|init| settings.clamp_norm_factor * norm(init)).collect(),
@@ -77,16 +75,17 @@ impl Walk {
 
     /// Takes down the losses of the facts that are still on their way; true when none is left.
     fn record(&mut self, step: usize, now: &[LossStep]) -> Result<bool, EditError> {
-        for (fact, loss) in now.iter().enumerate().filter(|(fact, _)| !self.done[*fact]) {
+        for ((loss, done), past) in now.iter().zip(&mut self.done).zip(&mut self.losses) {
+            if *done {
+                continue;
+            }
             if !loss[0].is_finite() {
                 return Err(EditError::NonFinite { step, loss: loss[0] });
             }
-            let there = f64::from(loss[0]) < self.settings.early_stop;
-            self.losses[fact].push(*loss);
-            self.reached[fact] = if there { self.reached[fact] + 1 } else { 0 };
-        }
-        for (done, &reached) in self.done.iter_mut().zip(&self.reached) {
-            *done = reached >= self.turns;
+            past.push(*loss);
+            let mut round = past.iter().rev().take(self.turns);
+            *done =
+                past.len() >= self.turns && round.all(|loss| f64::from(loss[0]) < self.settings.early_stop);
         }
         Ok(self.done.iter().all(|&done| done))
     }

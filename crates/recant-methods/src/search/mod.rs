@@ -285,7 +285,8 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// Searches δ with Adam, from v₀ = `init`; the steps take turns at the readings. `watch` hears each step.
+/// Searches δ with Adam, from v₀ = `init`; the steps take turns at the readings. `watch` hears each step. Of no readings
+/// nothing is found: δ = 0.
 ///
 /// # Errors
 /// [`EditError::NonFinite`] when the loss stops being a number; [`EditError::Cancelled`].
@@ -296,16 +297,17 @@ pub fn search(
     device: &Device,
     watch: &dyn Watch,
 ) -> Result<Found, EditError> {
-    let steps = settings.v_num_grad_steps;
+    let nothing = || Found { delta: vec![0.0; init.len()], init: init.to_vec(), losses: Vec::new() };
+    if readings.is_empty() {
+        return Ok(nothing());
+    }
+    let (steps, turns) = (settings.v_num_grad_steps, readings.len());
     let goes_on = |step| watch.tell(Work::Search, step, steps);
     let at = |step: usize, deltas: &Tensor<2>| {
-        let delta = deltas.clone().reshape([init.len()]);
-        let now = readings.get(step % readings.len().max(1));
-        now.map(|reading| reading.loss.at(delta, reading.evaluator)).into_iter().collect()
+        let Reading { loss, evaluator } = &readings[step % turns];
+        vec![loss.at(deltas.clone().reshape([init.len()]), *evaluator)]
     };
-    let turns = readings.len();
     let mut found = descent::descend(settings, &[init.to_vec()], device, turns, &goes_on, &at)?;
-    let nothing = || Found { delta: vec![0.0; init.len()], init: init.to_vec(), losses: Vec::new() };
     Ok(found.pop().unwrap_or_else(nothing))
 }
 

@@ -1,8 +1,8 @@
 //! A search whose steps read some of a fact's contexts in turn.
 //!
-//! A pass costs as many rows as it reads, and twenty prefixes tell a descent little more than five do. So each step reads
-//! the bare prompt, some of the other contexts and some of the names, and the next one reads the next; the mean key and the
-//! mean output are still those of all contexts.
+//! A pass costs as many rows as it reads. So each step reads the bare prompt, some of the other contexts and some of the
+//! names, and the next one reads the next; the mean key and the mean output are still those of all contexts. It is the
+//! cheaper search and not the better one: in as many steps it holds fewer paraphrases (docs/results.md).
 
 use recant_edit::{EditError, Watch};
 use recant_model::Model;

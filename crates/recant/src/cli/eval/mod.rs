@@ -113,6 +113,10 @@ impl EvalArgs {
 
     /// How facts are put in.
     fn steps(&self) -> Result<Steps, CliError> {
+        if self.jobs > 1 && self.scenario != ScenarioArg::Single {
+            let reason = "it goes with --scenario single".to_owned();
+            return Err(CliError::Option { option: "--jobs", reason });
+        }
         match self.scenario {
             ScenarioArg::Single if !self.batch_size.is_empty() => {
                 let reason = "it goes with --scenario batch or sequential".to_owned();
