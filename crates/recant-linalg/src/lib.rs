@@ -17,5 +17,5 @@ mod truncate;
 
 pub use cholesky::{Cholesky, FactorError};
 pub use null_space::{NullSpace, NullSpaceError};
-pub use push_through::{LowRank, UpdateError, push_through};
+pub use push_through::{LowRank, UpdateError, push_through, ridge_update};
 pub use rows::Rows;

@@ -96,6 +96,28 @@ pub fn push_through(
     }
 }
 
+/// ΔW = R Kᵀ (K Kᵀ + ρI)⁻¹ in full, `[m, d]` in row order: what [`push_through`] with the keys as their own images gives, by
+/// a system of the key's length, for more keys than that.
+///
+/// # Errors
+/// [`UpdateError`]; the pivot's number of a system that cannot be solved is that of a number of the keys.
+pub fn ridge_update(keys: &Rows, residuals: &Rows, ridge: f64) -> Result<Vec<f64>, UpdateError> {
+    let (n, d) = (keys.count(), keys.width());
+    if residuals.count() != n || n == 0 {
+        return Err(UpdateError::Shape { keys: n, width: d, images: n, residuals: residuals.count() });
+    }
+    let across = Rows::from_mat(&keys.view().transpose().to_owned());
+    let failed = |source| UpdateError::System { keys: n, source };
+    let factor = Cholesky::new(d, &system(&across, &across, ridge)).map_err(failed)?;
+    let right = times(keys.view().transpose(), residuals.view());
+    let update = Rows::from_mat(&solve_columns(&factor, right.view()).view().transpose().to_owned());
+    let finite = |row: &[f64]| row.iter().all(|x| x.is_finite());
+    match update.iter().position(|row| !finite(row)) {
+        Some(_) => Err(UpdateError::NonFinite { key: 0 }),
+        None => Ok(update.data().to_vec()),
+    }
+}
+
 /// KᵀA + ρI, made exactly symmetric: rounding alone leaves it a little off.
 fn system(keys: &Rows, images: &Rows, ridge: f64) -> Vec<f64> {
     let n = keys.count();

@@ -3,6 +3,7 @@
 //! * [`rome`]: ROME and R-ROME, a rank-one rewrite of one MLP's down-projection.
 //! * [`memit`], [`emmet`], [`alphaedit`]: many facts at once, by one family of closed forms ([`batch`]).
 //! * [`ledger`]: many facts as a set, which can be changed at any time.
+//! * [`ultraedit`]: many facts by one gradient each.
 //! * [`ft`]: FT-L and FT-M, the fine-tuning baselines; [`locft`]: the same breadth first.
 //! * [`wise`], [`grace`], [`mod@retrieval`]: memories beside the weights that are stored and forget one edit at a
 //!   time ([`mod@lifelong`]).
@@ -38,6 +39,7 @@ pub mod search;
 mod settings;
 mod spec;
 pub mod transfer;
+pub mod ultraedit;
 pub mod wise;
 mod wishes;
 

@@ -131,6 +131,21 @@ pub fn block_with_matrix(model: &Model, layer: usize) -> Result<u16, EditError> 
     Ok(block)
 }
 
+/// Checks layers that a method writes together.
+///
+/// # Errors
+/// Those of [`block_with_matrix`]; [`EditError::Setting`] when there are none.
+pub(crate) fn blocks_with_matrix(model: &Model, layers: &[usize]) -> Result<(), EditError> {
+    if layers.is_empty() {
+        return Err(EditError::Setting {
+            key: "layers".to_owned(),
+            value: String::new(),
+            reason: "at least one layer is needed".to_owned(),
+        });
+    }
+    layers.iter().try_for_each(|&layer| block_with_matrix(model, layer).map(|_| ()))
+}
+
 /// Why a model gives no matrix for a layer.
 pub(crate) fn no_matrix(model: &Model, layer: usize) -> EditError {
     let none = EditError::Layer { layer, layers: model.spec().layers };

@@ -11,16 +11,17 @@ use recant_model::Model;
 use crate::inputs::MethodInputs;
 use crate::kind::meant;
 use crate::spec::{Make, MethodSpec};
-use crate::{alphaedit, emmet, ft, grace, ledger, locft, memit, retrieval, rome, wise};
+use crate::{alphaedit, emmet, ft, grace, ledger, locft, memit, retrieval, rome, ultraedit, wise};
 
 /// Every method that plans a change of weights.
-pub const METHODS: [MethodSpec; 9] = [
+pub const METHODS: [MethodSpec; 10] = [
     rome::R_ROME,
     rome::ROME,
     memit::METHOD,
     emmet::METHOD,
     alphaedit::METHOD,
     ledger::METHOD,
+    ultraedit::METHOD,
     ft::FT_L,
     ft::FT_M,
     locft::METHOD,

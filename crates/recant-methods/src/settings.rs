@@ -63,6 +63,16 @@ pub(crate) fn one_layer<S: 'static>(of: fn(&mut S) -> &mut usize, get: fn(&S) ->
         .alias(&["layer"])
 }
 
+/// The parameter `layers` of a method that edits several.
+pub(crate) fn layer_list<S: 'static>(get: fn(&S) -> &[usize], of: fn(&mut S) -> &mut Vec<usize>) -> Param<S> {
+    let tell = move |s: &S| get(s).iter().map(usize::to_string).collect::<Vec<_>>().join(",");
+    let read = move |s: &mut S, set: &Setting| {
+        *of(s) = set.layer_list()?;
+        Ok(())
+    };
+    param("layers", Kind::Layers, "the layers that are written", tell, read).alias(&["layer"])
+}
+
 /// The parameter `fact_token`: where a fact is looked up. There is one choice.
 pub(crate) fn fact_token<S: 'static>() -> Param<S> {
     const ONLY: [(&str, ()); 1] = [("subject_last", ())];

@@ -225,7 +225,7 @@ fn a_mixture_of_experts_is_told_refused_and_remembered() {
     assert!(info["slots"]["mlp_down"].is_null());
 
     let fact = "--contexts contexts.txt --subject 'The sea' --prompt '{} is' --target cold";
-    let edits = ["r-rome", "memit", "alphaedit", "ledger", "ft-m", "locft-bf"]
+    let edits = ["r-rome", "memit", "alphaedit", "ledger", "ft-m", "locft-bf", "ultraedit"]
         .map(|method| format!("edit --model model --method {method} {fact} --out out"));
     let stats = "stats --model model --layers 1 --corpus contexts.txt --out stats".to_owned();
     let wise = format!("edit --model model --state side --method wise --layer 1 {fact}");

@@ -18,6 +18,7 @@ use recant_linalg::{LowRank, Rows, UpdateError};
 use recant_model::{Model, Slot};
 
 pub use metric::Metric;
+pub(crate) use rows::no_clash;
 pub use rows::{Prepared, Seen};
 pub use settings::BatchSettings;
 pub(crate) use settings::shared;

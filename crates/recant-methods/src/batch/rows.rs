@@ -39,7 +39,7 @@ impl Prepared {
     /// # Errors
     /// [`EditError::Fact`] names the fact; [`EditError::GivenTwice`] and [`EditError::FactsContradict`] name those that clash.
     pub fn new(model: &Model, facts: &[Fact], contexts: &Contexts) -> Result<Self, EditError> {
-        check(facts)?;
+        no_clash(facts)?;
         Self::laid_out(model, facts, contexts)
     }
 
@@ -113,7 +113,11 @@ impl Prepared {
     }
 }
 
-fn check(facts: &[Fact]) -> Result<(), EditError> {
+/// Refuses no facts at all, the same fact twice, and two facts that contradict each other.
+///
+/// # Errors
+/// [`EditError::FactCount`], [`EditError::GivenTwice`], [`EditError::FactsContradict`].
+pub(crate) fn no_clash(facts: &[Fact]) -> Result<(), EditError> {
     let mut told: BTreeMap<(String, String), &Fact> = BTreeMap::new();
     for fact in facts {
         if let Some(earlier) = told.insert(fact.statement().question(), fact) {

@@ -3,9 +3,9 @@
 use recant_edit::EditError;
 use recant_model::Model;
 
-use crate::kind::Kind;
+use crate::region::blocks_with_matrix;
 use crate::search::SearchSettings;
-use crate::settings::{Param, Tunable, fact_token, field, param};
+use crate::settings::{Param, Tunable, fact_token, field, layer_list};
 
 /// Settings that MEMIT, EMMET, AlphaEdit and the ledger share.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,22 +56,11 @@ impl BatchSettings {
     /// [`EditError::Layer`] when one does not exist, [`EditError::Mixture`] when one is a mixture of experts,
     /// [`EditError::Setting`] when there are none.
     pub fn written(&self, model: &Model) -> Result<Vec<usize>, EditError> {
-        let layers = model.spec().layers;
-        if let Some(&layer) = self.layers.iter().find(|&&layer| layer >= layers) {
-            return Err(EditError::Layer { layer, layers });
-        }
         let written = match (&self.layers[..], self.blue) {
-            ([], _) => {
-                return Err(EditError::Setting {
-                    key: "layers".to_owned(),
-                    value: String::new(),
-                    reason: "at least one layer is needed".to_owned(),
-                });
-            }
             ([first, .., last], true) => vec![*first, *last],
             (all, _) => all.to_vec(),
         };
-        written.iter().try_for_each(|&layer| model.spec().check_matrix(layer))?;
+        blocks_with_matrix(model, &written)?;
         Ok(written)
     }
 
@@ -85,14 +74,8 @@ impl BatchSettings {
 
 impl Tunable for BatchSettings {
     fn params() -> Vec<Param<Self>> {
-        let list = |s: &Self| s.layers.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
-        let layers =
-            param("layers", Kind::Layers, "the layers that are written", list, |s: &mut Self, set| {
-                s.layers = set.layer_list()?;
-                Ok(())
-            });
         let mut params = vec![
-            layers.alias(&["layer"]),
+            layer_list(|s: &Self| &s.layers, |s| &mut s.layers),
             field!("bare_weight", "weight of the bare prompt in the mean key", bare_weight, weight()),
             field!(
                 "mom2_update_weight",
