@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use recant_edit::{EditError, StatisticsError};
 use recant_eval::report::Failure;
 use recant_eval::{
-    CaseScores, Contest, Dataset, DatasetError, Event, Exam, Metrics, Run, RunOptions, ScoreError, Standing,
+    CaseScores, Contest, Dataset, DatasetError, Exam, Metrics, Run, RunOptions, ScoreError, Standing,
     attach_locality, contest, evaluate, unedited,
 };
 use recant_methods::region::block_with_matrix;
@@ -13,8 +13,9 @@ use recant_methods::{LayerRule, MethodSpec, method};
 use recant_model::Model;
 use serde::Serialize;
 
+use crate::bar::Bar;
 use crate::eval::EvalFailure;
-use crate::observer::{Observer, Progress, Unit, phase};
+use crate::observer::{Observer, Unit, phase};
 use crate::resources::{MethodSources, ResourceError, Resources};
 
 /// Bytes of second moments and their factors that are held at once.
@@ -173,7 +174,7 @@ pub fn compare_layers(
     let mut layers = request.layers(&model)?;
     let mut tried = Tried { layers: Vec::new(), runs: Vec::new(), notes: Vec::new() };
     let options = RunOptions::default();
-    let mut bar = Bar { observer, done: 0, of: 0, detail: "unedited".to_owned() };
+    let mut bar = Bar::new(observer, "layers", Unit::Edits);
     let (base, _) = phase(observer, "unedited", || unedited(&model, cases, &[], options, &mut |_| ()))?;
     let exam = Exam { cases, retained: &[], base: &base, options };
     while !layers.is_empty() {
@@ -188,13 +189,12 @@ pub fn compare_layers(
                 _ => layers.retain(|layer| known.contains(layer)),
             }
         }
-        bar.of = (cases.len() * (tried.layers.len() + layers.len() + behind.len())) as u64;
+        bar.expect(cases.len() * (tried.layers.len() + layers.len() + behind.len()));
         for &layer in &layers {
             if observer.cancelled() {
                 return Err(EvalFailure::Cancelled.into());
             }
-            bar.detail = format!("layer {layer}");
-            bar.tell();
+            bar.turn_to(&format!("layer {layer}"));
             let editor = method(&request.method, &resources.inputs_at(&request.method, layer)?)?;
             tried.runs.push(evaluate(&mut model, &*editor, exam, &mut |event| bar.hear(&event)));
             tried.layers.push(layer);
@@ -263,28 +263,6 @@ fn around(standings: &[Standing], best: usize) -> (usize, usize) {
     let below = (0..best).rev().take_while(near).last();
     let above = (best + 1..standings.len()).take_while(near).last();
     (below.unwrap_or(best), above.unwrap_or(best))
-}
-
-/// How far it has come.
-struct Bar<'o> {
-    observer: &'o dyn Observer,
-    done: u64,
-    of: u64,
-    detail: String,
-}
-
-impl Bar<'_> {
-    fn hear(&mut self, event: &Event<'_>) {
-        if let Event::Case { .. } = event {
-            self.done += 1;
-            self.tell();
-        }
-    }
-
-    fn tell(&self) {
-        let Self { observer, done, of, detail } = self;
-        observer.progress(Progress { work: "layers", detail, done: *done, of: *of, unit: Unit::Edits });
-    }
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@
 //! - [`blame`] and [`bisect`]: which commit moved an answer, or from which on all is not well.
 //! - [`Dialogue`]: a model that is asked, edited, compared with its base and taken back.
 
+mod bar;
 mod dialogue;
 mod edit;
 mod eval;

@@ -2,10 +2,11 @@
 
 use recant_model::Model;
 
+use crate::event::{Event, Listening};
 use crate::memory;
 use crate::probe::ScoreError;
 use crate::report::Run;
-use crate::runner::{Answers, Event, free_or_note, result, run_of, score};
+use crate::runner::{Answers, free_or_note, result, run_of, score};
 use crate::scenario::{Exam, share_answered};
 
 /// Scores a model on every case beside the unedited one. Nothing is edited, so nothing is taken back, and there is no time
@@ -22,7 +23,7 @@ pub fn judge_given(
     memory::restart_peak();
     let Exam { cases, retained, base, options } = exam;
     let (mut results, mut failures, mut notes) = (Vec::with_capacity(cases.len()), Vec::new(), Vec::new());
-    let free = free_or_note(model, cases, &mut notes);
+    let free = free_or_note(model, cases, &mut notes, &Listening::to(name, on_event));
     for (at, case) in cases.iter().enumerate() {
         let before = base.scores(at);
         let after = score(model, case, before, &mut failures);

@@ -6,6 +6,7 @@
 mod compare;
 mod contest;
 mod dataset;
+mod event;
 mod free;
 mod given;
 mod locality;
@@ -27,12 +28,13 @@ pub use dataset::{
     Case, Consequence, Dataset, DatasetError, EntryError, Neighbour, Retained, Unusable, check_retained,
     read_retained,
 };
+pub use event::{Event, Stage};
 pub use free::{FreeScores, free_scores};
 pub use given::judge_given;
 pub use locality::attach_locality;
 pub use probe::{Probe, ProbeScore, ScoreError, score_probes};
 pub use report::{Report, Run};
-pub use runner::{Event, RunOptions, Single, Unedited, evaluate, evaluate_rest, unedited};
+pub use runner::{RunOptions, Single, Unedited, evaluate, evaluate_rest, unedited};
 pub use scenario::{Exam, Progress, Scenario, evaluate_lifelong, go_on, share_answered, teach_alone};
 pub use scores::{CaseScores, Metrics, NotApplicable, not_applicable};
 pub use side_effects::{Reach, SideChange, SideEffects, SideGroup, SideKind, SideProbes, side_effects};

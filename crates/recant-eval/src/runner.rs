@@ -6,50 +6,20 @@ use std::sync::mpsc;
 use std::time::Instant;
 
 use recant_core::{Blobs, ModelDigest};
-use recant_edit::{Editor, scoped};
+use recant_edit::{Carry, Editor, Watch, scoped};
 use recant_model::Model;
 use serde::{Deserialize, Serialize};
 
 use crate::dataset::{Case, Retained};
+use crate::event::{Event, Listening, Stage};
 use crate::free::{FreeScores, free_scores};
 use crate::memory;
 use crate::probe::{Probe, ProbeScore, ScoreError, probes, score_probes};
 use crate::report::{CaseResult, Failure, Outcome, PromptKind, PromptResult, Run, UNEDITED};
-use crate::scenario::{Exam, Progress, share_answered};
+use crate::scenario::{Exam, share_answered};
 use crate::scores::{CaseScores, Judged, Metrics};
 
 pub(crate) type Scores = BTreeMap<Probe, ProbeScore>;
-
-/// What happens during an evaluation, for whoever shows progress.
-#[derive(Debug, Clone, Copy, PartialEq)]
-#[non_exhaustive]
-pub enum Event<'a> {
-    /// A case was scored.
-    Case {
-        /// The method, `unedited` for the base model.
-        method: &'a str,
-        /// Cases done by this method.
-        done: usize,
-        /// Cases in all.
-        of: usize,
-    },
-    /// A case was put in alone, scored and taken back.
-    Single {
-        /// The method.
-        method: &'a str,
-        /// What came of it, for whoever keeps it.
-        single: &'a Single,
-    },
-    /// A step of a sequence was learned and scored.
-    Step {
-        /// The method.
-        method: &'a str,
-        /// How far it has come, for whoever keeps it.
-        progress: &'a Progress,
-        /// Where the step's search ended, if it told.
-        loss: Option<f32>,
-    },
-}
 
 /// How to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -131,10 +101,10 @@ pub fn evaluate_rest(
     on_event: &mut dyn FnMut(Event<'_>),
 ) -> Run {
     memory::restart_peak();
-    let one = |model: &mut Model, case: &Case, before: &Scores| {
+    let one = |model: &mut Model, case: &Case, before: &Scores, watch: &dyn Watch| {
         let (mut failures, mut notes) = (Vec::new(), Vec::new());
         let started = Instant::now();
-        let planned = editor.plan(model, std::slice::from_ref(&case.fact));
+        let planned = editor.plan_watched(model, std::slice::from_ref(&case.fact), &Carry::default(), watch);
         let planned = planned.map_err(|error| error.to_string()).and_then(|plan| {
             // Applying is part of an edit's time; the scope below applies it again for scoring.
             match model.apply(&plan.patch, &Blobs::new()) {
@@ -162,7 +132,9 @@ pub fn evaluate_rest(
     let name = editor.name();
     let left = exam.cases.len().saturating_sub(done.len());
     let singles = match exam.options.jobs.min(left) {
-        0 | 1 => each_alone(name, exam, done, |case, before| one(model, case, before), on_event),
+        0 | 1 => {
+            each_alone(name, exam, done, |case, before, watch| one(model, case, before, watch), on_event)
+        }
         jobs => side_by_side(name, exam, done, vec![model.clone(); jobs], &one, on_event),
     };
     let run = singles_run(singles, name, model, editor.settings());
@@ -182,17 +154,38 @@ pub struct Single {
     pub state_bytes: Option<u64>,
 }
 
-/// The scores of free generation, one a case; a note where there are none.
-pub(crate) fn free_or_note(model: &Model, cases: &[Case], notes: &mut Vec<String>) -> Vec<FreeScores> {
-    free_scores(model, cases).unwrap_or_else(|error| {
-        note_once(notes, [format!("free generation is not scored: {error}")]);
-        Vec::new()
-    })
+/// Cases whose prompts are continued together.
+const WRITTEN_AT_ONCE: usize = 16;
+
+/// The scores of free generation, one a case; none at all and a note where a case cannot be asked.
+pub(crate) fn free_or_note(
+    model: &Model,
+    cases: &[Case],
+    notes: &mut Vec<String>,
+    listening: &Listening<'_>,
+) -> Vec<FreeScores> {
+    let mut all = Vec::with_capacity(cases.len());
+    for some in cases.chunks(WRITTEN_AT_ONCE) {
+        listening.tell(Stage::Write, all.len(), cases.len());
+        match free_scores(model, some) {
+            Ok(scores) => all.extend(scores),
+            Err(error) => {
+                note_once(notes, [not_free(&error)]);
+                return Vec::new();
+            }
+        }
+    }
+    all
 }
 
 /// The same of one case.
 pub(crate) fn free_score(model: &Model, case: &Case, notes: &mut Vec<String>) -> Option<FreeScores> {
-    free_or_note(model, std::slice::from_ref(case), notes).pop()
+    let scores = free_scores(model, std::slice::from_ref(case));
+    scores.map_err(|error| note_once(notes, [not_free(&error)])).ok()?.pop()
+}
+
+fn not_free(error: &ScoreError) -> String {
+    format!("free generation is not scored: {error}")
 }
 
 /// Does `one` with every case that is not `done`.
@@ -200,13 +193,14 @@ pub(crate) fn each_alone(
     method: &str,
     exam: Exam<'_>,
     mut done: Vec<Single>,
-    mut one: impl FnMut(&Case, &Scores) -> Single,
+    mut one: impl FnMut(&Case, &Scores, &dyn Watch) -> Single,
     on_event: &mut dyn FnMut(Event<'_>),
 ) -> Vec<Single> {
     let Exam { cases, base, .. } = exam;
     done.truncate(cases.len());
     for at in done.len()..cases.len() {
-        keep(one(&cases[at], base.scores(at)), method, cases.len(), &mut done, on_event);
+        let single = one(&cases[at], base.scores(at), &Listening::to(method, on_event));
+        keep(single, method, cases.len(), &mut done, on_event);
     }
     done
 }
@@ -231,7 +225,7 @@ fn side_by_side(
     exam: Exam<'_>,
     mut done: Vec<Single>,
     models: Vec<Model>,
-    one: &(dyn Fn(&mut Model, &Case, &Scores) -> Single + Sync),
+    one: &(dyn Fn(&mut Model, &Case, &Scores, &dyn Watch) -> Single + Sync),
     on_event: &mut dyn FnMut(Event<'_>),
 ) -> Vec<Single> {
     let Exam { cases, base, .. } = exam;
@@ -246,7 +240,7 @@ fn side_by_side(
                 loop {
                     let at = next.fetch_add(1, Ordering::Relaxed);
                     let Some(case) = cases.get(at) else { break };
-                    let single = one(&mut model, case, base.scores(at));
+                    let single = one(&mut model, case, base.scores(at), &());
                     if sender.send((at, single)).is_err() {
                         break;
                     }

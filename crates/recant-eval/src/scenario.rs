@@ -2,18 +2,19 @@
 
 use std::time::Instant;
 
-use recant_edit::{Fact, Lifelong};
+use recant_edit::{Fact, Lifelong, Watch};
 use recant_model::Model;
 use serde::{Deserialize, Serialize};
 
 use crate::dataset::{Case, Retained};
+use crate::event::{Event, Listening, Stage};
 use crate::free::FreeScores;
 use crate::memory;
 use crate::probe::{ScoreError, answered};
 use crate::report::{CaseResult, CurvePoint, Failure, Run};
 use crate::runner::{
-    Answers, Event, RunOptions, Scores, Single, Unedited, each_alone, free_or_note, free_score, metrics,
-    note_once, result, run_of, score, singles_run,
+    Answers, RunOptions, Scores, Single, Unedited, each_alone, free_or_note, free_score, metrics, note_once,
+    result, run_of, score, singles_run,
 };
 use crate::scores::{CaseScores, Metrics};
 
@@ -110,7 +111,7 @@ pub fn go_on(
     for chunk in cases[so_far.cases.min(cases.len())..].chunks(step) {
         let facts: Vec<Fact> = chunk.iter().map(|case| case.fact.clone()).collect();
         let started = Instant::now();
-        let learned = learner.learn(&facts);
+        let learned = learner.learn_watched(&facts, &Listening::to(&method, on_event));
         let took = started.elapsed().as_secs_f64();
         so_far.seconds += took;
         match learned {
@@ -124,10 +125,12 @@ pub fn go_on(
         let done = first + chunk.len();
         let each = took / chunk.len() as f64;
         if step < cases.len() {
-            let results = scored(learner.model(), chunk, first, each, exam, &[], &mut so_far.failures);
+            let listening = Listening::to(&method, on_event);
+            let marks = Marks { first, seconds: each, free: &[] };
+            let results = scored(learner.model(), chunk, marks, exam, &mut so_far.failures, &listening);
             so_far.immediate.extend(results.into_iter().map(|result| result.scores));
             if done / every > first / every && done < cases.len() {
-                so_far.curve.push(point(learner.model(), &cases[..done], step, exam)?);
+                so_far.curve.push(point(learner.model(), &cases[..done], step, exam, &listening)?);
             }
         }
         (so_far.cases, so_far.steps) = (done, learner.steps());
@@ -138,10 +141,12 @@ pub fn go_on(
     }
     let Progress { seconds, immediate, mut curve, mut notes, mut failures, .. } = so_far;
     let each = seconds / cases.len().max(1) as f64;
-    let free = free_or_note(learner.model(), cases, &mut notes);
-    let results = scored(learner.model(), cases, 0, each, exam, &free, &mut failures);
+    let listening = Listening::to(&method, on_event);
+    let free = free_or_note(learner.model(), cases, &mut notes, &listening);
+    let marks = Marks { first: 0, seconds: each, free: &free };
+    let results = scored(learner.model(), cases, marks, exam, &mut failures, &listening);
     if step < cases.len() {
-        curve.push(point(learner.model(), cases, step, exam)?);
+        curve.push(point(learner.model(), cases, step, exam, &listening)?);
     }
     let kept = share_answered(learner.model(), retained)?;
     let (settings, state_bytes) = (learner.settings(), learner.state_bytes() as u64);
@@ -179,10 +184,10 @@ pub fn teach_alone(
 ) -> Run {
     memory::restart_peak();
     let method = learner.name().to_owned();
-    let one = |case: &Case, before: &Scores| {
+    let one = |case: &Case, before: &Scores, watch: &dyn Watch| {
         let (mut failures, mut notes) = (Vec::new(), Vec::new());
         let started = Instant::now();
-        let learned = learner.learn(std::slice::from_ref(&case.fact));
+        let learned = learner.learn_watched(std::slice::from_ref(&case.fact), watch);
         let seconds = started.elapsed().as_secs_f64();
         match learned {
             Ok(told) => note_once(&mut notes, told),
@@ -202,18 +207,28 @@ pub fn teach_alone(
     Run { contexts: learner.contexts().to_vec(), ..run }
 }
 
-/// Scores of some cases on a model; `first` is the place of the first among all, `free` what it writes to each, where it was
-/// asked to.
+/// What is known of cases before they are scored.
+#[derive(Debug, Clone, Copy)]
+struct Marks<'a> {
+    /// The place of the first among all.
+    first: usize,
+    /// Seconds that each took to put in.
+    seconds: f64,
+    /// What the model writes to each; empty where it was not asked to.
+    free: &'a [FreeScores],
+}
+
+/// Scores of some cases on a model.
 fn scored(
     model: &Model,
     cases: &[Case],
-    first: usize,
-    seconds: f64,
+    Marks { first, seconds, free }: Marks<'_>,
     exam: Exam<'_>,
-    free: &[FreeScores],
     failures: &mut Vec<Failure>,
+    listening: &Listening<'_>,
 ) -> Vec<CaseResult> {
     let one = |(at, case): (usize, &Case)| {
+        listening.tell(Stage::Score, at, cases.len());
         let before = exam.base.scores(first + at);
         let after = score(model, case, before, failures);
         let answers = Answers { before, after: &after, free: free.get(at).copied() };
@@ -223,10 +238,17 @@ fn scored(
 }
 
 /// A point of the retention curve: every edit so far, and those of the first step apart.
-fn point(model: &Model, so_far: &[Case], step: usize, exam: Exam<'_>) -> Result<CurvePoint, ScoreError> {
+fn point(
+    model: &Model,
+    so_far: &[Case],
+    step: usize,
+    exam: Exam<'_>,
+    listening: &Listening<'_>,
+) -> Result<CurvePoint, ScoreError> {
     // What fails here was told when its step was scored, or is told at the end.
     let exam = Exam { options: RunOptions::default(), ..exam };
-    let results = scored(model, so_far, 0, 0.0, exam, &[], &mut Vec::new());
+    let marks = Marks { first: 0, seconds: 0.0, free: &[] };
+    let results = scored(model, so_far, marks, exam, &mut Vec::new(), listening);
     // The earliest facts: the first step, or a quarter of a long sequence of small steps.
     let earliest = step.max(10).min(results.len());
     Ok(CurvePoint {

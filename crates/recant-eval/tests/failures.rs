@@ -7,10 +7,10 @@ use std::path::Path;
 
 use recant_backend::{Device, DeviceSpec};
 use recant_core::{Addend, Matrix};
-use recant_edit::{Carry, EditError, Editor, Fact, Plan, Watch, WeightSequence};
+use recant_edit::{Carry, EditError, Editor, Fact, Plan, Watch, WeightSequence, Work};
 use recant_eval::scores::{EM, ES, NS, PS};
 use recant_eval::{
-    Case, Dataset, Event, Exam, Neighbour, Probe, Run, RunOptions, Scenario, check_retained, evaluate,
+    Case, Dataset, Event, Exam, Neighbour, Probe, Run, RunOptions, Scenario, Stage, check_retained, evaluate,
     evaluate_lifelong, read_retained, score_probes, unedited,
 };
 use recant_model::{Model, Slot};
@@ -33,8 +33,9 @@ impl Editor for Clumsy {
         model: &Model,
         facts: &[Fact],
         _: &Carry,
-        _: &dyn Watch,
+        watch: &dyn Watch,
     ) -> Result<Plan, EditError> {
+        watch.tell(Work::Values, 0, facts.len())?;
         let scale = match facts[0].subject.as_str() {
             "cat" => return Err(EditError::NonFinite { step: 3, loss: f32::NAN }),
             "dog" => 3e38,
@@ -130,6 +131,28 @@ fn cases_side_by_side_are_heard_in_order() {
     for jobs in [0, 2, 3, 4, 9] {
         assert_eq!(with(jobs), alone, "{jobs} at a time");
     }
+}
+
+/// What a case or a step waits for is heard of before it is done: the edit, the scores, and what the model writes.
+#[test]
+fn what_takes_long_is_heard_of() {
+    let (mut model, cases) = (model(), &cases()[..1]);
+    let (base, _) = unedited(&model, cases, &[], RunOptions::default(), &mut |_| ()).unwrap();
+    let exam = Exam { cases, retained: &[], base: &base, options: RunOptions::default() };
+    let heard = |heard: &mut Vec<String>, event: Event<'_>| match event {
+        Event::Under { method: "clumsy", stage, done: 0, of: 1 } => heard.push(format!("{stage:?}")),
+        Event::Under { .. } => panic!("{event:?}"),
+        Event::Case { .. } => heard.push("done".to_owned()),
+        _ => {}
+    };
+    let (mut alone, mut together) = (Vec::new(), Vec::new());
+    evaluate(&mut model, &Clumsy, exam, &mut |event| heard(&mut alone, event));
+    let edit = format!("{:?}", Stage::Edit(Work::Values));
+    assert_eq!(alone, [edit.as_str(), "done"]);
+    let mut learner = WeightSequence::new(model, Box::new(Clumsy));
+    let batch = Scenario::Batch(1);
+    evaluate_lifelong(&mut learner, batch, exam, &mut |event| heard(&mut together, event)).unwrap();
+    assert_eq!(together, [edit.as_str(), "done", "Write", "Score"]);
 }
 
 /// The text that is named is the text that cannot be scored, wherever it stands among the others.

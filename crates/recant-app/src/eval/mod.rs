@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use recant_edit::Editor;
-use recant_eval::report::{DataInfo, ModelInfo, Part, SCHEMA, Shard, StatisticsInfo};
+use recant_eval::report::{DataInfo, ModelInfo, Part, SCHEMA, Shard, StatisticsInfo, UNEDITED};
 use recant_eval::{
     Dataset, Event, Exam, Report, Retained, Run, RunOptions, Scenario, attach_locality, check_retained,
     evaluate_lifelong, evaluate_rest, go_on, judge_given, not_applicable, read_retained, teach_alone,
@@ -21,7 +21,8 @@ pub use self::error::EvalFailure;
 use self::journal::Journal;
 pub use self::journal::{JournalError, JournalFiles};
 use self::kept::KeptRuns;
-use crate::observer::{Observer, Progress, Unit, phase};
+use crate::bar::Bar;
+use crate::observer::{Observer, Unit, phase};
 use crate::resources::{MethodSources, Resources};
 
 /// How facts are put into a model.
@@ -175,14 +176,16 @@ pub fn evaluate(
         }
     };
     let steps = cases.len() * (editors.len() * scenarios.len() + request.given.len() + 1);
-    let mut bar = Bar { observer, done: 0, of: steps as u64, detail: "unedited".to_owned() };
-    bar.tell();
+    let mut bar = Bar::new(observer, "evaluation", Unit::Cases);
+    bar.expect(steps);
+    bar.turn_to(UNEDITED);
     let options = RunOptions { keep_prompts: true, jobs: request.jobs };
     let first = || unedited(&model, cases, &retained, options, &mut |event| bar.hear(&event));
     let (base, first) = phase(observer, "unedited", first)?;
     let exam = Exam { cases, retained: &retained, base: &base, options };
     let mut runs = vec![first];
     for (name, given) in &request.given {
+        bar.turn_to(name);
         let judged = || judge_given(given, name, exam, &mut |event| bar.hear(&event));
         runs.push(phase(observer, name, judged)?);
     }
@@ -192,6 +195,7 @@ pub fn evaluate(
                 return Err(EvalFailure::Cancelled);
             }
             let one = One { name, editor: editor.as_deref(), scenario, at: runs.len(), exam };
+            bar.turn_to(name);
             let run = || one.run(&mut model, &resources, &mut keeping, &mut bar);
             runs.push(phase(observer, name, run)?);
         }
@@ -273,11 +277,11 @@ impl One<'_> {
     ) -> Result<Run, EvalFailure> {
         let Self { scenario, at, exam, .. } = *self;
         if let Some(run) = runs.as_mut().and_then(|runs| runs.run(at)) {
-            bar.done += run.cases as u64;
+            bar.skip(run.cases);
             return Ok(run);
         }
         let done = runs.as_mut().map(|runs| runs.singles(at)).unwrap_or_default();
-        bar.done += done.len() as u64;
+        bar.skip(done.len());
         let hears = &mut |event: Event<'_>| {
             if let Some(runs) = &mut runs {
                 runs.note(at, &event);
@@ -314,7 +318,7 @@ fn resumed(
     bar: &mut Bar<'_>,
 ) -> Result<Run, EvalFailure> {
     let Some((mut learner, progress)) = journal.resume() else { unreachable!("a journal is of one run") };
-    bar.done += progress.cases as u64;
+    bar.skip(progress.cases);
     let keep = &mut |event: Event<'_>| {
         journal.note(&event);
         bar.hear(&event);
@@ -322,37 +326,6 @@ fn resumed(
     let run = go_on(&mut learner, scenario, exam, progress, keep)?;
     journal.kept()?;
     Ok(run)
-}
-
-/// How far all methods have come.
-struct Bar<'o> {
-    observer: &'o dyn Observer,
-    done: u64,
-    of: u64,
-    detail: String,
-}
-
-impl Bar<'_> {
-    fn hear(&mut self, event: &Event<'_>) {
-        match event {
-            Event::Case { method, .. } => {
-                // A step that tells its loss is the detail until the next method begins.
-                if !self.detail.starts_with(method) {
-                    (*method).clone_into(&mut self.detail);
-                }
-                self.done += 1;
-            }
-            Event::Step { method, loss: Some(loss), .. } => self.detail = format!("{method}, loss {loss:.3}"),
-            _ => return,
-        }
-        self.tell();
-    }
-
-    fn tell(&self) {
-        let Self { observer, done, of, detail } = self;
-        let (done, of) = (*done, *of);
-        observer.progress(Progress { work: "evaluation", detail, done, of, unit: Unit::Cases });
-    }
 }
 
 fn report(
