@@ -116,6 +116,7 @@ pub(crate) fn run(args: DemoEvalArgs) -> Result<(), Error> {
         data,
         method,
         after: Vec::new(),
+        in_context: false,
         limit,
         skip_bad: false,
         scenario: args.scenario,

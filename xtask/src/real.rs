@@ -11,7 +11,7 @@ use crate::error::Error;
 /// Methods of one fact at a time.
 const SINGLE: [&str; 2] = ["r-rome", "rome"];
 /// Methods of all facts in one plan.
-const BATCH: [&str; 2] = ["memit", "ledger"];
+const BATCH: [&str; 3] = ["memit", "ledger", "ultraedit"];
 
 /// Arguments of `cargo xtask real`.
 #[derive(Debug, clap::Args)]
@@ -63,6 +63,7 @@ pub(crate) fn run(args: &RealArgs) -> Result<(), Error> {
             data: args.cases.clone(),
             method: methods.map(str::to_owned).to_vec(),
             after: Vec::new(),
+            in_context: scenario == ScenarioArg::Single,
             limit: args.limit,
             skip_bad: false,
             scenario,

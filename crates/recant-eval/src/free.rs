@@ -30,9 +30,23 @@ pub struct FreeScores {
 /// # Errors
 /// [`ScoreError`] names the prompt that cannot be asked.
 pub fn free_scores(model: &Model, cases: &[Case]) -> Result<Vec<FreeScores>, ScoreError> {
+    free_scores_behind(model, cases, |_| String::new())
+}
+
+/// The same with something before the prompts of each case.
+///
+/// # Errors
+/// As [`free_scores`].
+pub(crate) fn free_scores_behind(
+    model: &Model,
+    cases: &[Case],
+    before: impl Fn(&Case) -> String,
+) -> Result<Vec<FreeScores>, ScoreError> {
     let of_case = |case: &Case| {
+        let before = before(case);
         let prompts = [case.fact.text()].into_iter().chain(case.paraphrases.iter().cloned());
-        prompts.map(|prompt| (prompt, case.fact.target.clone())).collect::<Vec<_>>()
+        let asked = |prompt| (format!("{before}{prompt}"), case.fact.target.clone());
+        prompts.map(asked).collect::<Vec<_>>()
     };
     let mut judged = judge(model, &cases.iter().flat_map(of_case).collect::<Vec<_>>())?.into_iter();
     let scores = cases.iter().map(|case| {

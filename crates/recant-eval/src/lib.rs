@@ -9,6 +9,7 @@ mod dataset;
 mod event;
 mod free;
 mod given;
+mod in_context;
 mod locality;
 pub mod memory;
 mod probe;
@@ -31,6 +32,7 @@ pub use dataset::{
 pub use event::{Event, Stage};
 pub use free::{FreeScores, free_scores};
 pub use given::judge_given;
+pub use in_context::judge_in_context;
 pub use locality::attach_locality;
 pub use probe::{Probe, ProbeScore, ScoreError, score_probes};
 pub use report::{Report, Run};

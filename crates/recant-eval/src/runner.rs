@@ -167,25 +167,29 @@ pub(crate) fn free_or_note(
     let mut all = Vec::with_capacity(cases.len());
     for some in cases.chunks(WRITTEN_AT_ONCE) {
         listening.tell(Stage::Write, all.len(), cases.len());
-        match free_scores(model, some) {
-            Ok(scores) => all.extend(scores),
-            Err(error) => {
-                note_once(notes, [not_free(&error)]);
-                return Vec::new();
-            }
+        let scores = note_free(free_scores(model, some), notes);
+        if scores.is_empty() {
+            return scores;
         }
+        all.extend(scores);
     }
     all
 }
 
 /// The same of one case.
 pub(crate) fn free_score(model: &Model, case: &Case, notes: &mut Vec<String>) -> Option<FreeScores> {
-    let scores = free_scores(model, std::slice::from_ref(case));
-    scores.map_err(|error| note_once(notes, [not_free(&error)])).ok()?.pop()
+    note_free(free_scores(model, std::slice::from_ref(case)), notes).pop()
 }
 
-fn not_free(error: &ScoreError) -> String {
-    format!("free generation is not scored: {error}")
+/// Scores of free generation; a note where there are none.
+pub(crate) fn note_free(
+    scores: Result<Vec<FreeScores>, ScoreError>,
+    notes: &mut Vec<String>,
+) -> Vec<FreeScores> {
+    scores.unwrap_or_else(|error| {
+        note_once(notes, [format!("free generation is not scored: {error}")]);
+        Vec::new()
+    })
 }
 
 /// Does `one` with every case that is not `done`.

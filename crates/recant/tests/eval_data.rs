@@ -255,7 +255,7 @@ fn shards_make_the_report_of_the_whole() {
     let at = dir.path();
     let (model, data) = (demo("model"), demo("data/cases.json"));
     let eval = format!(
-        "eval '{}' --data '{}' --limit 5 --method ft-m --layer 1 --set num_steps=3",
+        "eval '{}' --data '{}' --limit 5 --method ft-m --layer 1 --set num_steps=3 --in-context",
         model.display(),
         data.display()
     );
@@ -275,6 +275,9 @@ fn shards_make_the_report_of_the_whole() {
     let (whole, merged) = (timeless(read("whole")), timeless(read("merged")));
     assert_eq!(whole, merged);
     assert!(merged["runs"][1]["intervals"]["ES"]["high"].is_number(), "{merged}");
+    let told = &merged["runs"][2];
+    assert_eq!([&told["method"], &told["scenario"]], ["in-context", "single"]);
+    assert!(told["rollback_exact"].is_null() && told["results"][4]["scores"]["ES"].is_number(), "{told}");
     conforms(&read("s2"));
     conforms(&whole);
 
@@ -284,13 +287,17 @@ fn shards_make_the_report_of_the_whole() {
     assert!(told.contains("s1/report.json are both shard 1/3: they overlap"), "{told}");
     let told = refused(at, &format!("eval merge again {s1} whole/report.json"));
     assert!(told.contains("is a whole report and no shard") && told.contains("--shard"), "{told}");
-    for (change, what) in
-        [("--set lr=0.001", "setting"), ("--seed 3", "setting"), ("--limit 4", "number of cases")]
-    {
+    for (change, what) in [
+        ("--set lr=0.001", "setting"),
+        ("--seed 3", "setting"),
+        ("--limit 4", "number of cases"),
+        ("", "list of methods"),
+    ] {
         good(
             at,
             &format!("{eval} --shard 3/3 --out other --force {change}")
-                .replace("--limit 5 ", if change.starts_with("--limit") { "" } else { "--limit 5 " }),
+                .replace("--limit 5 ", if change.starts_with("--limit") { "" } else { "--limit 5 " })
+                .replace("--in-context", if change.is_empty() { "" } else { "--in-context" }),
         );
         let told = refused(at, &format!("eval merge again {s1} {s2} other/report.json"));
         assert!(
@@ -356,7 +363,7 @@ fn compared(at: &Path) {
         assert!(told.contains(expected) && told.contains(name), "{told}");
     }
     let lines = std::fs::read_to_string(at.join("whole/report.csv")).unwrap();
-    assert_eq!(lines.lines().count(), 1 + 2 * 5, "{lines}");
+    assert_eq!(lines.lines().count(), 1 + 3 * 5, "{lines}");
 }
 
 /// A report of a sequence has every part that one can have.

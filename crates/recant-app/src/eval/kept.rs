@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use recant_core::{bytes_digest, hex};
+use recant_eval::report::IN_CONTEXT;
 use recant_eval::scores::COLUMNS;
 use recant_eval::{Case, Event, Retained, Run, Single};
 use recant_files::OutputFile;
@@ -132,6 +133,8 @@ pub(super) fn about(
     let digest = |text: String| hex(&bytes_digest(text.as_bytes()));
     let statistics = resources.moments().map(|(moments, _)| (moments.corpus, moments.tokens));
     let given = request.given.iter().map(|(name, model)| (name, model.digest().to_string()));
+    let in_context = request.in_context.then_some(IN_CONTEXT);
+    let methods: Vec<&str> = request.methods.iter().map(String::as_str).chain(in_context).collect();
     let pairs = [
         ("version", env!("CARGO_PKG_VERSION").to_owned()),
         ("model", model.digest().to_string()),
@@ -139,7 +142,7 @@ pub(super) fn about(
         ("device", model.device().spec().to_string()),
         ("set of cases", digest(format!("{cases:?}"))),
         ("set of facts that no edit is about", digest(format!("{retained:?}"))),
-        ("list of methods", request.methods.join(",")),
+        ("list of methods", methods.join(",")),
         ("list of models that are given", format!("{:?}", given.collect::<Vec<_>>())),
         ("scenario", format!("{:?}", request.steps)),
         ("list of scores", COLUMNS.iter().map(|column| column.key).collect::<Vec<_>>().join(",")),

@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use recant_edit::Editor;
-use recant_eval::report::{DataInfo, ModelInfo, Part, SCHEMA, Shard, StatisticsInfo, UNEDITED};
+use recant_eval::report::{DataInfo, IN_CONTEXT, ModelInfo, Part, SCHEMA, Shard, StatisticsInfo, UNEDITED};
 use recant_eval::{
     Dataset, Event, Exam, Report, Retained, Run, RunOptions, Scenario, attach_locality, check_retained,
-    evaluate_lifelong, evaluate_rest, go_on, judge_given, not_applicable, read_retained, teach_alone,
-    unedited,
+    evaluate_lifelong, evaluate_rest, go_on, judge_given, judge_in_context, not_applicable, read_retained,
+    teach_alone, unedited,
 };
 use recant_methods::{MethodSpec, lifelong, method};
 use recant_model::Model;
@@ -74,6 +74,8 @@ pub struct EvalRequest {
     pub model: String,
     /// Models that something else edited, each with the name of its row: judged as they are, before the methods.
     pub given: Vec<(String, Model)>,
+    /// Whether the unedited model is judged too with each fact in the prompt.
+    pub in_context: bool,
     /// Where it is written down how far the runs have come, and gone on with if it is there: one sequence of a memory after
     /// each step; of anything else each case that is put in alone, and each run that is finished.
     pub journal: Option<JournalFiles>,
@@ -175,7 +177,8 @@ pub fn evaluate(
             Keeping::Runs(Box::new(KeptRuns::open(files.record(), &about, observer)?))
         }
     };
-    let steps = cases.len() * (editors.len() * scenarios.len() + request.given.len() + 1);
+    let rows = editors.len() * scenarios.len() + request.given.len() + usize::from(request.in_context) + 1;
+    let steps = cases.len() * rows;
     let mut bar = Bar::new(observer, "evaluation", Unit::Cases);
     bar.expect(steps);
     bar.turn_to(UNEDITED);
@@ -200,10 +203,16 @@ pub fn evaluate(
             runs.push(phase(observer, name, run)?);
         }
     }
+    if request.in_context {
+        bar.turn_to(IN_CONTEXT);
+        let judged = || Ok::<_, EvalFailure>(judge_in_context(&model, exam, &mut |event| bar.hear(&event)));
+        runs.push(phase(observer, IN_CONTEXT, judged)?);
+    }
     keeping.unkept().iter().for_each(|note| observer.note(note));
     observer.idle();
     // The first runs are of models that no file was read for.
-    runs.iter_mut().skip(1 + request.given.len()).for_each(|run| run.notes.extend(resources.notes(&model)));
+    let edited = runs.iter_mut().skip(1 + request.given.len()).filter(|run| run.method != IN_CONTEXT);
+    edited.for_each(|run| run.notes.extend(resources.notes(&model)));
     Ok(report(request, &model, &data, &resources, shard, runs))
 }
 

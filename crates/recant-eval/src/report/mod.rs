@@ -25,6 +25,8 @@ pub const SCHEMA: u32 = 3;
 
 /// The name of the base model's run.
 pub const UNEDITED: &str = "unedited";
+/// The name of the row of the unedited model that is told each fact in the prompt.
+pub const IN_CONTEXT: &str = "in-context";
 
 /// A whole evaluation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

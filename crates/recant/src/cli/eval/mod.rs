@@ -39,6 +39,9 @@ pub struct EvalArgs {
     /// Judge this model too, as it is: one that something else edited, of which MODEL is the one before (repeatable).
     #[arg(long, value_name = "MODEL")]
     pub after: Vec<ModelName>,
+    /// Judge too what MODEL says when it is told each fact in the prompt, which an edit has to beat: the last row.
+    #[arg(long)]
+    pub in_context: bool,
     /// Use only the first N cases; the others are not checked.
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
@@ -139,6 +142,7 @@ impl EvalArgs {
             sources: self.with.sources()?,
             model: self.model.name().said().display().to_string(),
             given: Vec::new(),
+            in_context: self.in_context,
             journal: None,
             part: self.shard,
             jobs: self.jobs.into(),
