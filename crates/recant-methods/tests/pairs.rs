@@ -10,6 +10,7 @@ use recant_edit::{Contexts, EditError, Fact, Lifelong, Memory, Request};
 use recant_methods::grace::{Grace, GraceSettings};
 use recant_methods::lifelong::{Pairs, StateFileError, load_state, save_state};
 use recant_methods::retrieval::{Retrieval, RetrievalSettings};
+use recant_methods::search::Base;
 use recant_model::{Model, Strategy};
 
 fn fixture(name: &str) -> PathBuf {
@@ -200,4 +201,34 @@ fn a_state_of_something_else_is_refused() {
     let error = load_state(&path).unwrap_err();
     assert!(matches!(error, StateFileError::Format { .. }) && error.to_string().contains("damaged or cut"));
     assert!(matches!(load_state(&dir.path().join("none")), Err(StateFileError::Read { .. })));
+}
+
+/// A fact answers its own prompt whatever the gate: where the mean key is too far from the bare prompt's, the key is nearer to it.
+#[test]
+fn a_fact_opens_its_own_gate() {
+    let cosine = |a: &[f32], b: &[f32]| {
+        let dot =
+            |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum::<f64>();
+        dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+    };
+    let templates = ["{}", "The weather was cold. {}", "Because of this they moved. {}", "So. {}"];
+    let contexts = Contexts::new(templates.map(str::to_owned).to_vec()).unwrap();
+    for name in ["gpt2-tiny", "llama-tiny-gqa"] {
+        let model = open(name);
+        // Its subject begins the text.
+        let fact = Fact::new("The", "{} sea is", "cold").unwrap();
+        let rows = recant_methods::lookup::rows_of(&model, &fact, &contexts).unwrap();
+        for gamma in [-1.0, 0.3, 0.65, 0.9, 0.99, 0.999_9] {
+            let settings = RetrievalSettings { gamma, ..RetrievalSettings::new(1) };
+            let mut pairs = Retrieval::begin(model.clone(), settings, contexts.clone()).unwrap();
+            pairs.learn(std::slice::from_ref(&fact)).unwrap();
+            let seen = Base::observe(&model, 1, &rows).unwrap();
+            let (key, bare) = (&pairs.pairs()[0].key, &seen.keys[0]);
+            assert!(cosine(key, bare) > gamma, "{name}, {gamma}: {}", cosine(key, bare));
+            let answer = |model: &Model| model.answers(&fact.text(), 5).unwrap();
+            assert_ne!(answer(pairs.model()), answer(&model), "{name}, {gamma}");
+            // The published mean where any key opens, the bare prompt's own where no other is near enough.
+            assert!((gamma > -1.0 || key != bare) && (gamma < 0.999 || key == bare), "{name}, {gamma}");
+        }
+    }
 }

@@ -4,7 +4,8 @@
 //! v(k) = W k + r_j\, [\cos(k, k_j) > \gamma], \quad j = \arg\max_j \cos(k, k_j)
 //! ```
 //!
-//! The pairs are ROME's: k* is the mean key of the subject's last token, r = v* − W k* what its search found.
+//! The pairs are ROME's: k* is the mean key of the subject's last token (or nearer the bare prompt's, so that a fact's own
+//! prompt always opens its gate), r = v* − W k* what its search found.
 //! The same (k, r) written as weights is a rank-one edit; here it stays a row that can be listed, inserted and
 //! deleted. `PAPER.md` beside this file says what differs from the paper.
 
@@ -112,6 +113,43 @@ pub(crate) fn mean_key(observed: &Base, rows: &FactRows) -> Vec<f32> {
     narrow
 }
 
+/// The key of a fact that its own bare prompt opens: the mean over its contexts; where that is too far from the bare prompt's
+/// (a name at the very beginning of a text has another key than behind a sentence), half way between the bare prompt's
+/// direction and that of the others; and where a strict gate does not open at that either, the bare prompt's own.
+fn opened_key(observed: &Base, rows: &FactRows, gamma: f64) -> Vec<f32> {
+    let keys = &observed.keys[..rows.rewriting.len()];
+    let mean = mean_key(observed, rows);
+    let Some((bare, others)) = keys.split_first().filter(|(bare, _)| cosine(bare, &mean) <= gamma) else {
+        return mean;
+    };
+    let half = half_way(bare, others);
+    if cosine(bare, &half) > gamma { half } else { bare.clone() }
+}
+
+/// Half way between the direction of one vector and the mean direction of others, as long as they are in the mean.
+fn half_way(one: &[f32], others: &[Vec<f32>]) -> Vec<f32> {
+    let unit = |x: &[f32]| {
+        let length = norm(x).max(f64::MIN_POSITIVE);
+        x.iter().map(|&x| f64::from(x) / length).collect::<Vec<f64>>()
+    };
+    let mut mean = vec![0.0; one.len()];
+    for other in others {
+        mean.iter_mut().zip(unit(other)).for_each(|(mean, x)| *mean += x / others.len() as f64);
+    }
+    let apart = mean.iter().map(|x| x * x).sum::<f64>().sqrt().max(f64::MIN_POSITIVE);
+    let lengths = norm(one) + others.iter().map(|other| norm(other)).sum::<f64>();
+    let long = lengths / (1 + others.len()) as f64;
+    let between = unit(one).into_iter().zip(mean).map(|(one, mean)| (one + mean / apart) / 2.0);
+    #[expect(clippy::cast_possible_truncation, reason = "keys are f32")]
+    let narrow = between.map(|x| (long * x) as f32).collect();
+    narrow
+}
+
+fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let dot: f64 = a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
+    dot / (norm(a) * norm(b)).max(f64::MIN_POSITIVE)
+}
+
 impl PairRule for Retrieval {
     fn name(&self) -> &str {
         NAME
@@ -143,7 +181,8 @@ impl PairRule for Retrieval {
         let found = search(settings, init, &[reading], device, watch)?;
         // r = v* − W k* with both at the bare prompt, where v* was asked for: W k* + r = v* there exactly.
         let loss = found.losses.last().map_or(0.0, |losses| losses[0]);
-        Ok((Pair { key: mean_key(&observed, &rows), value: found.delta, target: request.target }, loss))
+        let key = opened_key(&observed, &rows, self.settings.gamma);
+        Ok((Pair { key, value: found.delta, target: request.target }, loss))
     }
 
     fn adapter(&self, base: &Model, pairs: &[Pair]) -> Arc<dyn Adapter> {
