@@ -54,14 +54,14 @@ pub(crate) fn run(args: &RealArgs) -> Result<(), Error> {
             seed: None,
         },
     };
-    for (scenario, methods) in [(ScenarioArg::Single, SINGLE), (ScenarioArg::Batch, BATCH)] {
+    for (scenario, methods) in [(ScenarioArg::Single, &SINGLE[..]), (ScenarioArg::Batch, &BATCH[..])] {
         let name = if scenario == ScenarioArg::Single { "single" } else { "batch" };
         crate::note(&format!("{name}: {} of {}", methods.join(", "), args.model.display()));
         let eval = EvalArgs {
             model: ModelArgs::new(args.model.clone().into(), args.device),
             chat: ChatArgs::default(),
             data: args.cases.clone(),
-            method: methods.map(str::to_owned).to_vec(),
+            method: methods.iter().map(|&method| method.to_owned()).collect(),
             after: Vec::new(),
             in_context: scenario == ScenarioArg::Single,
             limit: args.limit,

@@ -49,16 +49,15 @@ pub struct UltraEditSettings {
     pub passes: usize,
     /// ρ: the ridge.
     pub ridge: f64,
+    /// A fact is left as it is where its loss is below this.
+    pub enough: f64,
 }
-
-/// A fact is left as it is where its loss is below this.
-const ENOUGH: f32 = 5e-2;
 
 impl UltraEditSettings {
     /// Defaults at some layers.
     #[must_use]
     pub fn new(layers: Vec<usize>) -> Self {
-        Self { layers, lr: 0.03, turn: 100, passes: 10, ridge: 1.0 }
+        Self { layers, lr: 0.03, turn: 100, passes: 10, ridge: 1.0, enough: 0.05 }
     }
 
     /// Sets one hyper-parameter.
@@ -67,6 +66,13 @@ impl UltraEditSettings {
     /// [`EditError::Setting`] when it is unknown or out of range.
     pub fn set(&mut self, setting: &Setting) -> Result<(), EditError> {
         self.tune("ultraedit", setting)
+    }
+}
+
+impl UltraEditSettings {
+    /// Whether a fact is stated already.
+    fn leaves(&self, read: &Read) -> bool {
+        f64::from(read.loss) < self.enough
     }
 }
 
@@ -88,6 +94,12 @@ impl Tunable for UltraEditSettings {
                 count()
             ),
             field!("ridge", "ρ: the ridge", ridge, float(f64::MIN_POSITIVE)),
+            field!(
+                "enough",
+                "a fact is left as it is where its loss is below this; 0: never, as published",
+                enough,
+                float(0.0)
+            ),
         ]
     }
 }
@@ -137,7 +149,7 @@ impl Editor for UltraEdit {
                 if pass == 0 {
                     work.see(&found);
                 }
-                if found.iter().all(|found| found.loss < ENOUGH) {
+                if found.iter().all(|found| settings.leaves(found)) {
                     break;
                 }
                 work.step(settings, &found)?;
@@ -234,7 +246,7 @@ fn answers(
         let tokens = fact.layers.get(&layer)?;
         let (d_key, d_model) = (tokens.keys.width(), tokens.gradients.width());
         widths = Some((d_key, d_model));
-        let rate = if fact.loss < ENOUGH { 0.0 } else { settings.lr / d_key as f64 };
+        let rate = if settings.leaves(fact) { 0.0 } else { settings.lr / d_key as f64 };
         for (key, gradient) in tokens.keys.iter().zip(tokens.gradients.iter()) {
             let length: f64 = seen.normal(0, key).iter().map(|x| x * x).sum();
             values.extend(seen.normal(d_key, gradient).iter().map(|g| -rate * length * g));
