@@ -50,7 +50,7 @@ impl<'o> Bar<'o> {
                 self.loss = Some(*loss);
                 self.tell("");
             }
-            Event::Under { stage, done, of, .. } => {
+            Event::Underway { stage, done, of, .. } => {
                 self.tell(&format!(", {} {done} of {of}", counted(*stage)))
             }
             _ => {}
@@ -103,7 +103,7 @@ mod tests {
         bar.expect(9);
         bar.skip(3);
         bar.turn_to("wise");
-        let under = |stage| Event::Under { method: "wise", stage, done: 2, of: 20 };
+        let under = |stage| Event::Underway { method: "wise", stage, done: 2, of: 20 };
         bar.hear(&under(Stage::Edit(Work::Search)));
         bar.hear(&Event::Case { method: "wise", done: 1, of: 6 });
         let progress = recant_eval::Progress::default();

@@ -38,7 +38,7 @@ pub enum Event<'a> {
         loss: Option<f32>,
     },
     /// What a case or a step waits for has come some way. Of cases that are put in side by side nothing is told.
-    Under {
+    Underway {
         /// The method.
         method: &'a str,
         /// What is being done.
@@ -77,7 +77,7 @@ impl<'a> Listening<'a> {
     pub(crate) fn tell(&self, stage: Stage, done: usize, of: usize) {
         // Whoever hears of an event makes none.
         if let Ok(mut on_event) = self.on_event.try_borrow_mut() {
-            on_event(Event::Under { method: self.method, stage, done, of });
+            on_event(Event::Underway { method: self.method, stage, done, of });
         }
     }
 }

@@ -140,8 +140,8 @@ fn what_takes_long_is_heard_of() {
     let (base, _) = unedited(&model, cases, &[], RunOptions::default(), &mut |_| ()).unwrap();
     let exam = Exam { cases, retained: &[], base: &base, options: RunOptions::default() };
     let heard = |heard: &mut Vec<String>, event: Event<'_>| match event {
-        Event::Under { method: "clumsy", stage, done: 0, of: 1 } => heard.push(format!("{stage:?}")),
-        Event::Under { .. } => panic!("{event:?}"),
+        Event::Underway { method: "clumsy", stage, done: 0, of: 1 } => heard.push(format!("{stage:?}")),
+        Event::Underway { .. } => panic!("{event:?}"),
         Event::Case { .. } => heard.push("done".to_owned()),
         _ => {}
     };

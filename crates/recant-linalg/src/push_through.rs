@@ -111,11 +111,13 @@ pub fn ridge_update(keys: &Rows, residuals: &Rows, ridge: f64) -> Result<Vec<f64
     let factor = Cholesky::new(d, &system(&across, &across, ridge)).map_err(failed)?;
     let right = times(keys.view().transpose(), residuals.view());
     let update = Rows::from_mat(&solve_columns(&factor, right.view()).view().transpose().to_owned());
-    let finite = |row: &[f64]| row.iter().all(|x| x.is_finite());
-    match update.iter().position(|row| !finite(row)) {
-        Some(_) => Err(UpdateError::NonFinite { key: 0 }),
-        None => Ok(update.data().to_vec()),
+    if update.data().iter().all(|x| x.is_finite()) {
+        return Ok(update.data().to_vec());
     }
+    // The first one that could have done it.
+    let finite = |row: &[f64]| row.iter().all(|x| x.is_finite());
+    let key = (0..n).find(|&key| !finite(keys.row(key)) || !finite(residuals.row(key)));
+    Err(UpdateError::NonFinite { key: key.unwrap_or(0) })
 }
 
 /// KᵀA + ρI, made exactly symmetric: rounding alone leaves it a little off.

@@ -41,7 +41,7 @@ use running::Running;
 pub struct UltraEditSettings {
     /// The written layers, ascending.
     pub layers: Vec<usize>,
-    /// η d_key: how far a token's answer goes against its gradient, where the key is as long as keys are.
+    /// η d_key: how far a token's answer goes against its gradient, for a key as far from the mean as keys are.
     pub lr: f64,
     /// Facts that share a change; the next ones are read on the changed model.
     pub turn: usize,
@@ -67,9 +67,7 @@ impl UltraEditSettings {
     pub fn set(&mut self, setting: &Setting) -> Result<(), EditError> {
         self.tune("ultraedit", setting)
     }
-}
 
-impl UltraEditSettings {
     /// Whether a fact is stated already.
     fn leaves(&self, read: &Read) -> bool {
         f64::from(read.loss) < self.enough
@@ -82,7 +80,7 @@ impl Tunable for UltraEditSettings {
             layer_list(|s: &Self| &s.layers, |s| &mut s.layers),
             field!(
                 "lr",
-                "η times the length of a key: how far answers go against the gradient",
+                "η times the width of a key: how far answers go against the gradient",
                 lr,
                 float(f64::MIN_POSITIVE)
             ),
@@ -138,12 +136,11 @@ impl Editor for UltraEdit {
         let readings = readings.collect::<Result<Vec<_>, _>>()?;
         let mut work = Progress::begin(model, &settings.layers, carry)?;
         let mut losses = vec![Vec::new(); facts.len()];
-        let total = facts.len() * settings.passes;
         for (turn, readings) in readings.chunks(settings.turn).enumerate() {
             let first = turn * settings.turn;
             for pass in 0..settings.passes {
-                let done = first * settings.passes + pass * readings.len();
-                let goes_on = |read: usize| watch.tell(Work::Values, done + read, total);
+                let done = |read: usize| first + (pass * readings.len() + read) / settings.passes;
+                let goes_on = |read: usize| watch.tell(Work::Values, done(read), facts.len());
                 let found = read(&work.now, &settings.layers, readings, &goes_on)?;
                 found.iter().zip(&mut losses[first..]).for_each(|(found, losses)| losses.push(found.loss));
                 if pass == 0 {
@@ -155,7 +152,7 @@ impl Editor for UltraEdit {
                 work.step(settings, &found)?;
             }
         }
-        watch.tell(Work::Values, total, total)?;
+        watch.tell(Work::Values, facts.len(), facts.len())?;
         let mut plan = Plan::new(work.patch);
         let trace = |losses: &Vec<f32>| Trace { losses: of_one_part(losses), ..Trace::default() };
         plan.traces = losses.iter().map(trace).collect();
