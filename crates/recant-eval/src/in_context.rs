@@ -1,7 +1,5 @@
 //! What an edit has to beat: the unedited model, told the fact in the prompt.
 
-use std::collections::BTreeMap;
-
 use recant_model::Model;
 
 use crate::dataset::Case;
@@ -46,5 +44,5 @@ fn scores(model: &Model, case: &Case) -> Result<Scores, ScoreError> {
     let asked = probes(case);
     let scores = score_probes(model, &asked.iter().map(behind).collect::<Vec<_>>())?;
     let of = |probe: Probe| scores.get(&behind(&probe)).cloned().map(|score| (probe, score));
-    Ok(asked.into_iter().filter_map(of).collect::<BTreeMap<_, _>>())
+    Ok(asked.into_iter().filter_map(of).collect())
 }

@@ -81,7 +81,7 @@ pub fn push_through(
         return Err(UpdateError::Shape { keys: n, width: keys.width(), images, residuals: new });
     }
     let failed = |source| UpdateError::System { keys: n, source };
-    let factor = Cholesky::new(n, &system(keys, images, ridge)).map_err(failed)?;
+    let factor = Cholesky::new(n, &system(keys.view(), images.view(), ridge)).map_err(failed)?;
     let form = if new == n {
         LowRank { left: solve_columns(&factor, residuals.view()), right: images.clone() }
     } else {
@@ -106,10 +106,10 @@ pub fn ridge_update(keys: &Rows, residuals: &Rows, ridge: f64) -> Result<Vec<f64
     if residuals.count() != n || n == 0 {
         return Err(UpdateError::Shape { keys: n, width: d, images: n, residuals: residuals.count() });
     }
-    let across = Rows::from_mat(&keys.view().transpose().to_owned());
+    let across = keys.view().transpose();
     let failed = |source| UpdateError::System { keys: n, source };
-    let factor = Cholesky::new(d, &system(&across, &across, ridge)).map_err(failed)?;
-    let right = times(keys.view().transpose(), residuals.view());
+    let factor = Cholesky::new(d, &system(across, across, ridge)).map_err(failed)?;
+    let right = times(across, residuals.view());
     let update = Rows::from_mat(&solve_columns(&factor, right.view()).view().transpose().to_owned());
     if update.data().iter().all(|x| x.is_finite()) {
         return Ok(update.data().to_vec());
@@ -120,10 +120,10 @@ pub fn ridge_update(keys: &Rows, residuals: &Rows, ridge: f64) -> Result<Vec<f64
     Err(UpdateError::NonFinite { key: key.unwrap_or(0) })
 }
 
-/// KᵀA + ρI, made exactly symmetric: rounding alone leaves it a little off.
-fn system(keys: &Rows, images: &Rows, ridge: f64) -> Vec<f64> {
-    let n = keys.count();
-    let mut gram = times(keys.view(), images.view().transpose()).data().to_vec();
+/// KᵀA + ρI of keys and images in rows, made exactly symmetric: rounding alone leaves it a little off.
+fn system(keys: MatRef<'_, f64>, images: MatRef<'_, f64>, ridge: f64) -> Vec<f64> {
+    let n = keys.nrows();
+    let mut gram = times(keys, images.transpose()).data().to_vec();
     for i in 0..n {
         for j in 0..i {
             let both = (gram[i * n + j] + gram[j * n + i]) / 2.0;

@@ -40,15 +40,15 @@ impl Lesson {
         let (mut rows, mut places, mut wanted) = (Vec::new(), Vec::new(), Vec::new());
         for (row, request) in requests.iter().enumerate() {
             let target = &request.target;
-            let mut ids = model.tokenizer().encode(&request.fact.text())?;
-            let last = ids.len().saturating_sub(1);
+            let mut ids = dictated(model, request)?;
+            let last = ids.len().saturating_sub(target.len());
             wanted.extend(target.iter().map(|id| id.cast_signed()));
             match objective {
-                Objective::PromptLast => places.extend(target.iter().map(|_| (row, last))),
-                Objective::TargetNew => {
-                    places.extend((0..target.len()).map(|i| (row, last + i)));
-                    ids.extend(&target[..target.len() - 1]);
+                Objective::PromptLast => {
+                    places.extend(target.iter().map(|_| (row, last)));
+                    ids.truncate(last + 1);
                 }
+                Objective::TargetNew => places.extend((0..target.len()).map(|i| (row, last + i))),
             }
             rows.push(ids);
         }
@@ -69,6 +69,16 @@ impl Lesson {
     pub(crate) fn loss(&self, model: &Model, shift: Tensor<3>) -> Tensor<1> {
         -self.region.log_probs(model, shift, &self.places).gather(1, self.wanted.clone()).mean()
     }
+}
+
+/// A fact's prompt in tokens with its target dictated: all of it but the last token, which is only asked for.
+///
+/// # Errors
+/// [`EditError::Text`].
+pub(crate) fn dictated(model: &Model, request: &Request) -> Result<Vec<u32>, EditError> {
+    let mut ids = model.tokenizer().encode(&request.fact.text())?;
+    ids.extend(request.target.split_last().map_or(&[][..], |(_, before)| before));
+    Ok(ids)
 }
 
 /// Facts in tokens.

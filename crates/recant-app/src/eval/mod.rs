@@ -203,6 +203,8 @@ pub fn evaluate(
             runs.push(phase(observer, name, run)?);
         }
     }
+    // The first runs are of models that no file was read for.
+    runs.iter_mut().skip(1 + request.given.len()).for_each(|run| run.notes.extend(resources.notes(&model)));
     if request.in_context {
         bar.turn_to(IN_CONTEXT);
         let judged = || Ok::<_, EvalFailure>(judge_in_context(&model, exam, &mut |event| bar.hear(&event)));
@@ -210,9 +212,6 @@ pub fn evaluate(
     }
     keeping.unkept().iter().for_each(|note| observer.note(note));
     observer.idle();
-    // The first runs are of models that no file was read for.
-    let edited = runs.iter_mut().skip(1 + request.given.len()).filter(|run| run.method != IN_CONTEXT);
-    edited.for_each(|run| run.notes.extend(resources.notes(&model)));
     Ok(report(request, &model, &data, &resources, shard, runs))
 }
 

@@ -11,6 +11,7 @@ use recant_model::{ForwardInput, Model, Observer, TokenBatch, gather_rows};
 use super::BatchSettings;
 use crate::lookup::{FactRows, Row, fact_rows};
 use crate::mean::{context_weights, weighted};
+use crate::region::block;
 use crate::search::Found;
 
 /// Facts of a batch, checked and laid out.
@@ -149,11 +150,8 @@ fn at_lookups(
     sites: [(usize, Point); 2],
     at_once: usize,
 ) -> Result<[Vec<Vec<f32>>; 2], EditError> {
-    let (layers, device) = (model.spec().layers, model.device());
-    let site = |(layer, point): (usize, Point)| match u16::try_from(layer) {
-        Ok(block) if layer < layers => Ok(Site::Block(block, point)),
-        _ => Err(EditError::Layer { layer, layers }),
-    };
+    let device = model.device();
+    let site = |(layer, point)| block(model, layer).map(|block| Site::Block(block, point));
     let sites = [site(sites[0])?, site(sites[1])?];
     let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for (at, row) in rows.iter().enumerate() {

@@ -128,10 +128,6 @@ fn opened_key(observed: &Base, rows: &FactRows, gamma: f64) -> Vec<f32> {
 
 /// Half way between the direction of one vector and the mean direction of others, as long as they are in the mean.
 fn half_way(one: &[f32], others: &[Vec<f32>]) -> Vec<f32> {
-    let unit = |x: &[f32]| {
-        let length = norm(x).max(f64::MIN_POSITIVE);
-        x.iter().map(|&x| f64::from(x) / length).collect::<Vec<f64>>()
-    };
     let mut mean = vec![0.0; one.len()];
     for other in others {
         mean.iter_mut().zip(unit(other)).for_each(|(mean, x)| *mean += x / others.len() as f64);
@@ -139,15 +135,20 @@ fn half_way(one: &[f32], others: &[Vec<f32>]) -> Vec<f32> {
     let apart = mean.iter().map(|x| x * x).sum::<f64>().sqrt().max(f64::MIN_POSITIVE);
     let lengths = norm(one) + others.iter().map(|other| norm(other)).sum::<f64>();
     let long = lengths / (1 + others.len()) as f64;
-    let between = unit(one).into_iter().zip(mean).map(|(one, mean)| (one + mean / apart) / 2.0);
+    let between = unit(one).zip(mean).map(|(one, mean)| (one + mean / apart) / 2.0);
     #[expect(clippy::cast_possible_truncation, reason = "keys are f32")]
     let narrow = between.map(|x| (long * x) as f32).collect();
     narrow
 }
 
 fn cosine(a: &[f32], b: &[f32]) -> f64 {
-    let dot: f64 = a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum();
-    dot / (norm(a) * norm(b)).max(f64::MIN_POSITIVE)
+    unit(a).zip(unit(b)).map(|(a, b)| a * b).sum()
+}
+
+/// A vector of length 1 in its direction; 0 of 0.
+fn unit(x: &[f32]) -> impl Iterator<Item = f64> {
+    let length = norm(x).max(f64::MIN_POSITIVE);
+    x.iter().map(move |&x| f64::from(x) / length)
 }
 
 impl PairRule for Retrieval {
@@ -188,11 +189,8 @@ impl PairRule for Retrieval {
     fn adapter(&self, base: &Model, pairs: &[Pair]) -> Arc<dyn Adapter> {
         let device = base.device().clone();
         let width = base.spec().key_width(self.settings.layer);
-        let units = pairs.iter().flat_map(|pair| {
-            let length = norm(&pair.key).max(f64::MIN_POSITIVE);
-            #[expect(clippy::cast_possible_truncation, reason = "keys are f32")]
-            pair.key.iter().map(move |&x| (f64::from(x) / length) as f32)
-        });
+        #[expect(clippy::cast_possible_truncation, reason = "keys are f32")]
+        let units = pairs.iter().flat_map(|pair| unit(&pair.key).map(|x| x as f32));
         Arc::new(RetrievalAdapter {
             units: upload_f32(units.collect(), [pairs.len(), width], &device).transpose(),
             values: pairs.iter().map(|pair| pair.value.clone()).collect(),

@@ -9,6 +9,9 @@ use recant_edit::{EditError, Request};
 use recant_linalg::Rows;
 use recant_model::{Flow, ForwardInput, Hook, Model, Observer, TokenBatch, gather_rows};
 
+use crate::lesson::dictated;
+use crate::region::block;
+
 /// One fact as it is read: its tokens but the last, and what should stand behind which.
 #[derive(Debug, Clone)]
 pub(super) struct Reading {
@@ -20,14 +23,12 @@ impl Reading {
     /// # Errors
     /// [`EditError::Text`].
     pub(super) fn of(model: &Model, request: &Request) -> Result<Self, EditError> {
-        let mut ids = model.tokenizer().encode(&request.fact.text())?;
-        ids.extend(&request.target[..request.target.len().saturating_sub(1)]);
-        Ok(Self { ids, target: request.target.clone() })
+        Ok(Self { ids: dictated(model, request)?, target: request.target.clone() })
     }
 
     /// Where its target's tokens are asked for.
     fn places(&self, row: usize) -> impl Iterator<Item = (usize, usize)> {
-        let first = self.ids.len() - self.target.len();
+        let first = self.ids.len().saturating_sub(self.target.len());
         (0..self.target.len()).map(move |at| (row, first + at))
     }
 }
@@ -110,11 +111,7 @@ fn together(
     let batch = TokenBatch::new(&rows, spec)?.at_least(width, spec);
     let tokens = batch.width();
     let sites = |point: Point| {
-        let site = move |&layer: &usize| {
-            let layers = spec.layers;
-            let block = u16::try_from(layer).ok().filter(|_| layer < layers);
-            block.map(|block| Site::Block(block, point)).ok_or(EditError::Layer { layer, layers })
-        };
+        let site = |&layer: &usize| block(model, layer).map(|block| Site::Block(block, point));
         layers.iter().map(site).collect::<Result<Vec<_>, _>>()
     };
     let (outs, keys) = (sites(Point::MlpOut)?, sites(Point::MlpKey)?);

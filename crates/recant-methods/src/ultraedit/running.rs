@@ -11,7 +11,7 @@ pub(super) struct Running {
     squares: Vec<f64>,
 }
 
-/// Where a spread is nothing, a number stands this far from the mean at most.
+/// Added to every spread, for one of nothing divides too.
 const LEAST_SPREAD: f64 = f32::EPSILON as f64;
 
 impl Running {
