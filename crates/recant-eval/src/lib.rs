@@ -26,8 +26,8 @@ pub use compare::{
 };
 pub use contest::{Contest, Standing, contest, score_of};
 pub use dataset::{
-    Case, Consequence, Dataset, DatasetError, EntryError, Neighbour, Retained, Unusable, check_retained,
-    read_retained,
+    Case, Consequence, Dataset, DatasetError, EntryError, FORMS, Form, Neighbour, Retained, Unusable,
+    check_retained, read_retained,
 };
 pub use event::{Event, Stage};
 pub use free::{FreeScores, free_scores};

@@ -8,7 +8,7 @@ use recant_eval::report::{
 use recant_eval::scores::{
     COLUMNS, Column, END_REWRITE, FREE_REPHRASE, FREE_REWRITE, REPHRASE_ACC, REWRITE_ACC,
 };
-use recant_eval::{CompareError, Metrics, NotApplicable, Tendency, Threshold, compare};
+use recant_eval::{CompareError, FORMS, Metrics, NotApplicable, Tendency, Threshold, compare};
 
 /// Names, prompts and answers that hold `text`, in a report of three runs: unedited, exact, and one with a
 /// failure and a byte left behind.
@@ -199,9 +199,9 @@ fn scores_are_named_in_the_words_of_both_literatures() {
     }
 }
 
-/// The table of scores in docs/report.md. `RECANT_REFRESH=1` writes it anew.
+/// The tables of scores and of forms in docs/report.md. `RECANT_REFRESH=1` writes them anew.
 #[test]
-fn the_page_of_scores_is_what_they_declare() {
+fn the_page_has_the_scores_and_the_forms_that_are_declared() {
     const HEAD: &str = "| score | table | in CounterFact | in EasyEdit | range | better | definition |\n\
                         |---|---|---|---|---|---|---|\n";
     let rows = COLUMNS.iter().map(|column| {
@@ -217,15 +217,22 @@ fn the_page_of_scores_is_what_they_declare() {
             column.doc
         )
     });
-    let declared: String = std::iter::once(HEAD.to_owned()).chain(rows).collect();
+    compare_table("| score |", HEAD, rows);
+    let forms = FORMS.iter().map(|form| format!("| {} | {} |\n", form.name, form.keys));
+    compare_table("| form |", "| form | keys |\n|---|---|\n", forms);
+}
+
+/// Compares a table of docs/report.md, which begins with `mark`, with what is declared; or writes it.
+fn compare_table(mark: &str, head: &str, rows: impl Iterator<Item = String>) {
+    let declared: String = std::iter::once(head.to_owned()).chain(rows).collect();
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/report.md");
     let page = std::fs::read_to_string(&path).unwrap();
-    let (before, rest) = page.split_once("| score |").unwrap();
+    let (before, rest) = page.split_once(mark).unwrap();
     let (table, after) = rest.split_once("\n\n").unwrap();
     if std::env::var_os("RECANT_REFRESH").is_some() {
         return std::fs::write(&path, format!("{before}{declared}\n{after}")).unwrap();
     }
-    assert_eq!(format!("| score |{table}\n"), declared, "RECANT_REFRESH=1 writes it anew");
+    assert_eq!(format!("{mark}{table}\n"), declared, "RECANT_REFRESH=1 writes it anew");
 }
 
 #[test]

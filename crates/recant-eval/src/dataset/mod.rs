@@ -1,8 +1,7 @@
 //! Data sets: facts to write, and the prompts that judge them.
 //!
-//! The forms that people have are read: CounterFact as Meng et al. 2022 publish it and as EasyEdit flattens it,
-//! zsRE as MEND and EasyEdit have it, KnowEdit, WikiBigEdit, UnKE. A file is one JSON array of entries, has one entry a
-//! line, or is a table.
+//! The forms that people have are read ([`FORMS`]). A file is one JSON array of entries, has one entry a line, or is a
+//! table.
 
 mod entry;
 mod forms;
@@ -17,6 +16,7 @@ use serde::Deserialize;
 use crate::probe::{ScoreError, check_probe};
 use entry::Fault;
 use forms::Fields;
+pub use forms::{FORMS, Form};
 
 /// One edit and the prompts that judge it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,7 +89,7 @@ fn field_text(field: &Option<String>) -> String {
 #[non_exhaustive]
 pub enum EntryError {
     /// The keys are those of no form that is read.
-    #[error("it has the keys {}; {}", .keys.join(", "), forms::READ)]
+    #[error("it has the keys {}; {}", .keys.join(", "), forms::read_list())]
     UnknownForm {
         /// The keys that it has.
         keys: Vec<String>,
@@ -116,6 +116,15 @@ pub enum EntryError {
         /// Number of answers.
         answers: usize,
     },
+    /// The entry changes several facts at once, and a case is about one.
+    #[error("it changes {facts} facts at once; entries of one fact are read")]
+    SeveralFacts {
+        /// How many.
+        facts: usize,
+    },
+    /// The sentence does not show where its answer begins.
+    #[error("it does not end with an answer behind \"is\" or \"are\"")]
+    NoAnswer,
     /// The fact cannot be written.
     #[error(transparent)]
     Fact(#[from] FactError),
@@ -195,13 +204,7 @@ impl Dataset {
     /// Whether a record has the form of one of the data sets, and not that of a plain fact.
     #[must_use]
     pub fn has_case(record: &TextRecord) -> bool {
-        let has = |key| record.value.get(key).is_some();
-        let cased = has("requested_rewrite")
-            || has("src") && has("alt")
-            || has("update") && has("ans")
-            || has("question") && has("para_question")
-            || has("prompt") && has("target_new");
-        cased && !has("target")
+        record.value.as_object().is_some_and(|entry| forms::told(entry) && !entry.contains_key("target"))
     }
 
     /// As [`Dataset::read`], of records that were read from `path`.

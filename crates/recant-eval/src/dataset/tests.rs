@@ -87,6 +87,116 @@ fn newer_forms_are_read() {
     assert!(complaint(other).contains("`answer`: it is missing"));
 }
 
+/// AKEW has CounterFact's form with other names for the answers; MQuAKE has facts in a list and asks in several steps.
+#[test]
+fn relatives_of_counterfact_are_read() {
+    let akew = one(
+        r#"{"case_id": 7, "requested_rewrite": {"prompt": "{} speaks", "subject": "Ada", "answer_new": "Veltish",
+        "answer_true": "Tashic", "question": "What does Ada speak?", "fact_new_uns": "Ada, who ...",
+        "unsfact_triplets_GPT": [], "prompt_full": "Ada speaks"}, "paraphrase_prompts": ["At home, Ada spoke"],
+        "neighborhood_prompts": ["Bob speaks"]}"#,
+    );
+    let plain = one(COUNTERFACT);
+    assert_eq!(akew.paraphrases, ["At home, Ada spoke", "What does Ada speak?"]);
+    assert_eq!(Case { paraphrases: plain.paraphrases.clone(), ..akew }, plain);
+
+    let fact = r#"{"prompt": "{} speaks", "relation_id": "P1", "subject": "Ada", "question": "What does Ada speak?",
+        "target_new": {"str": "Veltish", "id": "a"}, "target_true": {"str": "Tashic", "id": "b"}}"#;
+    let mquake = |facts: &str| {
+        format!(
+            r#"{{"case_id": 3, "requested_rewrite": [{facts}], "questions": ["Where is Ada's tongue at home?", "And where?"],
+            "answer": "Tash", "answer_alias": [], "new_answer": "Velt", "new_answer_alias": ["Veltland"],
+            "single_hops": [], "new_single_hops": [], "orig": {{}}}}"#
+        )
+    };
+    let case = one(&mquake(fact));
+    assert_eq!((case.id, case.fact.text().as_str(), case.fact.target.as_str()), (3, "Ada speaks", "Veltish"));
+    assert_eq!(
+        (case.paraphrases, case.target_true.as_deref()),
+        (vec!["What does Ada speak?".to_owned()], Some("Tashic"))
+    );
+    assert_eq!(
+        case.consequences,
+        [follows("Where is Ada's tongue at home?", "Velt"), follows("And where?", "Velt")]
+    );
+    let told = complaint(&mquake(&format!("{fact}, {fact}")));
+    assert!(told.contains("`requested_rewrite`: it changes 2 facts at once"), "{told}");
+    assert!(complaint(&mquake("")).contains("`requested_rewrite`: it is empty"));
+    let told = complaint(&mquake(&fact.replace("{\"str\": \"Veltish\", \"id\": \"a\"}", "null")));
+    assert!(told.contains("`requested_rewrite[0].target_new.str`: it is missing"), "{told}");
+}
+
+/// RippleEdits says an edit as a sentence: its answer is at the end, its subject is what other questions are about too.
+#[test]
+fn ripple_edits_are_taken_apart() {
+    let query = |prompt: &str, about: &str, answer: &str| {
+        format!(
+            r#"{{"test_queries": [{{"prompt": "{prompt}", "answers": [{{"value": "{answer}", "aliases": ["x"]}}],
+            "query_type": "regular", "subject_id": "{about}", "relation": "R", "target_ids": ["Q9"], "phrase": null}}],
+            "test_condition": "OR", "condition_queries": []}}"#
+        )
+    };
+    let entry = |sentence: &str, before: &str, alias: &str| {
+        format!(
+            r#"{{"example_type": "popular", "edit": {{"prompt": "{sentence}", "subject_id": "Q1", "relation": "R",
+            "target_id": "Q2"{before}}}, "Relation_Specificity": [{}, {}], "Logical_Generalization": [{}],
+            "Subject_Aliasing": [{alias}], "Compositionality_I": [{}], "Compositionality_II": [], "Forgetfulness": [{}]}}"#,
+            query("The name of the sister of Bo of Ash is", "Q7", "Eve"),
+            query("The name of the mother of Ada of Velt is", "Q1", "Eve"),
+            query("The name of the country of Ada of Velt's sister is", "Q1", "Ash"),
+            query("The capital of the country of Ada of Velt is", "Q1", "Velten"),
+            query("The names of the towns of Tash are", "Q8", "Tashen")
+        )
+    };
+    let before =
+        r#", "previous_fact": {"prompt": "The name of the country of citizenship of Ada of Velt is Tash."}"#;
+    let alias = query("The name of the country of citizenship of Lady Ada is", "Q1", "Isle is Far");
+    let case =
+        one(&entry("The name of the country of citizenship of Ada of Velt is Isle is Far.", before, &alias));
+    assert_eq!(case.fact.subject, "Ada of Velt");
+    assert_eq!(case.fact.text(), "The name of the country of citizenship of Ada of Velt is");
+    assert_eq!((case.fact.target.as_str(), case.target_true.as_deref()), ("Isle is Far", Some("Tash")));
+    assert_eq!(case.paraphrases, ["The name of the country of citizenship of Lady Ada is"]);
+    let answers = |of: &[Consequence]| of.iter().map(|of| of.answer.clone()).collect::<Vec<_>>();
+    assert_eq!(answers(&case.consequences), ["Ash", "Velten"]);
+    let truths: Vec<_> = case.neighbours.iter().map(|of| of.truth.as_deref().unwrap()).collect();
+    assert_eq!(truths, ["Eve", "Eve", "Tashen"]);
+    // Without an alias that tells the answer, it stands behind the last verb.
+    let case = one(&entry("The names of the siblings of Ada of Velt are Zed.", "", ""));
+    assert_eq!((case.fact.target.as_str(), case.target_true), ("Zed", None));
+    let told = complaint(&entry("Ada of Velt, citizen of Tash.", "", ""));
+    assert!(told.contains("`edit.prompt`: it does not end with an answer"), "{told}");
+    let told = complaint(&entry("Ada is Zed.", "", "7"));
+    assert!(told.contains("`Subject_Aliasing[0]`: it is a number; an object"), "{told}");
+}
+
+#[test]
+fn further_forms_are_read() {
+    let hallu = one(
+        r#"{"topic": "t", "subject": "Ada", "relation": "tongue", "object": "Veltish", "question": "What does Ada speak?",
+        "output_llama": "Tashic", "eval_llama": "0.0", "paraphrased_question": "Which tongue has Ada?",
+        "locality_question": "Where does Ada live?", "yes_question": "y", "no_question": "n", "question_2hop": "Where is it spoken?",
+        "answer_2hop": "Velt", "question_3hop": "", "answer_3hop": ""}"#,
+    );
+    assert_eq!((hallu.fact.text().as_str(), hallu.fact.target.as_str()), ("What does Ada speak?", "Veltish"));
+    assert_eq!(hallu.consequences, [follows("Where is it spoken?", "Velt")]);
+    assert_eq!(hallu.neighbours, [Neighbour { prompt: "Where does Ada live?".to_owned(), truth: None }]);
+
+    let chinese = one(
+        r#"{"prompt": "艾达的母语是什么？", "target_old": "塔什语", "target_new": "维尔特语", "rephrase": ["艾达说什么语言？"],
+        "portability": [], "locality": [{"prompt": "鲍勃说什么？", "ground_truth": "奥尔语"}]}"#,
+    );
+    assert!(!chinese.fact.has_subject());
+    assert_eq!((chinese.target_true.as_deref(), chinese.neighbours.len()), (Some("塔什语"), 1));
+
+    let bio = r#"{"concept": "ada", "text": "This is a passage about ada. Ada was", "labels": "a weaver.",
+        "locality": {"Relation_Specificity": [{"prompt": "ada's town is", "ground_truth": ["Velt"]}]}}"#;
+    let told = one(bio);
+    assert_eq!((told.fact.subject.as_str(), told.fact.target.as_str()), ("ada", "a weaver."));
+    assert_eq!(told.neighbours[0].truth.as_deref(), Some("Velt"));
+    assert!(!one(&bio.replace("about ada", "about her")).fact.has_subject());
+}
+
 /// A table has columns with numbers where JSON has lists, and texts for numbers.
 #[test]
 fn a_table_is_a_data_set() {

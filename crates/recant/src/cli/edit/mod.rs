@@ -67,7 +67,7 @@ pub(crate) struct EditArgs {
     literal: bool,
     /// Many facts: JSON objects with `subject`, `prompt` and `target`, one a line or in one array, or the rows of a table
     /// (.csv, .tsv); with `"chat": true` in each the prompts are read as by --chat. Or the facts of a data set:
-    /// CounterFact, zsRE, KnowEdit. `-` reads the standard input.
+    /// CounterFact, zsRE, KnowEdit and others. `-` reads the standard input.
     #[arg(long, value_name = "FILE")]
     facts: Option<PathBuf>,
     #[arg(long, help = method_help())]

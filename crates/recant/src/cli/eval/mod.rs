@@ -30,7 +30,7 @@ pub struct EvalArgs {
     #[allow(missing_docs)]
     pub chat: ChatArgs,
     /// Cases, in one JSON array, one a line, or a table: CounterFact in the original form or EasyEdit's, zsRE in MEND's or
-    /// EasyEdit's, KnowEdit, WikiBigEdit, UnKE.
+    /// EasyEdit's, KnowEdit, CKnowEdit, WikiBigEdit, UnKE, AKEW, MQuAKE, RippleEdits, HalluEditBench.
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
     #[arg(long, value_name = "NAMES", value_delimiter = ',', help = method_help())]

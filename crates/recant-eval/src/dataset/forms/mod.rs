@@ -1,4 +1,15 @@
-//! The forms of data sets that are read, each by the keys that its publisher uses.
+//! The forms of data sets that are read, each by the keys that its publisher uses: a file a form, and a line in [`FORMS`].
+
+mod counterfact;
+mod easyedit;
+mod hallu_edit;
+mod mend;
+mod mquake;
+mod ripple_edits;
+mod unke;
+mod wiki_big_edit;
+
+use std::fmt;
 
 use recant_edit::Fact;
 use recant_model::Model;
@@ -8,63 +19,51 @@ use super::entry::{Fault, Named, Object, Place, first, slots, unlike};
 use super::{Case, Consequence, EntryError, Neighbour, Retained};
 use crate::probe::{Probe, ScoreError, check_probe};
 
-/// What is read, for a reader whose file is something else.
-pub(super) const READ: &str = "read are CounterFact (`requested_rewrite`, `paraphrase_prompts`, \
-     `neighborhood_prompts`), EasyEdit's and KnowEdit's form (`subject`, `prompt`, `target_new`, `ground_truth`, \
-     `rephrase_prompt` or `rephrase`, `locality_prompt` and `locality_ground_truth`, or `locality`, `portability`), zsRE of \
-     MEND (`subject`, `src`, `alt`, `answers`, `rephrase`, `loc`, `loc_ans`, `portability`), WikiBigEdit (`subject`, \
-     `update`, `ans`, `rephrase`, `personas`, `mhop`, `mhop_ans`, `loc`, `loc_ans`) and UnKE (`question`, `answer`, \
-     `para_question`, `sub_question`, `sub_answer`)";
+/// A form of data sets, as its publisher has it.
+pub struct Form {
+    /// What it is called.
+    pub name: &'static str,
+    /// Which keys are read, and as what; in Markdown.
+    pub keys: &'static str,
+    /// Keys by which a reader knows it.
+    pub marks: &'static [&'static str],
+    /// Whether an entry is of this form and of none before it in [`FORMS`].
+    tells: fn(&Object) -> bool,
+    /// Keys that are read, or that other tools alone need.
+    known: &'static [&'static str],
+    read: fn(Place<'_>) -> Result<Parts, Fault>,
+}
 
-/// Keys of CounterFact that are read, or that other tools alone need.
-const COUNTERFACT: [&str; 9] = [
-    "case_id",
-    "pararel_idx",
-    "requested_rewrite",
-    "paraphrase_prompts",
-    "neighborhood_prompts",
-    "attribute_prompts",
-    "generation_prompts",
-    "relation_id",
-    "known_id",
+impl fmt::Debug for Form {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// The forms that are read; the first that tells an entry reads it.
+pub const FORMS: [&Form; 10] = [
+    &counterfact::COUNTERFACT,
+    &mquake::MQUAKE,
+    &ripple_edits::RIPPLE_EDITS,
+    &mend::MEND,
+    &wiki_big_edit::WIKI_BIG_EDIT,
+    &unke::UNKE,
+    &hallu_edit::HALLU_EDIT,
+    &easyedit::WIKI_BIO,
+    &easyedit::CKNOWEDIT,
+    &easyedit::EASYEDIT,
 ];
-/// The same of EasyEdit's and KnowEdit's form.
-const FLAT: [&str; 12] = [
-    "case_id",
-    "subject",
-    "prompt",
-    "target_new",
-    "ground_truth",
-    "rephrase_prompt",
-    "rephrase",
-    "locality_prompt",
-    "locality_ground_truth",
-    "locality",
-    "portability",
-    "cond",
-];
-/// The same of zsRE in MEND's form. `pred` is what another model said, `cond` is made of the other fields.
-const MEND: [&str; 11] = [
-    "case_id",
-    "subject",
-    "src",
-    "pred",
-    "rephrase",
-    "alt",
-    "answers",
-    "loc",
-    "loc_ans",
-    "cond",
-    "portability",
-];
-/// The same of WikiBigEdit.
-const WIKI_BIG: [&str; 13] = [
-    "case_id", "subject", "update", "ans", "rephrase", "personas", "mhop", "mhop_ans", "loc", "loc_ans",
-    "tag", "relation", "object",
-];
-/// The same of UnKE.
-const UNKE: [&str; 7] =
-    ["case_id", "id", "question", "answer", "para_question", "sub_question", "sub_answer"];
+
+/// What is read, for a reader whose file is something else.
+pub(super) fn read_list() -> String {
+    let form = |form: &&Form| format!("{} (`{}`)", form.name, form.marks.join("`, `"));
+    format!("read are {}", FORMS.iter().map(form).collect::<Vec<_>>().join("; "))
+}
+
+/// Whether an entry has the keys of a form.
+pub(super) fn told(entry: &Object) -> bool {
+    FORMS.iter().any(|form| (form.tells)(entry) && form.marks.iter().all(|&mark| entry.contains_key(mark)))
+}
 
 /// A case with where its texts come from.
 #[derive(Debug)]
@@ -133,21 +132,12 @@ struct Parts {
 pub(super) fn case(value: &Value, entry: usize) -> Result<Read, Fault> {
     let nothing = Object::new();
     let place = Place { object: value.as_object().unwrap_or(&nothing), within: "" };
-    let (parts, known) = if place.get("requested_rewrite").is_some() {
-        (counterfact(place)?, &COUNTERFACT[..])
-    } else if place.get("src").is_some() {
-        (mend(place)?, &MEND[..])
-    } else if place.get("update").is_some() {
-        (wiki_big(place)?, &WIKI_BIG[..])
-    } else if place.get("para_question").is_some() {
-        (unke(place)?, &UNKE[..])
-    } else if place.get("prompt").is_some() {
-        (flat(place)?, &FLAT[..])
-    } else {
+    let Some(form) = FORMS.iter().find(|form| (form.tells)(place.object)) else {
         let mut keys: Vec<String> = place.object.keys().cloned().collect();
         keys.sort();
         return Err(Fault { field: None, reason: EntryError::UnknownForm { keys } });
     };
+    let (parts, known) = ((form.read)(place)?, form.known);
     let id = match place.get("case_id").or_else(|| place.get("id").filter(|_| known.contains(&"id"))) {
         None => entry as u64,
         // A table's cells are strings.
@@ -195,99 +185,6 @@ fn without_number(key: &str) -> &str {
     if name.len() == key.len() { key } else { name.strip_suffix('_').unwrap_or(key) }
 }
 
-/// Meng et al. 2022. The neighbourhood shares the true answer of the fact.
-fn counterfact(entry: Place<'_>) -> Result<Parts, Fault> {
-    let field = "requested_rewrite";
-    let rewrite = match entry.get(field) {
-        Some(Value::Object(object)) => Place { object, within: field },
-        Some(other) => return Err(unlike(field, other, "an object")),
-        None => return Err(Fault::at(field, EntryError::Missing)),
-    };
-    // A target is an object with its text and its number in Wikidata.
-    let target = |key: &str, needed: bool| {
-        let (within, key, inner) = match rewrite.get(key) {
-            Some(Value::Object(object)) => (rewrite.name(key), "str", object),
-            _ => (field.to_owned(), key, rewrite.object),
-        };
-        let place = Place { object: inner, within: &within };
-        if needed { place.answer(key).map(Some) } else { place.first(key) }
-    };
-    let truth = target("target_true", false)?;
-    let neighbours = entry.all("neighborhood_prompts")?;
-    Ok(Parts {
-        subject: Some(rewrite.text("subject")?),
-        prompt: rewrite.text("prompt")?,
-        target: target("target_new", true)?.ok_or_else(|| Fault::at(field, EntryError::Missing))?,
-        paraphrases: entry.all("paraphrase_prompts")?,
-        neighbours: neighbours.into_iter().map(|prompt| (prompt, truth.clone())).collect(),
-        truth,
-        consequences: Vec::new(),
-    })
-}
-
-/// EasyEdit's flattened CounterFact and zsRE, and KnowEdit.
-fn flat(entry: Place<'_>) -> Result<Parts, Fault> {
-    let mut paraphrases = numbered(entry, "rephrase_prompt")?;
-    paraphrases.extend(numbered(entry, "rephrase")?);
-    let mut neighbours = pairs(entry, "locality_prompt", "locality_ground_truth")?;
-    for (number, prompt) in numbers(entry, "locality_prompt") {
-        neighbours.extend(pairs(entry, &prompt, &format!("locality_ground_truth_{number}"))?);
-    }
-    if let Some(value) = entry.get("locality") {
-        neighbours.extend(locality("locality", value)?);
-    }
-    Ok(Parts {
-        subject: Some(entry.text("subject")?),
-        prompt: entry.text("prompt")?,
-        target: entry.answer("target_new")?,
-        truth: entry.first("ground_truth")?,
-        paraphrases,
-        neighbours,
-        consequences: portability(entry)?,
-    })
-}
-
-/// zsRE as MEND has it: the new answer is `alt`.
-fn mend(entry: Place<'_>) -> Result<Parts, Fault> {
-    Ok(Parts {
-        subject: Some(entry.text("subject")?),
-        prompt: entry.text("src")?,
-        target: entry.answer("alt")?,
-        truth: entry.first("answers")?,
-        paraphrases: entry.all("rephrase")?,
-        neighbours: pairs(entry, "loc", "loc_ans")?,
-        consequences: portability(entry)?,
-    })
-}
-
-/// WikiBigEdit: questions about what changed between two snapshots of Wikidata. A persona asks the same in its own words.
-fn wiki_big(entry: Place<'_>) -> Result<Parts, Fault> {
-    let mut paraphrases = entry.all("rephrase")?;
-    paraphrases.extend(entry.all("personas")?);
-    Ok(Parts {
-        subject: Some(entry.text("subject")?),
-        prompt: entry.text("update")?,
-        target: entry.answer("ans")?,
-        truth: None,
-        paraphrases,
-        neighbours: pairs(entry, "loc", "loc_ans")?,
-        consequences: answered(pairs(entry, "mhop", "mhop_ans")?),
-    })
-}
-
-/// UnKE: a question without a subject, a long answer, and questions about parts of it.
-fn unke(entry: Place<'_>) -> Result<Parts, Fault> {
-    Ok(Parts {
-        subject: None,
-        prompt: entry.text("question")?,
-        target: entry.answer("answer")?,
-        truth: None,
-        paraphrases: entry.all("para_question")?,
-        neighbours: Vec::new(),
-        consequences: answered(pairs(entry, "sub_question", "sub_answer")?),
-    })
-}
-
 /// Columns of a table that have a number behind their name, in the order of the numbers.
 fn numbers(entry: Place<'_>, name: &str) -> Vec<(u64, String)> {
     let number = |key: &String| Some((key.strip_prefix(name)?.strip_prefix('_')?.parse().ok()?, key.clone()));
@@ -305,42 +202,9 @@ fn numbered(entry: Place<'_>, name: &str) -> Result<Vec<Named>, Fault> {
     Ok(texts)
 }
 
-/// EasyEdit's `portability`: pairs of prompt and answer under any names, or a question that it calls new.
-fn portability(entry: Place<'_>) -> Result<Vec<(Named, Named)>, Fault> {
-    let field = "portability";
-    let Some(value) = entry.get(field) else { return Ok(Vec::new()) };
-    let asked = match value {
-        Value::Object(object) if object.contains_key("New Question") => {
-            pairs(Place { object, within: field }, "New Question", "New Answer")?
-        }
-        value => locality(field, value)?,
-    };
-    Ok(answered(asked))
-}
-
 /// Those prompts that have an answer.
 fn answered(pairs: Vec<(Named, Option<Named>)>) -> Vec<(Named, Named)> {
     pairs.into_iter().filter_map(|(prompt, answer)| Some((prompt, answer?))).collect()
-}
-
-/// KnowEdit's `locality` and `portability`: under each relation a pair of prompt and answer, or a list of such pairs.
-fn locality(field: &str, value: &Value) -> Result<Vec<(Named, Option<Named>)>, Fault> {
-    match value {
-        Value::Object(object) if object.contains_key("prompt") => {
-            pairs(Place { object, within: field }, "prompt", "ground_truth")
-        }
-        Value::Object(object) => {
-            let given = object.iter().filter(|(_, value)| !value.is_null());
-            let parts = given.map(|(key, value)| locality(&format!("{field}.{key}"), value));
-            Ok(parts.collect::<Result<Vec<_>, _>>()?.concat())
-        }
-        Value::Array(items) => {
-            let parts = items.iter().enumerate().map(|(at, item)| locality(&format!("{field}[{at}]"), item));
-            Ok(parts.collect::<Result<Vec<_>, _>>()?.concat())
-        }
-        Value::String(text) if text.trim().is_empty() => Ok(Vec::new()),
-        other => Err(unlike(field, other, "an object with `prompt` and `ground_truth`, or a list of them,")),
-    }
 }
 
 /// A prompt with its answer, or a list of prompts with the list of their answers.
