@@ -56,6 +56,8 @@ pub(crate) enum Error {
     #[error(transparent)]
     Model(#[from] recant::app::ModelRefError),
     #[error(transparent)]
+    Resources(#[from] recant::app::ResourceError),
+    #[error(transparent)]
     Dialogue(#[from] recant::app::DialogueError),
     #[error(transparent)]
     Dataset(#[from] recant::eval::DatasetError),

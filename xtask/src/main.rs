@@ -10,6 +10,7 @@ mod interop;
 mod output;
 mod parity;
 mod random;
+mod reach;
 mod real;
 
 use std::path::PathBuf;
@@ -45,6 +46,8 @@ enum Command {
     /// Edit facts one at a time and ask the edited model, in a chat, for the fact and for its subject's name: whether
     /// the name is still spelled.
     Integrity(integrity::IntegrityArgs),
+    /// Measure how far ROME's rewrite of each fact is felt by its paraphrases and neighbours, and whose answers it changes.
+    Reach(reach::ReachArgs),
     /// Recompute what the reference code computed and compare within stated tolerances.
     Parity {
         /// Folder with ref-gpt2/ and goldens/.
@@ -120,6 +123,7 @@ fn run(cli: Cli) -> Result<(), error::Error> {
         Command::Interop { python } => interop::run(python),
         Command::Real(args) => real::run(&args),
         Command::Integrity(args) => integrity::run(&args),
+        Command::Reach(args) => reach::run(&args),
         Command::Devices => devices::run(),
         Command::Compare(args) => compare::run(&args),
         Command::RandomModel { shape, out, dtype } => random::run(&shape, &dtype, &out),

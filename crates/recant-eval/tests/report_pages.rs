@@ -425,11 +425,12 @@ fn the_table_of_cases_has_a_line_for_each() {
     assert_eq!(
         lines[0],
         "method,scenario,step,case_id,subject,target_new,target_true,ES,EM,PS,PM,NS,NM,rewrite_acc,rephrase_acc,\
-         locality_acc,portability_acc,top_kept,free_rewrite,free_rephrase,end_rewrite,end_rephrase,seconds,rollback_exact,failed"
+         locality_acc,portability_acc,top_kept,carry_over,\
+         free_rewrite,free_rephrase,end_rewrite,end_rephrase,seconds,rollback_exact,failed"
     );
     assert_eq!(
         lines[3],
-        "rome,single,,7,\"Darrieux, \"\"Danielle\"\"\",English,French,0,-0.25,0.5,-0.0001,0.5,0.125,0,0.5,,,,,,,,1.25,true,false"
+        "rome,single,,7,\"Darrieux, \"\"Danielle\"\"\",English,French,0,-0.25,0.5,-0.0001,0.5,0.125,0,0.5,,,,,,,,,1.25,true,false"
     );
     assert_eq!(lines.len(), 1 + 6);
 }

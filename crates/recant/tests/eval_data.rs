@@ -76,8 +76,8 @@ fn a_score_that_does_not_apply_is_told_and_not_counted() {
     write(at, &[entry("sea"), same, unknown]);
     let table = good(at, EVAL);
     for told in [
-        "not applicable to 1 of 3 cases: ES, EM, PS, PM (the new answer is the former one)",
-        "not applicable to 1 of 3 cases: PS, PM, rephrase, free rephrase, end rephrase (there is no paraphrase)",
+        "not applicable to 1 of 3 cases: ES, EM, PS, PM, carry-over (the new answer is the former one)",
+        "not applicable to 1 of 3 cases: PS, PM, rephrase, carry-over, free rephrase, end rephrase (there is no paraphrase)",
         "not applicable to 1 of 3 cases: NS, NM, locality (a neighbourhood prompt has no true answer)",
         "not applicable to 1 of 3 cases: NS, NM (a neighbourhood prompt's true answer is the new one)",
     ] {

@@ -4,6 +4,7 @@
 //! intervals, comparisons and the documentation follow from that.
 
 mod applies;
+mod carry_over;
 mod counterfact;
 mod easyedit;
 mod free;
@@ -14,6 +15,7 @@ mod top_kept;
 mod values;
 
 pub use applies::{Need, NotApplicable, not_applicable};
+pub use carry_over::CARRY_OVER;
 pub(crate) use counterfact::harmonic;
 pub use counterfact::{EM, ES, NM, NS, PM, PS, S};
 pub use easyedit::{LOCALITY_ACC, PORTABILITY_ACC, REPHRASE_ACC, REWRITE_ACC};
@@ -36,6 +38,7 @@ pub const COLUMNS: &[Column] = &[
     LOCALITY_ACC,
     PORTABILITY_ACC,
     TOP_KEPT,
+    CARRY_OVER,
     FREE_REWRITE,
     FREE_REPHRASE,
     END_REWRITE,

@@ -72,6 +72,22 @@ fn scores_follow_their_definitions() {
     assert!(close(scores.get(&LOCALITY_ACC).unwrap(), 0.5));
     // Of N1 and N2 the second has another top token now.
     assert_eq!(scores.get(&TOP_KEPT), Some(0.5));
+    // On P1 and P2 the old answer was the top one; on P1 the new one is.
+    assert_eq!(scores.get(&CARRY_OVER), Some(0.5));
+    let unshown: Scores = before
+        .iter()
+        .map(|(probe, was)| {
+            let best = if probe.prompt == "P2" { vec![9] } else { was.best.clone() };
+            (probe.clone(), ProbeScore { best, ..was.clone() })
+        })
+        .collect();
+    let of = |before: &Scores| CaseScores::of(&Judged::of(&case, before, &after, None)).get(&CARRY_OVER);
+    assert_eq!(of(&unshown), Some(1.0), "P2 did not show the old answer");
+    let none = before
+        .iter()
+        .map(|(probe, was)| (probe.clone(), ProbeScore { best: vec![9], ..was.clone() }))
+        .collect();
+    assert_eq!(of(&none), None);
     // Both tokens of the answer to C1, one of two to C2.
     assert_eq!(scores.get(&PORTABILITY_ACC), Some(0.75));
     let written = [FREE_REWRITE, FREE_REPHRASE, END_REWRITE, END_REPHRASE];
@@ -99,10 +115,7 @@ fn unknown_answers(case: &Case, before: &Scores, after: &Scores) {
     for (truth, reason) in [(None, "no former answer"), (Some("new"), "is the former one")] {
         let case = with(truth);
         let scores = CaseScores::of(&Judged::of(&case, before, after, None));
-        assert_eq!(
-            (scores.get(&ES), scores.get(&EM), scores.get(&PS), scores.get(&PM)),
-            (None, None, None, None)
-        );
+        assert_eq!([ES, EM, PS, PM, CARRY_OVER].map(|column| scores.get(&column)), [None; 5]);
         assert_eq!(
             (scores.get(&REWRITE_ACC), scores.get(&REPHRASE_ACC), scores.get(&NS)),
             (Some(1.0), Some(0.5), Some(0.5))
