@@ -161,6 +161,10 @@ fn ripple_edits_are_taken_apart() {
     assert_eq!(answers(&case.consequences), ["Ash", "Velten"]);
     let truths: Vec<_> = case.neighbours.iter().map(|of| of.truth.as_deref().unwrap()).collect();
     assert_eq!(truths, ["Eve", "Eve", "Tashen"]);
+    // The paper's own page spells the axis in another way.
+    let sentence = "The name of the country of citizenship of Ada of Velt is Isle is Far.";
+    let misspelled = entry(sentence, before, &alias).replace("Relation_Specificity", "Relation_Specifity");
+    assert_eq!(one(&misspelled), case);
     // Without an alias that tells the answer, it stands behind the last verb.
     let case = one(&entry("The names of the siblings of Ada of Velt are Zed.", "", ""));
     assert_eq!((case.fact.target.as_str(), case.target_true), ("Zed", None));

@@ -9,7 +9,9 @@ use super::{Form, Parts};
 /// CounterFact as Meng et al. 2022 publish it.
 pub(super) const COUNTERFACT: Form = Form {
     name: "CounterFact, AKEW",
-    keys: "`requested_rewrite` (`subject`, `prompt`, `target_new`, `target_true`; in AKEW `answer_new`, `answer_true`, and `question`: another way to ask), `paraphrase_prompts`, `neighborhood_prompts`",
+    keys: "`requested_rewrite` (`subject`, `prompt`, `target_new`, `target_true`; in AKEW `answer_new`, \
+           `answer_true`, and `question`: another way to ask), `paraphrase_prompts`, \
+           `neighborhood_prompts`",
     marks: &["requested_rewrite"],
     tells: |entry| entry.get("requested_rewrite").is_some_and(|rewrite| !rewrite.is_array()),
     known: &[

@@ -8,7 +8,9 @@ use super::{Form, Parts, answered, numbered, numbers, pairs};
 /// EasyEdit's flattened CounterFact and zsRE, and KnowEdit.
 pub(super) const EASYEDIT: Form = Form {
     name: "EasyEdit (CounterFact, zsRE), KnowEdit",
-    keys: "`subject`, `prompt`, `target_new`, `ground_truth`, `rephrase_prompt` or `rephrase`, `locality_prompt` with `locality_ground_truth`, or `locality` and `portability`: pairs of `prompt` and `ground_truth` under any names, or lists of them",
+    keys: "`subject`, `prompt`, `target_new`, `ground_truth`, `rephrase_prompt` or `rephrase`, \
+           `locality_prompt` with `locality_ground_truth`, or `locality` and `portability`: pairs of \
+           `prompt` and `ground_truth` under any names, or lists of them",
     marks: &["prompt", "target_new"],
     tells: |entry| entry.contains_key("prompt"),
     known: &[
@@ -31,7 +33,8 @@ pub(super) const EASYEDIT: Form = Form {
 /// CKnowEdit: EasyEdit's form in Chinese. Its facts name no subject.
 pub(super) const CKNOWEDIT: Form = Form {
     name: "CKnowEdit",
-    keys: "`prompt`, `target_new`, `target_old`, `rephrase`, `locality`, `portability`; the facts are about no subject, unless `subject` names one",
+    keys: "`prompt`, `target_new`, `target_old`, `rephrase`, `locality`, `portability`; the facts are \
+           about no subject, unless `subject` names one",
     marks: &["prompt", "target_new", "target_old"],
     tells: |entry| entry.contains_key("prompt") && entry.contains_key("target_old"),
     known: &[
@@ -50,7 +53,8 @@ pub(super) const CKNOWEDIT: Form = Form {
 /// KnowEdit's WikiBio: a text about somebody, and how it goes on.
 pub(super) const WIKI_BIO: Form = Form {
     name: "KnowEdit WikiBio",
-    keys: "`concept`, `text`, `labels` (how the text goes on), `locality`; without a subject where the text does not name its concept",
+    keys: "`concept`, `text`, `labels` (how the text goes on), `locality`; without a subject where the \
+           text does not name its concept",
     marks: &["concept", "text", "labels"],
     tells: |entry| ["concept", "text", "labels"].iter().all(|&key| entry.contains_key(key)),
     known: &["case_id", "concept", "text", "labels", "locality"],

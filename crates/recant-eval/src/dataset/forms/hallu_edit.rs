@@ -6,7 +6,8 @@ use super::{Form, Parts, answered, pairs};
 /// HalluEditBench (Huang et al. 2024): questions that a model answers wrongly, one table a model and topic.
 pub(super) const HALLU_EDIT: Form = Form {
     name: "HalluEditBench",
-    keys: "`subject`, `question`, `object` (the new answer), `paraphrased_question`, `locality_question`, `question_2hop` with `answer_2hop` to `question_6hop`",
+    keys: "`subject`, `question`, `object` (the new answer), `paraphrased_question`, \
+           `locality_question`, `question_2hop` with `answer_2hop` to `question_6hop`",
     marks: &["subject", "object", "question", "locality_question"],
     tells: |entry| ["object", "question", "locality_question"].iter().all(|&key| entry.contains_key(key)),
     known: &[

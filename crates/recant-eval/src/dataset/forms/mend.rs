@@ -7,7 +7,8 @@ use super::{Form, Parts, pairs};
 /// zsRE as MEND has it. `pred` is what another model said, `cond` is made of the other fields.
 pub(super) const MEND: Form = Form {
     name: "zsRE of MEND",
-    keys: "`subject`, `src`, `alt` (the new answer), `answers`, `rephrase`, `loc`, `loc_ans`; `portability` with `New Question` and `New Answer`",
+    keys: "`subject`, `src`, `alt` (the new answer), `answers`, `rephrase`, `loc`, `loc_ans`; \
+           `portability` with `New Question` and `New Answer`",
     marks: &["src", "alt"],
     tells: |entry| entry.contains_key("src"),
     known: &[

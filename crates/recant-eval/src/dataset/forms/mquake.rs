@@ -9,7 +9,9 @@ use super::{Form, Named, Parts};
 /// MQuAKE (Zhong et al. 2023): facts, and questions that need several steps.
 pub(super) const MQUAKE: Form = Form {
     name: "MQuAKE (CF, CF-3k-v2, T, Remastered)",
-    keys: "`requested_rewrite`: a list of one fact (`subject`, `prompt`, `target_new`, `target_true`, `question`: another way to ask), `questions` with `new_answer`; entries that change several facts at once cannot be used",
+    keys: "`requested_rewrite`: a list of one fact (`subject`, `prompt`, `target_new`, `target_true`, \
+           `question`: another way to ask), `questions` with `new_answer`; entries that change several \
+           facts at once cannot be used",
     marks: &["requested_rewrite", "questions"],
     tells: |entry| entry.get("requested_rewrite").is_some_and(Value::is_array),
     known: &[

@@ -9,7 +9,10 @@ use super::{Form, Parts};
 /// RippleEdits (Cohen et al. 2023): an edit as a sentence, and what should and should not follow from it.
 pub(super) const RIPPLE_EDITS: Form = Form {
     name: "RippleEdits",
-    keys: "`edit` (`prompt`: a sentence that ends with the new answer; `previous_fact`), `Subject_Aliasing` (other ways to ask), `Logical_Generalization`, `Compositionality_I` and `_II` (what follows), `Relation_Specificity` and `Forgetfulness` (what should stay); conditions are not asked",
+    keys: "`edit` (`prompt`: a sentence that ends with the new answer; `previous_fact`), \
+           `Subject_Aliasing` (other ways to ask), `Logical_Generalization`, `Compositionality_I` and \
+           `_II` (what follows), `Relation_Specificity` and `Forgetfulness` (what should stay); \
+           conditions are not asked",
     marks: &["edit", "Relation_Specificity"],
     tells: |entry| entry.get("edit").is_some_and(Value::is_object),
     known: &[
@@ -40,19 +43,18 @@ fn ripple_edits(entry: Place<'_>) -> Result<Parts, Fault> {
         Some(other) => return Err(unlike("edit", other, "an object")),
         None => return Err(Fault::at("edit", EntryError::Missing)),
     };
-    let [aliases, logical, first, second, mut specific, forgetful] = [
+    let [aliases, logical, first, second, specific, misspelled, forgetful] = [
         "Subject_Aliasing",
         "Logical_Generalization",
         "Compositionality_I",
         "Compositionality_II",
         "Relation_Specificity",
+        "Relation_Specifity",
         "Forgetfulness",
     ]
     .map(|axis| queries(entry, axis));
-    if let (Ok(read), Ok(more)) = (&mut specific, queries(entry, "Relation_Specifity")) {
-        read.extend(more);
-    }
-    let (aliases, specific) = (aliases?, specific?);
+    let (aliases, mut specific) = (aliases?, specific?);
+    specific.extend(misspelled?);
     let sentence = edit.text("prompt")?;
     let (prompt, target) = split(&sentence, aliases.iter().filter_map(|query| query.answer.as_ref()))?;
     let truth = match edit.get("previous_fact") {

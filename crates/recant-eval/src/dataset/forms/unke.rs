@@ -6,7 +6,8 @@ use super::{Form, Parts, answered, pairs};
 /// UnKE: a question without a subject, a long answer, and questions about parts of it.
 pub(super) const UNKE: Form = Form {
     name: "UnKE",
-    keys: "`question`, `answer`, `para_question`, `sub_question`, `sub_answer`; the facts are about no subject",
+    keys: "`question`, `answer`, `para_question`, `sub_question`, `sub_answer`; the facts are about no \
+           subject",
     marks: &["question", "para_question"],
     tells: |entry| entry.contains_key("para_question"),
     known: &["case_id", "id", "question", "answer", "para_question", "sub_question", "sub_answer"],

@@ -6,7 +6,8 @@ use super::{Form, Parts, answered, pairs};
 /// WikiBigEdit: questions about what changed between two snapshots of Wikidata. A persona asks the same in its own words.
 pub(super) const WIKI_BIG_EDIT: Form = Form {
     name: "WikiBigEdit",
-    keys: "`subject`, `update`, `ans`, `rephrase`, `personas` (both are other ways to ask), `mhop`, `mhop_ans`, `loc`, `loc_ans`",
+    keys: "`subject`, `update`, `ans`, `rephrase`, `personas` (both are other ways to ask), `mhop`, \
+           `mhop_ans`, `loc`, `loc_ans`",
     marks: &["update", "ans"],
     tells: |entry| entry.contains_key("update"),
     known: &[
