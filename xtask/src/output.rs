@@ -10,3 +10,8 @@ const ANY: FileKind = FileKind { name: "file", recognises: |_| true };
 pub(crate) fn write(path: &Path, bytes: &[u8], replace: bool) -> Result<(), OutputError> {
     Outputs::new(&Temporaries::default()).replacing(replace).file(path, ANY)?.write(bytes)
 }
+
+/// Whether a new file could be written there: to be known before minutes of work.
+pub(crate) fn check(path: &Path) -> Result<(), OutputError> {
+    Outputs::new(&Temporaries::default()).file(path, ANY).map(|_| ())
+}

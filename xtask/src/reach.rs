@@ -73,6 +73,7 @@ impl Felt {
 }
 
 pub(crate) fn run(args: &ReachArgs) -> Result<(), Error> {
+    args.svg.as_deref().map_or(Ok(()), crate::output::check)?;
     let found = ModelName::from(args.model.clone());
     let model = found.find(&Silent)?.open(&Device::open(args.device)?, &Silent)?;
     let cases = Dataset::read(&args.cases, args.limit)?.all_usable()?.cases;
