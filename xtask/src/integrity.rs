@@ -1,14 +1,11 @@
 //! `cargo xtask integrity`: whether an edited model still knows how its subject is spelled.
 
-use std::path::PathBuf;
-
-use recant::app::{Dialogue, MethodSources, ModelName, Silent};
-use recant::backend::{Device, DeviceSpec};
-use recant::eval::{Case, Dataset};
-use recant::methods::{Setting, Wishes};
+use recant::app::{Dialogue, Silent};
+use recant::eval::Case;
 use recant::model::{Model, Strategy};
 
 use crate::error::Error;
+use crate::facts::FactArgs;
 
 /// Tokens of an answer.
 const ANSWER: usize = 32;
@@ -16,33 +13,12 @@ const ANSWER: usize = 32;
 /// Arguments of `cargo xtask integrity`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct IntegrityArgs {
-    /// Hugging Face directory or GGUF file of a model with a chat template.
-    #[arg(long, value_name = "MODEL")]
-    model: PathBuf,
-    /// Cases in CounterFact's form.
-    #[arg(long, value_name = "FILE")]
-    cases: PathBuf,
-    /// Second moments, made by `recant stats`.
-    #[arg(long, value_name = "FILE")]
-    stats: PathBuf,
-    /// Context templates.
-    #[arg(long, value_name = "FILE")]
-    contexts: Option<PathBuf>,
+    /// The facts, and a model with a chat template.
+    #[command(flatten)]
+    facts: FactArgs,
     /// Method of one fact.
     #[arg(long, value_name = "NAME", default_value = "r-rome")]
     method: String,
-    /// The edited layer.
-    #[arg(long, value_name = "L")]
-    layer: Option<usize>,
-    /// Settings of the method.
-    #[arg(long, value_name = "KEY=VALUE")]
-    set: Vec<String>,
-    /// Only the first N cases.
-    #[arg(long, value_name = "N")]
-    limit: Option<usize>,
-    /// Device.
-    #[arg(long, value_name = "DEVICE", default_value = "flex")]
-    device: DeviceSpec,
 }
 
 /// What a model says of a subject.
@@ -72,16 +48,7 @@ impl Says {
 }
 
 pub(crate) fn run(args: &IntegrityArgs) -> Result<(), Error> {
-    let found = ModelName::from(args.model.clone());
-    let base = found.find(&Silent)?.open(&Device::open(args.device)?, &Silent)?;
-    let cases = Dataset::read(&args.cases, args.limit)?.all_usable()?.cases;
-    let settings = args.set.iter().map(|text| Setting::parse(text)).collect::<Result<_, _>>()?;
-    let sources = MethodSources {
-        wishes: Wishes { layer: args.layer, settings, ..Wishes::default() },
-        contexts: args.contexts.clone(),
-        stats: Some(args.stats.clone()),
-        corpus: Vec::new(),
-    };
+    let (base, cases, sources) = args.facts.open()?;
     let mut dialogue = Dialogue::new(base.clone(), &args.method, sources)?;
     let mut rows: Vec<[Says; 2]> = Vec::new();
     for (at, case) in cases.iter().enumerate() {

@@ -5,6 +5,7 @@ mod demo;
 mod devices;
 mod error;
 mod eval;
+mod facts;
 mod integrity;
 mod interop;
 mod output;

@@ -7,15 +7,17 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use recant::app::{MethodSources, ModelName, Resources, Silent};
-use recant::backend::{Device, DeviceSpec, host};
+use recant::app::{Resources, Silent};
+use recant::backend::host;
 use recant::core::Blobs;
-use recant::eval::{Case, Dataset};
+use recant::edit::Editor;
+use recant::eval::Case;
+use recant::methods::method;
 use recant::methods::region::Observed;
-use recant::methods::{Setting, Wishes, method};
-use recant::model::Model;
+use recant::model::{Answer, AskError, Model};
 
 use crate::error::Error;
+use crate::facts::FactArgs;
 
 const METHOD: &str = "rome";
 /// Bounds of the groups of the table.
@@ -24,33 +26,11 @@ const BOUNDS: [f64; 5] = [0.0, 0.05, 0.1, 0.3, 0.6];
 /// Arguments of `cargo xtask reach`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ReachArgs {
-    /// Hugging Face directory or GGUF file.
-    #[arg(long, value_name = "MODEL")]
-    model: PathBuf,
-    /// Cases with prompts about other subjects.
-    #[arg(long, value_name = "FILE")]
-    cases: PathBuf,
-    /// Second moments, made by `recant stats`.
-    #[arg(long, value_name = "FILE")]
-    stats: PathBuf,
-    /// Context templates.
-    #[arg(long, value_name = "FILE")]
-    contexts: Option<PathBuf>,
-    /// The edited layer.
-    #[arg(long, value_name = "L")]
-    layer: Option<usize>,
-    /// Settings of ROME.
-    #[arg(long, value_name = "KEY=VALUE")]
-    set: Vec<String>,
-    /// Only the first N cases.
-    #[arg(long, value_name = "N")]
-    limit: Option<usize>,
+    #[command(flatten)]
+    facts: FactArgs,
     /// Draw every prompt here, as an SVG image.
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
-    /// Device.
-    #[arg(long, value_name = "DEVICE", default_value = "flex")]
-    device: DeviceSpec,
 }
 
 /// A prompt that is not the edited one.
@@ -61,37 +41,26 @@ struct Felt {
     same: bool,
     /// The greatest share of the displacement that one of its tokens feels.
     share: f64,
-    /// The most probable token before and after, with its probability.
-    before: (String, f64),
-    after: (String, f64),
+    /// The most probable next token before and after.
+    before: Answer,
+    after: Answer,
 }
 
 impl Felt {
     fn changed(&self) -> bool {
-        self.before.0 != self.after.0
+        self.before.id != self.after.id
     }
 }
 
 pub(crate) fn run(args: &ReachArgs) -> Result<(), Error> {
     args.svg.as_deref().map_or(Ok(()), crate::output::check)?;
-    let found = ModelName::from(args.model.clone());
-    let model = found.find(&Silent)?.open(&Device::open(args.device)?, &Silent)?;
-    let cases = Dataset::read(&args.cases, args.limit)?.all_usable()?.cases;
-    let sources = MethodSources {
-        wishes: Wishes {
-            layer: args.layer,
-            settings: args.set.iter().map(|text| Setting::parse(text)).collect::<Result<_, _>>()?,
-            ..Wishes::default()
-        },
-        contexts: args.contexts.clone(),
-        stats: Some(args.stats.clone()),
-        corpus: Vec::new(),
-    };
-    let resources = Resources::gather(&sources, &[METHOD.to_owned()], &model, &Silent)?;
+    let (model, cases, sources) = args.facts.open()?;
+    let inputs = Resources::gather(&sources, &[METHOD.to_owned()], &model, &Silent)?.inputs(METHOD)?;
+    let editor = method(METHOD, &inputs)?;
     let mut felt = Vec::new();
     for (at, case) in cases.iter().enumerate() {
         crate::note(&format!("{} of {}: {}", at + 1, cases.len(), case.fact.subject));
-        felt.extend(of_case(&model, &resources, case)?);
+        felt.extend(of_case(&model, &*editor, inputs.layer, case)?);
     }
     table(&felt);
     if let Some(path) = &args.svg {
@@ -101,9 +70,8 @@ pub(crate) fn run(args: &ReachArgs) -> Result<(), Error> {
 }
 
 /// Edits the case's fact and asks its other prompts before and after.
-fn of_case(model: &Model, resources: &Resources, case: &Case) -> Result<Vec<Felt>, Error> {
-    let inputs = resources.inputs(METHOD)?;
-    let plan = method(METHOD, &inputs)?.plan(model, std::slice::from_ref(&case.fact))?;
+fn of_case(model: &Model, editor: &dyn Editor, layer: usize, case: &Case) -> Result<Vec<Felt>, Error> {
+    let plan = editor.plan(model, std::slice::from_ref(&case.fact))?;
     let (edited, _) = model.apply(&plan.patch, &Blobs::new())?;
     let vector = |name: &str| -> &[f32] {
         plan.traces.first().and_then(|trace| trace.tensors.get(name)).map_or(&[], |(_, values)| values)
@@ -111,28 +79,28 @@ fn of_case(model: &Model, resources: &Resources, case: &Case) -> Result<Vec<Felt
     let (u, divisor) = (vector("u"), along(vector("k_prime"), vector("u")));
     let same = case.paraphrases.iter().map(|prompt| (prompt, true));
     let asked = same.chain(case.neighbours.iter().map(|neighbour| (&neighbour.prompt, false)));
-    let felt = |(prompt, same): (&String, bool)| {
-        let seen = Observed::of(model, inputs.layer, &[model.tokenizer().encode(prompt)?])?;
-        let keys = host(&seen.keys);
+    let mut felt = Vec::new();
+    for (prompt, same) in asked {
+        let (Some(before), Some(after)) = (top(model, prompt)?, top(&edited, prompt)?) else { continue };
+        let keys = host(&Observed::of(model, layer, &[model.tokenizer().encode(prompt)?])?.keys);
         let shares = keys.chunks(u.len().max(1)).map(|key| along(key, u) / divisor);
-        Ok(Felt {
-            prompt: prompt.clone(),
-            same,
-            share: shares.fold(0.0, |most: f64, share| if share.abs() > most.abs() { share } else { most }),
-            before: top(model, prompt)?,
-            after: top(&edited, prompt)?,
-        })
-    };
-    asked.map(felt).collect()
+        let share = shares.fold(0.0, |most: f64, share| if share.abs() > most.abs() { share } else { most });
+        felt.push(Felt { prompt: prompt.clone(), same, share, before, after });
+    }
+    Ok(felt)
 }
 
 fn along(key: &[f32], u: &[f32]) -> f64 {
     key.iter().zip(u).map(|(k, u)| f64::from(*k) * f64::from(*u)).sum()
 }
 
-fn top(model: &Model, prompt: &str) -> Result<(String, f64), Error> {
-    let first = model.answers(prompt, 1)?.into_iter().next();
-    Ok(first.map_or_else(Default::default, |answer| (answer.token, f64::from(answer.logprob).exp())))
+fn top(model: &Model, prompt: &str) -> Result<Option<Answer>, AskError> {
+    Ok(model.answers(prompt, 1)?.into_iter().next())
+}
+
+/// A token's probability.
+fn p(answer: &Answer) -> f64 {
+    f64::from(answer.logprob).exp()
 }
 
 fn table(felt: &[Felt]) {
@@ -142,7 +110,7 @@ fn table(felt: &[Felt]) {
     ));
     let mean = |of: &[&Felt]| match of.len() {
         0 => "-".to_owned(),
-        count => format!("{:.2}", of.iter().map(|felt| felt.before.1).sum::<f64>() / count as f64),
+        count => format!("{:.2}", of.iter().map(|felt| p(&felt.before)).sum::<f64>() / count as f64),
     };
     let line = |name: String, of: Vec<&Felt>| {
         let (changed, kept): (Vec<&Felt>, Vec<&Felt>) = of.iter().partition(|felt| felt.changed());
@@ -163,8 +131,9 @@ fn table(felt: &[Felt]) {
     let share = same.iter().map(|felt| felt.share).sum::<f64>() / same.len().max(1) as f64;
     line(format!("paraphrases, mean {share:.2}"), same);
     for felt in felt.iter().filter(|felt| !felt.same && felt.changed()) {
-        let ((before, p), (after, q)) = (&felt.before, &felt.after);
-        crate::say(&format!("{:.2}  {}: {before:?} {p:.2} -> {after:?} {q:.2}", felt.share, felt.prompt));
+        let told = |answer: &Answer| format!("{:?} {:.2}", answer.token, p(answer));
+        let (before, after) = (told(&felt.before), told(&felt.after));
+        crate::say(&format!("{:.2}  {}: {before} -> {after}", felt.share, felt.prompt));
     }
 }
 
@@ -195,7 +164,7 @@ fn drawn(felt: &[Felt]) -> String {
     svg += "<text x=\"380\" y=\"484\" text-anchor=\"middle\">share of the displacement that the prompt feels</text>\n\
             <text x=\"60\" y=\"24\">probability of the most probable token before the edit; filled: another one after it</text>\n";
     for felt in felt.iter().filter(|felt| !felt.same) {
-        let (x, y) = place(felt.share.abs(), felt.before.1);
+        let (x, y) = place(felt.share.abs(), p(&felt.before));
         let class = if felt.changed() { "c" } else { "k" };
         let _written = writeln!(svg, "<circle class=\"{class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\"/>");
     }

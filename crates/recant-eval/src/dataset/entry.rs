@@ -42,6 +42,10 @@ impl<'a> Place<'a> {
         self.object.get(key).filter(|value| !value.is_null())
     }
 
+    pub(super) fn has(&self, keys: &[&str]) -> bool {
+        keys.iter().all(|key| self.get(key).is_some())
+    }
+
     /// A text that has to be there.
     pub(super) fn text(&self, key: &str) -> Result<Named, Fault> {
         let field = self.name(key);

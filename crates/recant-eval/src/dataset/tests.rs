@@ -201,6 +201,20 @@ fn further_forms_are_read() {
     assert!(!one(&bio.replace("about ada", "about her")).fact.has_subject());
 }
 
+/// A file put together of several forms has null where a key is another form's, and further keys tell nothing of an entry
+/// that is of a form without them.
+#[test]
+fn what_is_null_and_what_is_further_tell_no_form() {
+    let with = |more: &str| EASYEDIT.trim_end().strip_suffix('}').unwrap().to_owned() + more + "}";
+    for more in [
+        r#", "requested_rewrite": null, "src": null, "update": null, "para_question": null, "target_old": null"#,
+        r#", "target_old": "Ormic", "concept": "c", "text": "t", "labels": "l", "edit": {}, "example_type": "recent""#,
+        r#", "question": "q", "object": "o", "locality_question": "l""#,
+    ] {
+        assert_eq!(one(&with(more)), one(EASYEDIT), "{more}");
+    }
+}
+
 /// A table has columns with numbers where JSON has lists, and texts for numbers.
 #[test]
 fn a_table_is_a_data_set() {

@@ -36,28 +36,26 @@ fn counterfact(entry: Place<'_>) -> Result<Parts, Fault> {
         Some(other) => return Err(unlike(field, other, "an object")),
         None => return Err(Fault::at(field, EntryError::Missing)),
     };
-    // A target is an object with its text and its number in Wikidata; AKEW has a text under another name.
-    let target = |key: &'static str, akew: &'static str, needed: bool| {
-        let key = if rewrite.get(key).is_none() && rewrite.get(akew).is_some() { akew } else { key };
-        let (within, key, inner) = match rewrite.get(key) {
-            Some(Value::Object(object)) => (rewrite.name(key), "str", object),
-            _ => (field.to_owned(), key, rewrite.object),
-        };
-        let place = Place { object: inner, within: &within };
-        if needed { place.answer(key).map(Some) } else { place.first(key) }
-    };
-    let truth = target("target_true", "answer_true", false)?;
+    let name = |key, akew| if rewrite.get(key).is_none() && rewrite.get(akew).is_some() { akew } else { key };
+    let truth = at_target(rewrite, name("target_true", "answer_true"), |place, key| place.first(key))?;
     let mut paraphrases = entry.all("paraphrase_prompts")?;
     paraphrases.extend(rewrite.all("question")?);
     let neighbours = entry.all("neighborhood_prompts")?;
     Ok(Parts {
         subject: Some(rewrite.text("subject")?),
         prompt: rewrite.text("prompt")?,
-        target: target("target_new", "answer_new", true)?
-            .ok_or_else(|| Fault::at(field, EntryError::Missing))?,
+        target: at_target(rewrite, name("target_new", "answer_new"), |place, key| place.answer(key))?,
         paraphrases,
         neighbours: neighbours.into_iter().map(|prompt| (prompt, truth.clone())).collect(),
         truth,
         consequences: Vec::new(),
     })
+}
+
+/// Reads a target's text where it stands: in an object with its number in Wikidata, or by itself.
+pub(super) fn at_target<T>(rewrite: Place<'_>, key: &str, read: impl FnOnce(Place<'_>, &str) -> T) -> T {
+    match rewrite.get(key) {
+        Some(Value::Object(object)) => read(Place { object, within: &rewrite.name(key) }, "str"),
+        _ => read(rewrite, key),
+    }
 }

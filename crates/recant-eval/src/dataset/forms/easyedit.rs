@@ -12,7 +12,7 @@ pub(super) const EASYEDIT: Form = Form {
            `locality_prompt` with `locality_ground_truth`, or `locality` and `portability`: pairs of \
            `prompt` and `ground_truth` under any names, or lists of them",
     marks: &["prompt", "target_new"],
-    tells: |entry| entry.contains_key("prompt"),
+    tells: |entry| entry.get("prompt").is_some(),
     known: &[
         "case_id",
         "subject",
@@ -36,7 +36,7 @@ pub(super) const CKNOWEDIT: Form = Form {
     keys: "`prompt`, `target_new`, `target_old`, `rephrase`, `locality`, `portability`; the facts are \
            about no subject, unless `subject` names one",
     marks: &["prompt", "target_new", "target_old"],
-    tells: |entry| entry.contains_key("prompt") && entry.contains_key("target_old"),
+    tells: |entry| entry.has(&["prompt", "target_old"]) && entry.get("ground_truth").is_none(),
     known: &[
         "case_id",
         "subject",
@@ -56,7 +56,7 @@ pub(super) const WIKI_BIO: Form = Form {
     keys: "`concept`, `text`, `labels` (how the text goes on), `locality`; without a subject where the \
            text does not name its concept",
     marks: &["concept", "text", "labels"],
-    tells: |entry| ["concept", "text", "labels"].iter().all(|&key| entry.contains_key(key)),
+    tells: |entry| entry.has(&["concept", "text", "labels"]),
     known: &["case_id", "concept", "text", "labels", "locality"],
     read: wiki_bio,
 };

@@ -9,7 +9,7 @@ pub(super) const HALLU_EDIT: Form = Form {
     keys: "`subject`, `question`, `object` (the new answer), `paraphrased_question`, \
            `locality_question`, `question_2hop` with `answer_2hop` to `question_6hop`",
     marks: &["subject", "object", "question", "locality_question"],
-    tells: |entry| ["object", "question", "locality_question"].iter().all(|&key| entry.contains_key(key)),
+    tells: |entry| entry.has(&["object", "question", "locality_question"]),
     known: &[
         "case_id",
         "topic",

@@ -10,7 +10,7 @@ pub(super) const MEND: Form = Form {
     keys: "`subject`, `src`, `alt` (the new answer), `answers`, `rephrase`, `loc`, `loc_ans`; \
            `portability` with `New Question` and `New Answer`",
     marks: &["src", "alt"],
-    tells: |entry| entry.contains_key("src"),
+    tells: |entry| entry.get("src").is_some(),
     known: &[
         "case_id",
         "subject",

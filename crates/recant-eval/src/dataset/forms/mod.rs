@@ -9,8 +9,6 @@ mod ripple_edits;
 mod unke;
 mod wiki_big_edit;
 
-use std::fmt;
-
 use recant_edit::Fact;
 use recant_model::Model;
 use serde_json::Value;
@@ -20,38 +18,33 @@ use super::{Case, Consequence, EntryError, Neighbour, Retained};
 use crate::probe::{Probe, ScoreError, check_probe};
 
 /// A form of data sets, as its publisher has it.
+#[derive(Debug)]
 pub struct Form {
     /// What it is called.
     pub name: &'static str,
     /// Which keys are read, and as what; in Markdown.
     pub keys: &'static str,
-    /// Keys by which a reader knows it.
+    /// Keys that every entry of it has, by which a reader knows it.
     pub marks: &'static [&'static str],
     /// Whether an entry is of this form and of none before it in [`FORMS`].
-    tells: fn(&Object) -> bool,
+    tells: fn(Place<'_>) -> bool,
     /// Keys that are read, or that other tools alone need.
     known: &'static [&'static str],
     read: fn(Place<'_>) -> Result<Parts, Fault>,
-}
-
-impl fmt::Debug for Form {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name)
-    }
 }
 
 /// The forms that are read; the first that tells an entry reads it.
 pub const FORMS: [&Form; 10] = [
     &counterfact::COUNTERFACT,
     &mquake::MQUAKE,
-    &ripple_edits::RIPPLE_EDITS,
     &mend::MEND,
     &wiki_big_edit::WIKI_BIG_EDIT,
     &unke::UNKE,
-    &hallu_edit::HALLU_EDIT,
-    &easyedit::WIKI_BIO,
     &easyedit::CKNOWEDIT,
     &easyedit::EASYEDIT,
+    &easyedit::WIKI_BIO,
+    &ripple_edits::RIPPLE_EDITS,
+    &hallu_edit::HALLU_EDIT,
 ];
 
 /// What is read, for a reader whose file is something else.
@@ -60,9 +53,9 @@ pub(super) fn read_list() -> String {
     format!("read are {}", FORMS.iter().map(form).collect::<Vec<_>>().join("; "))
 }
 
-/// Whether an entry has the keys of a form.
+/// Whether an entry has the marks of a form.
 pub(super) fn told(entry: &Object) -> bool {
-    FORMS.iter().any(|form| (form.tells)(entry) && form.marks.iter().all(|&mark| entry.contains_key(mark)))
+    FORMS.iter().any(|form| form.marks.iter().all(|&mark| entry.contains_key(mark)))
 }
 
 /// A case with where its texts come from.
@@ -132,7 +125,7 @@ struct Parts {
 pub(super) fn case(value: &Value, entry: usize) -> Result<Read, Fault> {
     let nothing = Object::new();
     let place = Place { object: value.as_object().unwrap_or(&nothing), within: "" };
-    let Some(form) = FORMS.iter().find(|form| (form.tells)(place.object)) else {
+    let Some(form) = FORMS.iter().find(|form| (form.tells)(place)) else {
         let mut keys: Vec<String> = place.object.keys().cloned().collect();
         keys.sort();
         return Err(Fault { field: None, reason: EntryError::UnknownForm { keys } });

@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use super::super::EntryError;
 use super::super::entry::{Fault, Place, unlike};
-use super::{Form, Named, Parts};
+use super::counterfact::at_target;
+use super::{Form, Parts};
 
 /// MQuAKE (Zhong et al. 2023): facts, and questions that need several steps.
 pub(super) const MQUAKE: Form = Form {
@@ -40,12 +41,7 @@ fn mquake(entry: Place<'_>) -> Result<Parts, Fault> {
         [other] => return Err(unlike("requested_rewrite[0]", other, "an object")),
         facts => return Err(Fault::at(field, EntryError::SeveralFacts { facts: facts.len() })),
     };
-    let target = |key: &str| -> Result<Option<Named>, Fault> {
-        match rewrite.get(key) {
-            Some(Value::Object(object)) => Place { object, within: &rewrite.name(key) }.first("str"),
-            _ => rewrite.first(key),
-        }
-    };
+    let target = |key| at_target(rewrite, key, |place, key| place.first(key));
     let missing = || Fault::at(&rewrite.name("target_new.str"), EntryError::Missing);
     let consequences = match entry.first("new_answer")? {
         Some(answer) => entry.all("questions")?.into_iter().map(|asked| (asked, answer.clone())).collect(),

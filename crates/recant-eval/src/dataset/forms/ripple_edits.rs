@@ -13,7 +13,7 @@ pub(super) const RIPPLE_EDITS: Form = Form {
            `Subject_Aliasing` (other ways to ask), `Logical_Generalization`, `Compositionality_I` and \
            `_II` (what follows), `Relation_Specificity` and `Forgetfulness` (what should stay); \
            conditions are not asked",
-    marks: &["edit", "Relation_Specificity"],
+    marks: &["example_type", "edit"],
     tells: |entry| entry.get("edit").is_some_and(Value::is_object),
     known: &[
         "case_id",
@@ -38,11 +38,10 @@ struct Query {
 }
 
 fn ripple_edits(entry: Place<'_>) -> Result<Parts, Fault> {
-    let edit = match entry.get("edit") {
-        Some(Value::Object(object)) => Place { object, within: "edit" },
-        Some(other) => return Err(unlike("edit", other, "an object")),
-        None => return Err(Fault::at("edit", EntryError::Missing)),
+    let Some(Value::Object(edit)) = entry.get("edit") else {
+        return Err(Fault::at("edit", EntryError::Missing));
     };
+    let edit = Place { object: edit, within: "edit" };
     let [aliases, logical, first, second, specific, misspelled, forgetful] = [
         "Subject_Aliasing",
         "Logical_Generalization",

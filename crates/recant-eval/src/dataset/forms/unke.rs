@@ -9,7 +9,7 @@ pub(super) const UNKE: Form = Form {
     keys: "`question`, `answer`, `para_question`, `sub_question`, `sub_answer`; the facts are about no \
            subject",
     marks: &["question", "para_question"],
-    tells: |entry| entry.contains_key("para_question"),
+    tells: |entry| entry.get("para_question").is_some(),
     known: &["case_id", "id", "question", "answer", "para_question", "sub_question", "sub_answer"],
     read: unke,
 };

@@ -9,7 +9,7 @@ pub(super) const WIKI_BIG_EDIT: Form = Form {
     keys: "`subject`, `update`, `ans`, `rephrase`, `personas` (both are other ways to ask), `mhop`, \
            `mhop_ans`, `loc`, `loc_ans`",
     marks: &["update", "ans"],
-    tells: |entry| entry.contains_key("update"),
+    tells: |entry| entry.get("update").is_some(),
     known: &[
         "case_id", "subject", "update", "ans", "rephrase", "personas", "mhop", "mhop_ans", "loc", "loc_ans",
         "tag", "relation", "object",

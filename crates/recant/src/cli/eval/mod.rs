@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use recant_app::{EvalFailure, EvalRequest, JournalFiles, ModelName, Steps, phase};
-use recant_eval::Report;
 use recant_eval::report::{Part, ReportFiles};
+use recant_eval::{FORMS, Report};
 use recant_files::Role;
 use recant_methods::DEFAULT_METHOD;
 
@@ -29,9 +29,8 @@ pub struct EvalArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub chat: ChatArgs,
-    /// Cases, in one JSON array, one a line, or a table: CounterFact in the original form or EasyEdit's, zsRE in MEND's or
-    /// EasyEdit's, KnowEdit, CKnowEdit, WikiBigEdit, UnKE, AKEW, MQuAKE, RippleEdits, HalluEditBench.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help = data_help())]
+    #[allow(missing_docs)]
     pub data: PathBuf,
     #[arg(long, value_name = "NAMES", value_delimiter = ',', help = method_help())]
     #[allow(missing_docs)]
@@ -96,6 +95,11 @@ pub enum ScenarioArg {
     Batch,
     /// One step after the other.
     Sequential,
+}
+
+fn data_help() -> String {
+    let forms: Vec<&str> = FORMS.iter().map(|form| form.name).collect();
+    format!("Cases, in one JSON array, one a line, or a table: {}", forms.join("; "))
 }
 
 fn method_help() -> String {
